@@ -1,0 +1,371 @@
+"""The configuration of a run: one TOML file, strict, frozen, a docstring under every field.
+
+Knows what may be said, not whether the world agrees: stages/check.py asks the subject, the SAEs
+and the store. A field is one of three kinds (architecture, section 5): identity decides results;
+growth may grow until labels exist; operations are free to change on a resumed run.
+"""
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ray_autointerp.errors import ConfigError
+
+Method = Literal[
+    "keywords", "max_act", "vocab_proj", "token_change", "ensemble_raw", "ensemble_concat"
+]
+Dtype = Literal["float32", "bfloat16", "float16"]
+KLTarget = Annotated[float, Field(gt=0, le=5)]
+
+
+class Section(BaseModel):
+    """A table of the TOML file. Unknown keys are errors, values cannot be changed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RunSection(Section):
+    """Where the run lies, and its seed."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The run's folder under `root`. Letters, digits, `.`, `_`, `-`."""
+    root: str = "runs"
+    """A folder (relative to where the command is given) or `s3://bucket/prefix`. Operations."""
+    seed: int = 0
+    """Every random choice derives from it, from the latent and from the purpose. Identity."""
+
+
+class SubjectSection(Section):
+    """The language model under study."""
+
+    model: str
+    """A hub name, or a local directory in Hugging Face format. `~` and `$VARIABLES` expand."""
+    revision: str | None = None
+    """The hub revision; None takes the hub's default branch."""
+    dtype: Dtype = "float32"
+    """Of weights and activations. float32 is the fastest on a CPU without AMX."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where the worker has one."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the model's loader; the SAE's own metadata fills what is not said here."""
+
+
+class SaeSection(Section):
+    """One trained dictionary on the subject. Give `path`, or `release` and `sae_id`."""
+
+    id: str = Field(min_length=1)
+    """The name used in folders and tables."""
+    path: str | None = None
+    """A folder in SAELens' format, relative to the config file."""
+    release: str | None = None
+    """A release in SAELens' registry."""
+    sae_id: str | None = None
+    """The SAE within the release."""
+    hook_point: str | None = None
+    """Where it reads, in TransformerLens' words; None takes what the SAE's metadata says."""
+    latents: str | None = Field(default=None, pattern=r"^\d+:\d+$")
+    """A range such as `0:256`; None is the whole dictionary."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.release is None) or (self.release is None) != (
+            self.sae_id is None
+        ):
+            raise ValueError("give either `path`, or both `release` and `sae_id`")
+        return self
+
+
+class CorpusSection(Section):
+    """The text on which latents are watched."""
+
+    path: str | None = None
+    """A Parquet or JSONL file, or a folder of .txt files, relative to the config file."""
+    dataset: str | None = None
+    """A Hugging Face dataset name, streamed, in place of `path`."""
+    dataset_config: str | None = None
+    """The dataset's configuration name."""
+    dataset_split: str = "train"
+    """The dataset's split."""
+    text_column: str = "text"
+    """The column (Parquet, JSONL, dataset) that holds one document's text."""
+    tokens_column: str | None = None
+    """A column of token ids, taken as they are, in place of text."""
+    id_column: str | None = None
+    """A column that names each document; None numbers them."""
+    messages_column: str | None = None
+    """A column of chat messages (role, content), rendered by the subject's chat template."""
+    num_tokens: int = Field(default=10_000_000, gt=0)
+    """Stop after this many tokens; the corpus may be smaller."""
+    window: int | None = Field(default=None, ge=8)
+    """Tokens per window; None takes the SAE's training context."""
+    prepend_bos: bool | None = None
+    """Whether each window starts with BOS; None does as the SAE's training did."""
+    tokens_per_shard: int = Field(default=1_000_000, gt=0)
+    """Target size of a token shard: a forward pass of one to ten minutes."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give either `path` or `dataset`")
+        return self
+
+
+class EvidenceSection(Section):
+    """What is measured of each latent."""
+
+    num_top_examples: int = Field(default=100, ge=1)
+    """Windows with the highest activation kept per latent and side of the document split."""
+    excerpt_tokens: int = Field(default=32, ge=4)
+    """Length of the excerpt cut around a peak for people and prompts."""
+    num_vocab_tokens: int = Field(default=50, ge=1)
+    """VocabProj: promoted and suppressed tokens kept, each (the paper's 50)."""
+    vocab_rank_by: Literal["logit", "z"] = "logit"
+    """VocabProj: rank by projected logit (the paper), or by its z-score over all latents."""
+    num_changed_tokens: int = Field(default=20, ge=1)
+    """TokenChange: promoted and suppressed tokens kept, each (the paper's 20)."""
+    change_windows: int = Field(default=32, ge=1)
+    """TokenChange: windows shared by all latents (the paper's 32). Latents x 2 signs x this many
+    windows are passed through the subject's upper layers: most of the bill."""
+    change_window_tokens: int = Field(default=32, ge=2)
+    """TokenChange: tokens per window (the paper's 32)."""
+    change_clamp: Literal["max_activation", "kl"] = "max_activation"
+    """TokenChange: clamp to a multiple of the latent's maximum, or to the calibrated KL target."""
+    change_clamp_size: float = Field(default=1.0, gt=0)
+    """The multiple, or the KL target (which must be one of `steering.kl_targets`)."""
+    num_neighbours: int = Field(default=10, ge=1)
+    """Decoder-nearest latents kept."""
+
+
+class SelectSection(Section):
+    """Which latents deserve LLM money and exact clamps."""
+
+    rule: Literal["sample", "all", "list"] = "sample"
+    """`sample`: `num_latents` alive ones, first by seeded hash. `list`: those in `latents`."""
+    num_latents: int = Field(default=256, ge=0)
+    """How many the `sample` rule takes."""
+    latents: tuple[int, ...] = ()
+    """The `list` rule's latents; they may be dead."""
+    panel: int = Field(default=64, ge=3)
+    """Alive latents from which partners and strangers of output scores are drawn; always chosen."""
+    sample: int = Field(default=48, ge=1)
+    """Alive latents set aside for agreement measurements; always chosen."""
+
+
+class DescribeSection(Section):
+    """Which descriptions are made, and how long they may be. Growth."""
+
+    methods: tuple[Method, ...] = ("ensemble_raw", "max_act", "keywords")
+    """In order of preference: the label is the first of these that is `ok`."""
+    cap_words: int = Field(default=30, ge=5)
+    """One cap for every method, so that none wins by length."""
+    num_examples: int = Field(default=10, ge=1)
+    """Top examples shown to the explainer."""
+    num_tokens_shown: int = Field(default=20, ge=1)
+    """Tokens shown of each promoted or suppressed list."""
+
+
+class ScoreSection(Section):
+    """What is scored, and with how many trials. Growth."""
+
+    methods: tuple[Method, ...] = ("ensemble_raw", "max_act", "keywords")
+    """Methods whose descriptions are scored; a subset of those described."""
+    num_sentences: int = Field(default=5, ge=1)
+    """Activating, and as many neutral, sentences asked for in one answer."""
+    num_draws: int = Field(default=3, ge=1)
+    """Separately seeded answers; sentences of one answer are one cluster."""
+    num_units: int = Field(default=12, ge=1)
+    """Two-set trials per latent and method: (prompt, KL target, draw), raised latents."""
+    three_set_methods: tuple[Method, ...] = ()
+    """Methods that also get the paper's three-set judgement (12 more texts per latent)."""
+
+
+class SteeringSection(Section):
+    """Text generated while a latent is clamped, once per latent, shared by all descriptions."""
+
+    kl_targets: tuple[KLTarget, ...] = (0.25, 0.5)
+    """KL(clean || clamped) in nats of the next token, mean over the prompts."""
+    num_prompts: int = Field(default=12, ge=3, le=12)
+    """Neutral prompts; the first three are the paper's."""
+    new_tokens: int = Field(default=25, ge=1)
+    """Tokens generated per text (the paper's 25)."""
+    temperature: float = Field(default=0.75, ge=0)
+    """Sampling temperature (the released notebook's)."""
+
+
+class LLMSection(Section):
+    """The explainer and judge."""
+
+    backend: Literal["vllm", "scripted"] = "vllm"
+    """`scripted` answers from the prompt's text by a Python function: for tests."""
+    model: str = ""
+    """A hub name or local directory; `~` and `$VARIABLES` expand. This is the line that buys
+    better labels."""
+    script: str = ""
+    """`module:function`, for the scripted backend."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the engine's weights."""
+    max_model_len: int = Field(default=4096, ge=256)
+    """Longest prompt plus answer, in tokens."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Of descriptions; sentences are drawn at 0.7 or above so that draws differ."""
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    """Passed to vLLM's engine as they are."""
+
+    @model_validator(mode="after")
+    def _backend_has_its_model(self) -> Self:
+        needed = {"vllm": "model", "scripted": "script"}[self.backend]
+        if not getattr(self, needed):
+            raise ValueError(f"the {self.backend} backend needs `{needed}`")
+        return self
+
+
+class OperationsSection(Section):
+    """Sizes of pools and batches. Operations: free to change on a resumed run, but `micro_batch`
+    and the shard sizes, which decide bytes and names and are kept in the manifest."""
+
+    latents_per_shard: int = Field(default=512, ge=1, le=512)
+    """Latents in a shard of the cheap steps."""
+    selected_per_shard: int = Field(default=32, ge=1, le=512)
+    """Chosen latents in a shard of the costly steps."""
+    micro_batch: int = Field(default=32, ge=1)
+    """Windows in one forward pass. Part of identity: batch shape moves the last float bits."""
+    subject_workers: int = Field(default=1, ge=1)
+    """Actors that hold the subject."""
+    llm_workers: int = Field(default=1, ge=1)
+    """Actors that hold an LLM engine."""
+    cpu_workers: int = Field(default=1, ge=1)
+    """Workers for steps without a model."""
+    subject_gpus: float = Field(default=0, ge=0)
+    """GPUs of each subject actor."""
+    llm_gpus: float = Field(default=0, ge=0)
+    """GPUs of each engine actor."""
+    threads: int = Field(default=2, ge=1)
+    """CPU threads of each subject actor and each engine."""
+    llm_tasks_in_flight: int = Field(default=4, ge=1)
+    """Tasks an engine works on at once, so that continuous batching never starves."""
+    max_attempts: int = Field(default=3, ge=1)
+    """Tries of one task before the run stops with its name."""
+
+
+class Config(Section):
+    """The whole file."""
+
+    run: RunSection
+    subject: SubjectSection
+    sae: tuple[SaeSection, ...] = Field(min_length=1)
+    """One `[[sae]]` table each."""
+    corpus: CorpusSection
+    evidence: EvidenceSection = EvidenceSection()
+    select: SelectSection = SelectSection()
+    describe: DescribeSection = DescribeSection()
+    score: ScoreSection = ScoreSection()
+    steering: SteeringSection = SteeringSection()
+    llm: LLMSection
+    operations: OperationsSection = OperationsSection()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        ids = [sae.id for sae in self.sae]
+        if len(set(ids)) < len(ids):
+            raise ValueError("two [[sae]] tables have the same `id`")
+        undescribed = set(self.score.methods) - set(self.describe.methods)
+        if undescribed:
+            raise ValueError(f"score.methods has {sorted(undescribed)}, not in describe.methods")
+        unscored = set(self.score.three_set_methods) - set(self.score.methods)
+        if unscored:
+            raise ValueError(f"score.three_set_methods has {sorted(unscored)}, not scored")
+        evidence = self.evidence
+        if (
+            evidence.change_clamp == "kl"
+            and evidence.change_clamp_size not in self.steering.kl_targets
+        ):
+            raise ValueError("evidence.change_clamp_size must be one of steering.kl_targets")
+        return self
+
+
+def read_config(path: str | Path) -> Config:
+    """Read a TOML file; paths of inputs in it become absolute, relative to the file's folder.
+
+    Raises ConfigError with one sentence: missing file, broken TOML, unknown key (names the
+    nearest one), impossible value.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"Cannot read the config {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    return parse_config(raw, path)
+
+
+def parse_config(raw: dict[str, Any], path: Path) -> Config:
+    """The validated config of an already parsed TOML file that lies at `path`."""
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_sentence(error)}") from error
+    return _with_absolute_inputs(config, path.resolve().parent)
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    name = ".".join(where)
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(where[-1], _keys_beside(where), n=1, cutoff=0.5)
+        hint = f" Did you mean `{close[0]}`?" if close else ""
+        return f"unknown key `{name}`.{hint}"
+    if first["type"] == "missing":
+        return f"the key `{name}` is missing."
+    return f"{name + ': ' if name else ''}{first['msg'].removeprefix('Value error, ')}."
+
+
+def _keys_beside(where: list[str]) -> list[str]:
+    """The keys allowed in the section that holds the last part of `where`."""
+    section: type[BaseModel] = Config
+    for part in where[:-1]:
+        if part.isdigit():
+            continue
+        annotation = section.model_fields[part].annotation
+        inner = getattr(annotation, "__args__", (annotation,))[0]
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        section = inner
+    return list(section.model_fields)
+
+
+def _expanded(text: str) -> str:
+    return os.path.expandvars(os.path.expanduser(text))
+
+
+def _local(text: str, folder: Path) -> str:
+    """An input's path made absolute; remote URIs stay as they are."""
+    text = _expanded(text)
+    return text if "://" in text else str((folder / text).resolve())
+
+
+def _model_name(text: str, folder: Path) -> str:
+    """A hub name stays; a path, or the name of a folder beside the config, becomes absolute."""
+    text = _expanded(text)
+    looks_local = text.startswith((".", "/")) or (folder / text).is_dir()
+    return str((folder / text).resolve()) if looks_local else text
+
+
+def _with_absolute_inputs(config: Config, folder: Path) -> Config:
+    saes = tuple(
+        sae.model_copy(update={"path": _local(sae.path, folder)}) if sae.path else sae
+        for sae in config.sae
+    )
+    corpus = config.corpus
+    if corpus.path:
+        corpus = corpus.model_copy(update={"path": _local(corpus.path, folder)})
+    subject = config.subject.model_copy(update={"model": _model_name(config.subject.model, folder)})
+    llm = config.llm
+    if llm.model:
+        llm = llm.model_copy(update={"model": _model_name(llm.model, folder)})
+    return config.model_copy(update={"sae": saes, "corpus": corpus, "subject": subject, "llm": llm})

@@ -1,0 +1,182 @@
+"""What flows: the steps of a run as data. The README prints this table and a test holds the two
+together; plan/schedule.py reads nothing else to know what may run when.
+
+A step that is per method has one task per description method and shard; its tables lie in a
+folder of the method's name, so methods never wait for each other.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Scope = Literal["corpus", "subject", "sae"]
+"""corpus: once per run. subject: one pass for all SAEs, tables per SAE. sae: once per SAE."""
+
+Split = Literal["token", "latents", "selection", "whole"]
+"""The axis a step's work is cut along: token shards, all latents, the chosen latents, or not."""
+
+Pool = Literal["cpu", "subject", "llm"]
+"""Which workers run it: plain tasks, actors that hold the subject, actors that hold an LLM."""
+
+Methods = Literal["none", "keywords", "explained", "described", "scored"]
+"""Which methods a step runs for: no method, keywords alone, those an LLM call or a joining makes,
+all that yield a description, or those the config asks to score."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """One input table of a step.
+
+    `which` says what of it a task needs: `aligned` is the same shard where both are cut along the
+    same axis, else all of it; `panel` adds the shards that hold the panel.
+    """
+
+    table: str
+    which: Literal["aligned", "panel"] = "aligned"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry of the data flow; the stage of the same name runs it."""
+
+    name: str
+    reads: tuple[Read, ...]
+    writes: tuple[str, ...]
+    scope: Scope
+    split: Split
+    pool: Pool
+    methods: Methods = "none"
+    revision: int = 1
+    """Raised by whoever changes what the step writes: part of the run's identity."""
+
+
+def _reads(*tables: str) -> tuple[Read, ...]:
+    return tuple(Read(table) for table in tables)
+
+
+FLOW: tuple[Step, ...] = (
+    Step("corpus", (), ("tokens",), "corpus", "token", "cpu"),
+    Step(
+        "max_act",
+        _reads("tokens"),
+        ("example_refs", "firing_stats"),
+        "subject",
+        "token",
+        "subject",
+    ),
+    Step(
+        "top_examples",
+        _reads("example_refs", "firing_stats", "tokens"),
+        ("top_examples", "latent_stats"),
+        "sae",
+        "latents",
+        "cpu",
+    ),
+    Step("neighbours", (), ("neighbours",), "sae", "latents", "subject"),
+    Step("hub_stats", (), ("hub_stats/lens",), "sae", "whole", "subject"),
+    Step("vocab_proj", _reads("hub_stats/lens"), ("vocab_proj",), "sae", "latents", "subject"),
+    Step(
+        "keywords",
+        _reads("top_examples", "vocab_proj"),
+        ("descriptions",),
+        "sae",
+        "latents",
+        "cpu",
+        methods="keywords",
+    ),
+    Step("select", _reads("latent_stats"), ("selection",), "sae", "whole", "cpu"),
+    Step(
+        "calibrate",
+        _reads("selection", "latent_stats"),
+        ("clamps",),
+        "sae",
+        "selection",
+        "subject",
+    ),
+    Step(
+        "token_change",
+        _reads("selection", "tokens", "latent_stats", "clamps"),
+        ("token_change/all",),
+        "sae",
+        "selection",
+        "subject",
+    ),
+    Step(
+        "explain",
+        _reads("selection", "latent_stats"),
+        ("descriptions",),
+        "sae",
+        "selection",
+        "llm",
+        methods="explained",
+    ),
+    Step(
+        "write_sentences",
+        _reads("selection", "descriptions"),
+        ("sentences",),
+        "sae",
+        "selection",
+        "llm",
+        methods="scored",
+    ),
+    Step(
+        "input_score",
+        _reads("selection", "sentences", "latent_stats"),
+        ("input_scores",),
+        "sae",
+        "selection",
+        "subject",
+        methods="scored",
+    ),
+    Step(
+        "steering",
+        _reads("selection", "clamps"),
+        ("completions",),
+        "sae",
+        "selection",
+        "subject",
+    ),
+    Step(
+        "output_score",
+        (Read("selection"), Read("descriptions", "panel"), Read("completions", "panel")),
+        ("judgements", "output_scores"),
+        "sae",
+        "selection",
+        "llm",
+        methods="scored",
+    ),
+    Step(
+        "publish",
+        _reads(
+            "latent_stats",
+            "top_examples",
+            "vocab_proj",
+            "neighbours",
+            "selection",
+            "token_change/all",
+            "descriptions",
+            "input_scores",
+            "output_scores",
+        ),
+        ("labels",),
+        "sae",
+        "latents",
+        "cpu",
+    ),
+)
+
+EVIDENCE: dict[str, tuple[str, ...]] = {
+    "keywords": ("top_examples", "vocab_proj"),
+    "max_act": ("top_examples",),
+    "vocab_proj": ("vocab_proj",),
+    "token_change": ("token_change/all",),
+    "ensemble_raw": ("top_examples", "vocab_proj", "token_change/all"),
+    "ensemble_concat": ("top_examples", "vocab_proj", "token_change/all"),
+}
+"""The evidence tables each description method reads: what `explain` waits for, per method."""
+
+METHODS: tuple[str, ...] = tuple(EVIDENCE)
+
+
+def step_named(name: str) -> Step:
+    """The step of that name; KeyError if the flow has none."""
+    return {step.name: step for step in FLOW}[name]

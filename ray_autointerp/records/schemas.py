@@ -1,0 +1,216 @@
+"""The Arrow schema of every table, key columns first. Rows are sorted by key.
+
+Changing a schema means raising SCHEMA_VERSION and the `revision` of the steps in flow.py that
+write it. Content columns hold no clock, duration, host or attempt: those go to the ledger.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+_I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
+_F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
+
+TOKEN_ENTRY = pa.struct([("token", _I32), ("text", _STR), ("logit", _F32), ("z", _F32)])
+"""One token of a promoted or suppressed list. `logit` is a projected logit (VocabProj) or a mean
+logit diff (TokenChange); `z` its distance from the token's mean over latents, null if unknown."""
+
+EXAMPLE = pa.struct(
+    [
+        ("window", _I64),
+        ("document", _I64),
+        ("document_id", _STR),
+        ("peak", _I16),
+        ("activation", _F32),
+        ("token_ids", pa.list_(_I32)),
+        ("texts", pa.list_(_STR)),
+        ("activations", pa.list_(_F32)),
+    ]
+)
+"""An excerpt around a latent's peak: `peak` indexes into the excerpt's own lists."""
+
+SENTENCE_ACTIVATION = pa.struct(
+    [("draw", _I16), ("side", _STR), ("activation", _F32), ("token", _STR)]
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's schema and the columns its rows are sorted (and unique) by."""
+
+    schema: pa.Schema
+    key: tuple[str, ...]
+
+
+def _table(key: Mapping[str, pa.DataType], **columns: pa.DataType) -> Table:
+    fields = [pa.field(name, kind, nullable=False) for name, kind in key.items()]
+    fields += [pa.field(name, kind) for name, kind in columns.items()]
+    return Table(pa.schema(fields), tuple(key))
+
+
+_LATENT: Mapping[str, pa.DataType] = {"latent": _I32}
+_UNIT: Mapping[str, pa.DataType] = {"prompt": _I16, "sign": _I8, "kl_target": _F32, "draw": _I16}
+
+TABLES: dict[str, Table] = {
+    "tokens": _table(
+        {"window": _I64},
+        document=_I64,
+        document_id=_STR,
+        split=_STR,
+        token_ids=pa.list_(_I32),
+    ),
+    "example_refs": _table(
+        {"latent": _I32, "split": _STR, "rank": _I16},
+        window=_I64,
+        peak=_I16,
+        activation=_F32,
+        positions=pa.list_(_I16),
+        values=pa.list_(_F32),
+    ),
+    "firing_stats": _table(
+        {"latent": _I32, "split": _STR},
+        num_tokens=_I64,
+        num_active=_I64,
+        sum_activation=_F64,
+        max_activation=_F32,
+    ),
+    "top_examples": _table(
+        {"latent": _I32, "split": _STR}, status=_STR, examples=pa.list_(EXAMPLE)
+    ),
+    "latent_stats": _table(
+        _LATENT,
+        status=_STR,
+        num_tokens=_I64,
+        num_active_explain=_I64,
+        num_active_score=_I64,
+        density=_F64,
+        mean_activation=_F32,
+        max_activation=_F32,
+        max_activation_score=_F32,
+        is_dead=_BOOL,
+    ),
+    "neighbours": _table(
+        _LATENT,
+        status=_STR,
+        neighbours=pa.list_(pa.struct([("latent", _I32), ("cosine", _F32)])),
+    ),
+    "hub_stats": _table({"token": _I32}, mean=_F32, sd=_F32),
+    "vocab_proj": _table(
+        _LATENT,
+        status=_STR,
+        promoted=pa.list_(TOKEN_ENTRY),
+        suppressed=pa.list_(TOKEN_ENTRY),
+    ),
+    "descriptions": _table(
+        _LATENT,
+        status=_STR,
+        description=_STR,
+        answer=_STR,
+        finish_reason=_STR,
+        prompt_digest=_STR,
+    ),
+    "selection": _table(_LATENT, chosen=_BOOL, reason=_STR, panel=_BOOL, sample=_BOOL, order=_I64),
+    "clamps": _table(
+        {"latent": _I32, "sign": _I8, "kl_target": _F32},
+        status=_STR,
+        clamp_value=_F32,
+        kl_reached=_F32,
+        kl_all_positions=_F32,
+        reference_activation=_F32,
+    ),
+    "token_change": _table(
+        {"latent": _I32, "sign": _I8},
+        status=_STR,
+        clamp_value=_F32,
+        num_windows=_I32,
+        num_positions=_I64,
+        promoted=pa.list_(TOKEN_ENTRY),
+        suppressed=pa.list_(TOKEN_ENTRY),
+    ),
+    "sentences": _table(
+        {"latent": _I32, "draw": _I16},
+        status=_STR,
+        activating=pa.list_(_STR),
+        neutral=pa.list_(_STR),
+        answer=_STR,
+        finish_reason=_STR,
+        prompt_digest=_STR,
+    ),
+    "input_scores": _table(
+        _LATENT,
+        status=_STR,
+        difference=_F32,
+        difference_over_max=_F32,
+        auroc=_F32,
+        hit_rate=_F32,
+        paper_success=_F32,
+        num_activating=_I16,
+        num_neutral=_I16,
+        activations=pa.list_(SENTENCE_ACTIVATION),
+    ),
+    "completions": _table(
+        {"latent": _I32, **_UNIT},
+        status=_STR,
+        clamp_value=_F32,
+        kl_reached=_F32,
+        prompt_text=_STR,
+        token_ids=pa.list_(_I32),
+        text=_STR,
+    ),
+    "judgements": _table(
+        {"latent": _I32, "kind": _STR, **_UNIT},
+        status=_STR,
+        partner=_I32,
+        stranger=_I32,
+        log_odds=_F32,
+        log_odds_stranger=_F32,
+        win=_F32,
+        right=_F32,
+        word_overlap_win=_F32,
+        answers=pa.list_(_STR),
+    ),
+    "output_scores": _table(
+        _LATENT,
+        status=_STR,
+        win_rate=_F32,
+        win_rate_low=_F32,
+        win_rate_high=_F32,
+        mean_lift=_F32,
+        share_right=_F32,
+        num_units=_I16,
+        three_set_success=_F32,
+        word_overlap_win_rate=_F32,
+    ),
+    "labels": _table(
+        _LATENT,
+        label=_STR,
+        method=_STR,
+        status=_STR,
+        chosen=_BOOL,
+        is_dead=_BOOL,
+        density=_F64,
+        max_activation=_F32,
+        input_difference=_F32,
+        input_auroc=_F32,
+        input_hit_rate=_F32,
+        input_paper_success=_F32,
+        output_win_rate=_F32,
+        output_win_rate_low=_F32,
+        output_win_rate_high=_F32,
+        output_three_set_success=_F32,
+        fires_on=pa.list_(_STR),
+        promotes=pa.list_(_STR),
+        suppresses=pa.list_(_STR),
+    ),
+    "ledger": _table(
+        {"step": _STR, "sae": _STR, "method": _STR, "shard": _I32},
+        started=pa.timestamp("us", tz="UTC"),
+        seconds=_F64,
+        outcome=_STR,
+        worker=_STR,
+        detail=_STR,
+    ),
+}
