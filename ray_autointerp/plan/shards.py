@@ -1,0 +1,103 @@
+"""How work is cut: the shards of each axis, and the tasks of each step.
+
+There are three axes. Token shards are cut over the corpus, latent shards over each SAE's range,
+and the shards of the selection over the chosen latents in their hash order, panel first, so that
+a scattered hundred still spreads over a cluster. Knows nothing of stores or workers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ray_autointerp.config import Config
+from ray_autointerp.records.flow import Step
+from ray_autointerp.records.task import Task
+
+
+@dataclass(frozen=True)
+class LatentRange:
+    """The latents of one SAE that a run labels: `start` inclusive, `stop` exclusive."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Selected:
+    """How many latents a published selection holds."""
+
+    num_chosen: int
+    num_panel: int
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The sizes that fix every object name of a run; kept in its manifest."""
+
+    num_token_shards: int
+    latents: Mapping[str, LatentRange]
+    """By SAE id, in the config's order."""
+    latents_per_shard: int
+    selected_per_shard: int
+
+    def num_latent_shards(self, sae: str) -> int:
+        """Shards over all latents of the SAE's range."""
+        return num_shards(len(self.latents[sae]), self.latents_per_shard)
+
+    def latent_shard(self, sae: str, shard: int) -> range:
+        """The latents of one latent shard."""
+        whole = self.latents[sae]
+        start = whole.start + shard * self.latents_per_shard
+        return range(start, min(start + self.latents_per_shard, whole.stop))
+
+    def num_selection_shards(self, selected: Selected) -> int:
+        """Shards over the chosen latents; none when nothing was chosen."""
+        return num_shards(selected.num_chosen, self.selected_per_shard)
+
+    def num_panel_shards(self, selected: Selected) -> int:
+        """The first shards of the selection, which hold the panel."""
+        return num_shards(selected.num_panel, self.selected_per_shard)
+
+
+def num_shards(size: int, per_shard: int) -> int:
+    """Shards of at most `per_shard` that cover `size` things once."""
+    return -(-size // per_shard)
+
+
+def methods_of(step: Step, config: Config) -> Sequence[str | None]:
+    """The methods a step runs for, in the config's order; one None where it has no method."""
+    described = config.describe.methods
+    return {
+        "none": (None,),
+        "keywords": ("keywords",),
+        "explained": tuple(m for m in described if m != "keywords"),
+        "described": described,
+        "scored": config.score.methods,
+    }[step.methods]
+
+
+def tasks_of(
+    step: Step, config: Config, axes: Axes, selected: Mapping[str, Selected]
+) -> list[Task] | None:
+    """Every task of a step, or None while a selection it is cut over is not yet published."""
+    saes: Sequence[str | None] = tuple(axes.latents) if step.scope == "sae" else (None,)
+    tasks = []
+    for sae in saes:
+        if step.split == "selection":
+            assert sae is not None
+            if sae not in selected:
+                return None
+            count = axes.num_selection_shards(selected[sae])
+        elif step.split == "latents":
+            assert sae is not None
+            count = axes.num_latent_shards(sae)
+        else:
+            count = axes.num_token_shards if step.split == "token" else 1
+        tasks += [
+            Task(step.name, sae, method, shard, count)
+            for method in methods_of(step, config)
+            for shard in range(count)
+        ]
+    return tasks
