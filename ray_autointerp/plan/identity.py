@@ -15,7 +15,7 @@ from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.flow import FLOW
 
 _SUBJECT = ("run.seed", "subject.dtype", "operations.micro_batch", "input.subject", "input.saes")
-_LLM = ("run.seed", "llm.backend", "llm.model", "llm.script", "llm.dtype", "llm.max_model_len")
+_LLM = ("run.seed", "llm.backend", "input.llm", "llm.script", "llm.dtype", "llm.max_model_len")
 
 _FIELDS: dict[str, tuple[str, ...]] = {
     "corpus": ("corpus", "input.corpus", "input.tokenizer", "axes.num_token_shards"),
@@ -61,6 +61,8 @@ class Inputs:
     corpus: str
     saes: Mapping[str, str]
     """By SAE id."""
+    llm: str
+    """The explainer's and judge's name, without the folder it lies in."""
     prompts: str
     """Of all prompt texts together."""
 
@@ -77,6 +79,7 @@ def identity(config: Config, axes: Axes, inputs: Inputs) -> dict[str, dict[str, 
         "input.tokenizer": inputs.tokenizer,
         "input.corpus": inputs.corpus,
         "input.saes": dict(inputs.saes),
+        "input.llm": inputs.llm,
         "input.prompts": inputs.prompts,
     }
     for place in ("corpus.path", "corpus.tokens_per_shard"):

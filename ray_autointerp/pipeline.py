@@ -1,0 +1,32 @@
+"""The whole product, top to bottom: check, open the run, execute what is missing, publish.
+
+    label(config)  =  check  ->  open_run  ->  runner: every task of records/flow.py  ->  labels
+
+Knows no Ray: a runner is passed in (stages/run_local.py, cluster/run_ray.py).
+"""
+
+from collections.abc import Callable
+
+from ray_autointerp.config import Config
+from ray_autointerp.stages.check import check
+from ray_autointerp.stages.manifest import open_run
+from ray_autointerp.stages.publish import publish_labels
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.worklist import Observer
+
+Runner = Callable[[Run, Observer], None]
+"""Executes every missing task of a run; returns when none is missing."""
+
+
+def label(config: Config, runner: Runner, observer: Observer) -> Run:
+    """Label the SAEs of a config; a killed or finished run of the same name is continued.
+
+    Everything that can be refused is refused before the first heavy step and before anything is
+    written (UserError). Returns the run, whose `labels.parquet` files then exist.
+    """
+    checked = check(config)
+    run = open_run(checked)
+    runner(run, observer)
+    for sae in run.saes:
+        publish_labels(run, sae)
+    return run

@@ -1,0 +1,63 @@
+"""corpus: documents to windows of tokens, each document on one side of the split.
+
+A token shard takes every n-th document until it holds its share of `num_tokens`, so shards need
+nothing of each other and the result does not depend on who tokenizes what. Windows never cross
+documents, hold at most `window` tokens, start with BOS where the SAE was trained so, and are not
+padded. Documents, not windows, are split into explain and score (architecture, section 3).
+"""
+
+from collections.abc import Iterator
+
+from ray_autointerp.methods.shingle import split_of
+from ray_autointerp.records.keys import window_id
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.desk import Desk, Row
+from ray_autointerp.stages.documents import Document, read_documents
+
+_SHORTEST_TAIL = 8
+"""A document's last window is dropped when shorter: too little text to read a latent in."""
+
+
+def run(task: Task, desk: Desk) -> None:
+    """Write one token shard of `tokens`."""
+    config = desk.run.config.corpus
+    budget = -(-config.num_tokens // task.num_shards)
+    rows: list[Row] = []
+    num_tokens = 0
+    for document in read_documents(config):
+        if document.index % task.num_shards != task.shard:
+            continue
+        if num_tokens >= budget:
+            break
+        for row in _windows(document, desk):
+            num_tokens += len(row["token_ids"])
+            rows.append({"window": window_id(task.shard, len(rows)), **row})
+    desk.write(task, "tokens", rows, metadata={"num_tokens": str(num_tokens)})
+
+
+def _windows(document: Document, desk: Desk) -> Iterator[Row]:
+    config, tokenizer = desk.run.config.corpus, desk.tokenizer
+    assert config.window is not None and config.prepend_bos is not None
+    token_ids = _token_ids(document, desk)
+    side = split_of(token_ids) if token_ids else "explain"
+    prefix = [tokenizer.bos_id] if config.prepend_bos and tokenizer.bos_id is not None else []
+    step = config.window - len(prefix)
+    for start in range(0, len(token_ids), step):
+        piece = token_ids[start : start + step]
+        if len(piece) < _SHORTEST_TAIL and start > 0:
+            return
+        yield {
+            "document": document.index,
+            "document_id": document.document_id,
+            "split": side,
+            "token_ids": prefix + piece,
+        }
+
+
+def _token_ids(document: Document, desk: Desk) -> list[int]:
+    if document.token_ids is not None:
+        return list(document.token_ids)
+    if document.messages is not None:
+        return desk.tokenizer.encode_chat(document.messages)
+    assert document.text is not None
+    return desk.tokenizer.encode(document.text)

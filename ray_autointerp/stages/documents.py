@@ -1,0 +1,132 @@
+"""Documents out of every source a config can name: Parquet, JSONL, a folder of text, a hub dataset.
+
+A document is text, token ids taken as they are, or chat messages. Documents are numbered in the
+source's order (files sorted by name); nothing is shuffled. Knows no tokenizer.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_autointerp.config import CorpusSection
+from ray_autointerp.errors import CorpusError
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document; exactly one of `text`, `token_ids` and `messages` is given."""
+
+    index: int
+    document_id: str
+    text: str | None = None
+    token_ids: tuple[int, ...] | None = None
+    messages: tuple[dict[str, str], ...] | None = None
+
+
+def read_documents(corpus: CorpusSection) -> Iterator[Document]:
+    """All documents in order, streamed. Raises CorpusError: missing, unreadable, no such column."""
+    if corpus.dataset is not None:
+        rows = _dataset_rows(corpus)
+    else:
+        assert corpus.path is not None
+        path = Path(corpus.path)
+        if not path.exists():
+            raise CorpusError(f"The corpus {path} does not exist; set corpus.path.")
+        if path.is_dir():
+            rows = _folder_rows(path, corpus)
+        elif path.suffix in (".parquet", ".pq"):
+            rows = _parquet_rows(path, corpus)
+        elif path.suffix in (".jsonl", ".ndjson", ".json"):
+            rows = _jsonl_rows(path)
+        else:
+            raise CorpusError(
+                f"The corpus {path} is neither Parquet (.parquet), JSONL (.jsonl) nor a folder."
+            )
+    for index, row in enumerate(rows):
+        yield _document(index, row, corpus)
+
+
+def _content_column(corpus: CorpusSection) -> str:
+    return corpus.tokens_column or corpus.messages_column or corpus.text_column
+
+
+def _document(index: int, row: dict[str, Any], corpus: CorpusSection) -> Document:
+    column = _content_column(corpus)
+    if column not in row:
+        raise CorpusError(
+            f"The corpus has no column `{column}` (document {index}); it has: "
+            f"{', '.join(sorted(row))}."
+        )
+    content = row[column]
+    name = str(row.get(corpus.id_column or "", index))
+    try:
+        if corpus.tokens_column:
+            return Document(index, name, token_ids=tuple(int(token) for token in content))
+        if corpus.messages_column:
+            messages = tuple(
+                {"role": str(m["role"]), "content": str(m["content"])} for m in content
+            )
+            return Document(index, name, messages=messages)
+    except (TypeError, ValueError, KeyError) as error:
+        raise CorpusError(
+            f"Document {index} of the corpus cannot be read from column `{column}`: {error}."
+        ) from error
+    return Document(index, name, text="" if content is None else str(content))
+
+
+def _parquet_rows(path: Path, corpus: CorpusSection) -> Iterator[dict[str, Any]]:
+    wanted = {_content_column(corpus), corpus.id_column}
+    try:
+        file = pq.ParquetFile(path)
+        columns = [name for name in file.schema_arrow.names if name in wanted]
+        if _content_column(corpus) not in columns:
+            columns = file.schema_arrow.names
+        for batch in file.iter_batches(batch_size=256, columns=columns):
+            yield from batch.to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise CorpusError(f"The corpus {path} is not readable Parquet: {error}.") from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise CorpusError(f"Line {number} of {path} is not JSON: {error}.") from error
+            if not isinstance(row, dict):
+                raise CorpusError(f"Line {number} of {path} is not a JSON object.")
+            yield row
+
+
+def _folder_rows(path: Path, corpus: CorpusSection) -> Iterator[dict[str, Any]]:
+    for file in sorted(path.rglob("*.txt")):
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CorpusError(f"{file} is not readable UTF-8 text: {error}.") from error
+        name = str(file.relative_to(path))
+        yield {corpus.text_column: text, corpus.id_column or "": name, "": name}
+
+
+def _dataset_rows(corpus: CorpusSection) -> Iterator[dict[str, Any]]:
+    from datasets import load_dataset  # a slow import that local corpora do not need
+
+    try:
+        yield from load_dataset(
+            corpus.dataset,
+            corpus.dataset_config,
+            split=corpus.dataset_split,
+            streaming=True,
+        )
+    except (OSError, ValueError, ConnectionError) as error:
+        raise CorpusError(
+            f"The dataset {corpus.dataset} cannot be streamed: {str(error).splitlines()[0]}"
+        ) from error

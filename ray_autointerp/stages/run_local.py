@@ -1,0 +1,41 @@
+"""The local runner: the schedule's ready tasks, one after another, in this process.
+
+The same tasks, stages and order rules as on Ray; what the two write is equal byte for byte with
+a scripted LLM.
+"""
+
+import asyncio
+
+from ray_autointerp.llm.open import open_llm
+from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.execute import execute
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.worklist import Observer, Receipt, Worklist, now
+
+
+def run_local(run: Run, observer: Observer) -> None:
+    """Execute every missing task of the run. Raises what Worklist.failed raises."""
+    worklist = Worklist(run, observer)
+    if worklist.finished():
+        return
+    asyncio.run(_work(run, worklist))
+
+
+async def _work(run: Run, worklist: Worklist) -> None:
+    llm = open_llm(run.config.llm, threads=run.config.operations.threads)
+    desk = Desk(run, llm=llm)
+    try:
+        while not worklist.finished():
+            task = worklist.ready()[0]
+            worklist.start(task)
+            started, clock = now()
+            try:
+                await execute(task, desk)
+            except Exception as error:  # the ledger keeps every failed attempt
+                receipt = Receipt(task, started, now()[1] - clock, "failed", "local", f"{error!r}")
+                worklist.failed(receipt, error, worker_died=False)
+            else:
+                worklist.done(Receipt(task, started, now()[1] - clock, "done", "local"))
+    finally:
+        await llm.close()
+        worklist.close()

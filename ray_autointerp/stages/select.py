@@ -1,0 +1,55 @@
+"""select: which latents get exact clamps and LLM money, and the seeded subsets among them.
+
+The panel (partners and strangers of output scores) and the sample (agreement) are each the first
+alive latents by hash(seed, latent), so that no result depends on how shards are cut. The order
+puts the panel first, because every output score waits for it.
+"""
+
+from ray_autointerp.errors import ConfigError
+from ray_autointerp.records.keys import hash_order
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.desk import Desk
+
+
+def run(task: Task, desk: Desk) -> None:
+    """Write the `selection` of one SAE: a row per latent of its range."""
+    assert task.sae is not None
+    rule, seed = desk.run.config.select, desk.run.config.run.seed
+    stats = desk.read("latent_stats", task.sae, columns=["latent", "is_dead"]).to_pylist()
+    alive = hash_order((row["latent"] for row in stats if not row["is_dead"]), seed, "select")
+    panel, sample = set(alive[: rule.panel]), set(alive[: rule.sample])
+    picks = {
+        "sample": set(alive[: rule.num_latents]),
+        "all": {row["latent"] for row in stats},
+        "list": set(rule.latents),
+    }[rule.rule]
+    outside = picks - {row["latent"] for row in stats}
+    if outside:
+        raise ConfigError(
+            f"select.latents has {min(outside)}, which is not among the latents of {task.sae}."
+        )
+    chosen = hash_order(panel | sample | picks, seed, "select")
+    order = {latent: i for i, latent in enumerate(sorted(chosen, key=lambda i: i not in panel))}
+    desk.write(
+        task,
+        "selection",
+        [
+            {
+                "latent": latent,
+                "chosen": latent in order,
+                "reason": _reason(latent, picks, panel, sample, rule.rule),
+                "panel": latent in panel,
+                "sample": latent in sample,
+                "order": order.get(latent),
+            }
+            for latent in (row["latent"] for row in stats)
+        ],
+    )
+
+
+def _reason(latent: int, picks: set[int], panel: set[int], sample: set[int], rule: str) -> str:
+    if latent in picks:
+        return rule
+    if latent in panel:
+        return "panel"
+    return "sample only" if latent in sample else "not chosen"
