@@ -1,0 +1,105 @@
+"""The input-based score: does a latent fire on sentences written from its description?
+
+Graded, after the notebook entry (methods 2, 5.1, 16): sum(activating - neutral) / n, as it is
+and over the latent's maximum; AUROC and AUPRC; the hit rate (generation score); and the paper's
+binary as a column. Knows no model or LLM: an activation is a sentence's maximum over positions,
+BOS, pads, specials and sinks already left out.
+"""
+
+# A activating, N neutral sentences
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+
+from ray_autointerp.methods.intervals import Interval, t_interval
+
+
+@dataclass(frozen=True)
+class SentenceActivation:
+    """One written sentence: which answer it came from, its side, the latent's maximum on it."""
+
+    draw: int
+    is_activating: bool
+    activation: float
+
+
+@dataclass(frozen=True)
+class InputScore:
+    """Scores of one description; null where a side has no sentences (counts say which).
+
+    `difference_over_max` is null too when the latent has no maximum. `paper_success` is 1, 0, or
+    0.5 for equal means (the paper counts ties as failures). `hit_rate` is the share of activating
+    sentences with any activation. `difference_interval` is by t over draws, because sentences of
+    one LLM answer are one cluster; null with fewer than two draws that have both sides.
+    """
+
+    difference: float | None
+    difference_over_max: float | None
+    auroc: float | None
+    auprc: float | None
+    hit_rate: float | None
+    paper_success: float | None
+    num_activating: int
+    num_neutral: int
+    difference_interval: Interval | None
+
+
+def input_score(
+    sentences: Sequence[SentenceActivation], max_activation: float | None
+) -> InputScore:
+    """Score the sentences written for one description.
+
+    With sides of unequal size the difference is that of the means, which for equal sizes is the
+    formula's sum over n.
+    """
+    activating = [s.activation for s in sentences if s.is_activating]
+    neutral = [s.activation for s in sentences if not s.is_activating]
+    if not activating or not neutral:
+        nulls = (None,) * 6
+        return InputScore(*nulls, len(activating), len(neutral), None)
+    difference = fmean(activating) - fmean(neutral)
+    return InputScore(
+        difference=difference,
+        difference_over_max=difference / max_activation if max_activation else None,
+        auroc=auroc(activating, neutral),
+        auprc=auprc(activating, neutral),
+        hit_rate=fmean(value > 0 for value in activating),
+        paper_success=float((np.sign(difference) + 1) / 2),
+        num_activating=len(activating),
+        num_neutral=len(neutral),
+        difference_interval=t_interval(_draw_differences(sentences)),
+    )
+
+
+def auroc(activating: Sequence[float], neutral: Sequence[float]) -> float:
+    """The chance that an activating sentence beats a neutral one, ties 1/2 (Mann-Whitney)."""
+    activating_A1 = np.asarray(activating, np.float64)[:, None]
+    neutral_N = np.asarray(neutral, np.float64)
+    wins = (activating_A1 > neutral_N).sum() + 0.5 * (activating_A1 == neutral_N).sum()
+    return float(wins / (len(activating) * len(neutral)))
+
+
+def auprc(activating: Sequence[float], neutral: Sequence[float]) -> float:
+    """Average precision: mean over activating sentences of the precision at their activation.
+
+    Sentences with equal activations are taken in together, so ties gain nothing from their order.
+    """
+    values = np.concatenate([activating, neutral]).astype(np.float64)
+    thresholds: npt.NDArray[np.float64] = np.asarray(activating, np.float64)
+    num_above = (values >= thresholds[:, None]).sum(1)
+    num_right = (thresholds >= thresholds[:, None]).sum(1)
+    return float((num_right / num_above).mean())
+
+
+def _draw_differences(sentences: Sequence[SentenceActivation]) -> list[float]:
+    differences = []
+    for draw in sorted({s.draw for s in sentences}):
+        activating = [s.activation for s in sentences if s.draw == draw and s.is_activating]
+        neutral = [s.activation for s in sentences if s.draw == draw and not s.is_activating]
+        if activating and neutral:
+            differences.append(fmean(activating) - fmean(neutral))
+    return differences

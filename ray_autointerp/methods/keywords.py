@@ -1,0 +1,107 @@
+"""Keywords: a description made without an LLM, from the tokens a latent fires on and promotes.
+
+A floor that every explainer should beat, and a label where there is no LLM: for instance
+`fires on "war", "battle"; promotes " troops", " army"`. Pure text and arithmetic.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+WHITESPACE = {
+    "\n": "a newline",
+    "\r\n": "a newline",
+    "\n\n": "a blank line",
+    "\t": "a tab",
+    " ": "a space",
+}
+MIN_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class FiredToken:
+    """A token of a top example on which the latent is active, and how strongly."""
+
+    text: str
+    activation: float
+
+
+def keyword_description(
+    examples: Sequence[Sequence[FiredToken]],
+    promoted: Sequence[str],
+    background: Mapping[str, int] | None = None,
+    num_fired: int = 6,
+    num_promoted: int = 6,
+) -> str | None:
+    """One line of keywords; null for a latent that neither fired nor promotes anything.
+
+    `promoted` comes strongest first and keeps its leading spaces, which tell the start of a word
+    from a piece of one. `background` counts token texts in the corpus.
+    """
+    fired = fired_words(examples, num_fired, background)
+    pushed = list({_key(text): text for text in reversed(promoted) if text}.values())[::-1]
+    parts = []
+    if fired:
+        parts.append("fires on " + ", ".join(_quoted(text.strip() or text) for text in fired))
+    if pushed:
+        parts.append("promotes " + ", ".join(_quoted(text) for text in pushed[:num_promoted]))
+    return "; ".join(parts) or None
+
+
+def fired_words(
+    examples: Sequence[Sequence[FiredToken]],
+    num_words: int,
+    background: Mapping[str, int] | None = None,
+) -> list[str]:
+    """Token texts the latent fires on, best first; case and outer spaces do not tell them apart.
+
+    Each example gives a token its largest activation there, so that a token counts for firing
+    strongly and in many examples, not for repetition within one. With background counts that sum
+    is multiplied by the token's rarity. Under a tenth of the best a token is left out. Ties go by
+    the text, never by the order of the examples.
+    """
+    activations: dict[str, list[float]] = {}
+    forms: dict[str, Counter[str]] = {}
+    for example in examples:
+        largest: dict[str, float] = {}
+        for token in example:
+            key = _key(token.text)
+            largest[key] = max(largest.get(key, 0.0), token.activation)
+            forms.setdefault(key, Counter())[token.text] += 1
+        for key, activation in largest.items():
+            activations.setdefault(key, []).append(activation)
+    rarities = _rarities(activations, background)
+    scores = {key: math.fsum(values) * rarities[key] for key, values in activations.items()}
+    best = max(scores.values(), default=0.0)
+    kept = [key for key, score in scores.items() if score > 0 and score >= MIN_SHARE * best]
+    ranked = sorted(kept, key=lambda key: (-scores[key], key))[:num_words]
+    return [min(forms[key], key=lambda form: (-forms[key][form], form)) for key in ranked]
+
+
+def _rarities(keys: Mapping[str, object], background: Mapping[str, int] | None) -> dict[str, float]:
+    """log(all / count) as a share of log(all): 1 for a token seen once or never, 0 for all."""
+    if not background:
+        return dict.fromkeys(keys, 1.0)
+    counts: Counter[str] = Counter()
+    for text, count in background.items():
+        counts[_key(text)] += count
+    log_all = math.log(counts.total() + 1)
+    return {key: max(1 - math.log(max(counts[key], 1)) / log_all, 0.0) for key in keys}
+
+
+def _key(text: str) -> str:
+    return text.strip().casefold() or text
+
+
+def _quoted(text: str) -> str:
+    """A token as a reader wants it: quoted, or in words where quotes would show nothing."""
+    if text in WHITESPACE:
+        return WHITESPACE[text]
+    if text.isspace():
+        lines = text.count("\n")
+        return f"{lines} newlines" if lines > 1 else f"{len(text)} whitespace characters"
+    if "\ufffd" in text:
+        return "part of a character"
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,30 @@
+"""KL divergence of next-token distributions, clean against clamped, in nats (methods 16).
+
+KL(clean || clamped) = sum_t p(t) (log p(t) - log q(t)), in float64. Knows no model: give it
+logits, after the softcap if the model has one.
+"""
+
+# B clamped rows, P prompts (or positions), V vocabulary
+
+import torch
+from torch import Tensor
+
+
+def kl_divergence(clean_PV: Tensor, clamped_BPV: Tensor) -> Tensor:
+    """KL(clean || clamped) per row and prompt, float64 [B, P], in nats.
+
+    A token that the clean model never says adds nothing; one that only the clamped model never
+    says makes it infinite. One row is in float64 at a time: 8 x P x V bytes.
+    """
+    log_p_PV = clean_PV.double().log_softmax(-1)
+    p_PV = log_p_PV.exp()
+    rows = []
+    for clamped_PV in clamped_BPV:
+        log_ratio_PV = log_p_PV - clamped_PV.double().log_softmax(-1)
+        rows.append(torch.where(p_PV > 0, p_PV * log_ratio_PV, 0.0).sum(-1))
+    return torch.stack(rows).clamp_min(0)
+
+
+def mean_kl(clean_PV: Tensor, clamped_BPV: Tensor) -> Tensor:
+    """KL(clean || clamped) in nats, mean over prompts, float64 [B]."""
+    return kl_divergence(clean_PV, clamped_BPV).mean(-1)

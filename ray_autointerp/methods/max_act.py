@@ -1,0 +1,257 @@
+"""MaxAct: the windows in which each latent is most active (methods 4.1, 16).
+
+One `ExampleSieve` per SAE and token shard, fed in a stream; memory is bounded by what is kept,
+cost goes by active entries and not by the width of the SAE. Partial results of several shards
+merge to the same top examples however the windows were cut into shards.
+Knows nothing of models, text or files: give it activations.
+"""
+
+# W windows, T positions, L latents, S sides (0 explain, 1 score), N active entries, E examples
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from ray_autointerp.errors import TaskError
+from ray_autointerp.methods.firing_stats import EXPLAIN, SCORE, FiringStats
+
+
+@dataclass(frozen=True)
+class ActiveEntries:
+    """Non-zero activations of some windows: entry n is one latent at one position of one window.
+
+    `rows_N` counts windows within the batch. No (row, position, latent) comes twice.
+    """
+
+    rows_N: Tensor
+    positions_N: Tensor
+    latents_N: Tensor
+    values_N: Tensor
+
+
+@dataclass(frozen=True)
+class TopExamples:
+    """The most active windows of each latent and side, flat.
+
+    Sorted by (latent, side, activation falling, window); ties in activation put the smaller
+    window id first. `peaks_E` is the first position with the maximum. The non-zeros of example e
+    in its window are `positions_N[offsets_E1[e]:offsets_E1[e + 1]]` (rising) and `values_N` there.
+    """
+
+    latents_E: npt.NDArray[np.int32]
+    is_score_E: npt.NDArray[np.bool_]
+    windows_E: npt.NDArray[np.int64]
+    peaks_E: npt.NDArray[np.int16]
+    activations_E: npt.NDArray[np.float32]
+    offsets_E1: npt.NDArray[np.int64]
+    positions_N: npt.NDArray[np.int16]
+    values_N: npt.NDArray[np.float32]
+
+
+def active_entries(acts_WTL: Tensor, mask_WT: Tensor) -> ActiveEntries:
+    """The non-zeros of dense activations at positions where the mask is true.
+
+    The mask is false at BOS, pads, other specials and attention sinks.
+    """
+    rows_N, positions_N, latents_N = ((acts_WTL != 0) & mask_WT[..., None]).nonzero(as_tuple=True)
+    return ActiveEntries(
+        rows_N, positions_N, latents_N, acts_WTL[rows_N, positions_N, latents_N].float()
+    )
+
+
+class ExampleSieve:
+    """Keeps the top examples of one SAE over one token shard, and its firing statistics.
+
+    Each window is added once. At most `max_buffered` entries, or twice what is kept if that is
+    more, wait between two compactions; a window that cannot reach the top is never buffered.
+    The examples do not depend on the order or batching of the windows; float64 sums of
+    activations do in their last bits.
+    """
+
+    def __init__(self, num_latents: int, num_kept: int, max_buffered: int = 4_000_000) -> None:
+        self._num_kept = num_kept
+        self._max_buffered = max_buffered
+        self._limit = max_buffered
+        self._num_buffered = 0
+        self._parts = [empty_examples()]
+        self._threshold_LS = np.zeros((num_latents, 2), np.float32)
+        self._num_tokens_S = np.zeros(2, np.int64)
+        self._num_active_LS = np.zeros((num_latents, 2), np.int64)
+        self._sum_LS = np.zeros((num_latents, 2), np.float64)
+        self._max_LS = np.zeros((num_latents, 2), np.float32)
+
+    def add(
+        self,
+        windows_W: Tensor,
+        is_score_W: Tensor,
+        num_tokens_W: Tensor,
+        entries: ActiveEntries,
+    ) -> None:
+        """Take in a batch of windows: their ids, side, number of unmasked tokens, activations.
+
+        Entries that are not positive are not active and are left out. A non-finite one is a
+        `TaskError`: it means the pass went wrong, and a maximum over it would mean nothing.
+        """
+        is_score = is_score_W.cpu().numpy().astype(bool)
+        num_tokens = num_tokens_W.cpu().numpy()
+        self._num_tokens_S[EXPLAIN] += num_tokens[~is_score].sum()
+        self._num_tokens_S[SCORE] += num_tokens[is_score].sum()
+        found = _examples_of(windows_W.cpu().numpy(), is_score, entries)
+        if len(found.latents_E) == 0:
+            return
+        self._count(found)
+        side_E = found.is_score_E.astype(np.int64)
+        may_rank_E = found.activations_E >= self._threshold_LS[found.latents_E, side_E]
+        found = _take(found, np.flatnonzero(may_rank_E))
+        self._parts.append(found)
+        self._num_buffered += len(found.values_N)
+        if self._num_buffered > self._limit:
+            self._compact()
+
+    def examples(self) -> TopExamples:
+        """The top examples of everything added so far."""
+        self._compact()
+        return self._parts[0]
+
+    def firing_stats(self) -> FiringStats:
+        """The firing statistics of everything added so far."""
+        return FiringStats(
+            self._num_tokens_S.copy(),
+            self._num_active_LS.copy(),
+            self._sum_LS.copy(),
+            self._max_LS.copy(),
+        )
+
+    def _count(self, found: TopExamples) -> None:
+        starts = _run_starts(found.latents_E * np.int64(2) + found.is_score_E)
+        entry_starts = found.offsets_E1[starts]
+        where = (found.latents_E[starts], found.is_score_E[starts].astype(np.int64))
+        self._num_active_LS[where] += np.diff(np.append(entry_starts, len(found.values_N)))
+        self._sum_LS[where] += np.add.reduceat(found.values_N, entry_starts, dtype=np.float64)
+        largest = np.maximum.reduceat(found.values_N, entry_starts)
+        self._max_LS[where] = np.maximum(self._max_LS[where], largest)
+
+    def _compact(self) -> None:
+        kept = merge_examples(self._parts, self._num_kept)
+        rank_E = _ranks(kept.latents_E * np.int64(2) + kept.is_score_E)
+        last = np.flatnonzero(rank_E == self._num_kept - 1)
+        where = (kept.latents_E[last], kept.is_score_E[last].astype(np.int64))
+        self._threshold_LS[where] = kept.activations_E[last]
+        self._parts = [kept]
+        self._num_buffered = len(kept.values_N)
+        self._limit = max(self._max_buffered, 2 * self._num_buffered)
+
+
+def merge_examples(parts: Sequence[TopExamples], num_kept: int) -> TopExamples:
+    """The top examples of all parts together.
+
+    Associative, commutative and independent of how windows were cut into parts, as long as no
+    window is in two of them.
+    """
+    examples = _concatenate([empty_examples(), *parts])
+    side_E = examples.latents_E * np.int64(2) + examples.is_score_E
+    order = np.lexsort((examples.windows_E, -examples.activations_E, side_E))
+    return _take(examples, order[_ranks(side_E[order]) < num_kept])
+
+
+def empty_examples() -> TopExamples:
+    """No examples: the neutral element of `merge_examples`."""
+    return TopExamples(
+        np.zeros(0, np.int32),
+        np.zeros(0, np.bool_),
+        np.zeros(0, np.int64),
+        np.zeros(0, np.int16),
+        np.zeros(0, np.float32),
+        np.zeros(1, np.int64),
+        np.zeros(0, np.int16),
+        np.zeros(0, np.float32),
+    )
+
+
+def _examples_of(
+    windows_W: npt.NDArray[np.int64], is_score_W: npt.NDArray[np.bool_], entries: ActiveEntries
+) -> TopExamples:
+    """One example per (latent, window) in which the latent is active, by latent, side, row."""
+    values_N = entries.values_N.detach().float().cpu().numpy()
+    if not np.isfinite(values_N).all():
+        raise TaskError("an activation of the SAE is not finite: the forward pass overflowed")
+    is_active = values_N > 0
+    values_N = values_N[is_active]
+    if len(values_N) == 0:
+        return empty_examples()
+    rows_N = entries.rows_N.cpu().numpy()[is_active].astype(np.int64)
+    positions_N = entries.positions_N.cpu().numpy()[is_active].astype(np.int64)
+    latents_N = entries.latents_N.cpu().numpy()[is_active].astype(np.int64)
+    group_N = (latents_N * 2 + is_score_W[rows_N]) * len(windows_W) + rows_N
+    order = np.argsort(group_N * (int(positions_N.max()) + 1) + positions_N)
+    group_N, values_N, positions_N = group_N[order], values_N[order], positions_N[order]
+    starts = _run_starts(group_N)
+    offsets_E1 = np.append(starts, len(values_N))
+    activations_E = np.maximum.reduceat(values_N, starts)
+    is_peak_N = values_N == np.repeat(activations_E, np.diff(offsets_E1))
+    at_peak = np.flatnonzero(is_peak_N)
+    first_E = at_peak[_run_starts(group_N[at_peak])]
+    side_E, row_E = np.divmod(group_N[starts], len(windows_W))
+    return TopExamples(
+        (side_E // 2).astype(np.int32),
+        (side_E % 2).astype(np.bool_),
+        windows_W[row_E],
+        positions_N[first_E].astype(np.int16),
+        activations_E,
+        offsets_E1,
+        positions_N.astype(np.int16),
+        values_N,
+    )
+
+
+def _concatenate(parts: Sequence[TopExamples]) -> TopExamples:
+    counts_E = np.concatenate([np.diff(part.offsets_E1) for part in parts])
+    return TopExamples(
+        np.concatenate([part.latents_E for part in parts]),
+        np.concatenate([part.is_score_E for part in parts]),
+        np.concatenate([part.windows_E for part in parts]),
+        np.concatenate([part.peaks_E for part in parts]),
+        np.concatenate([part.activations_E for part in parts]),
+        _offsets(counts_E),
+        np.concatenate([part.positions_N for part in parts]),
+        np.concatenate([part.values_N for part in parts]),
+    )
+
+
+def _take(examples: TopExamples, chosen: npt.NDArray[np.int64]) -> TopExamples:
+    counts = np.diff(examples.offsets_E1)[chosen]
+    offsets = _offsets(counts)
+    shift = np.repeat(examples.offsets_E1[chosen] - offsets[:-1], counts)
+    entries = shift + np.arange(offsets[-1])
+    return TopExamples(
+        examples.latents_E[chosen],
+        examples.is_score_E[chosen],
+        examples.windows_E[chosen],
+        examples.peaks_E[chosen],
+        examples.activations_E[chosen],
+        offsets,
+        examples.positions_N[entries],
+        examples.values_N[entries],
+    )
+
+
+def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def _run_starts(keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Where each run of equal neighbours begins."""
+    is_start = np.ones(len(keys), bool)
+    is_start[1:] = keys[1:] != keys[:-1]
+    return np.flatnonzero(is_start)
+
+
+def _ranks(keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """The place of each element within its run of equal neighbours, from 0."""
+    starts = _run_starts(keys)
+    lengths = np.diff(np.append(starts, len(keys)))
+    return np.arange(len(keys)) - np.repeat(starts, lengths)

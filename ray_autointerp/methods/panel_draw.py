@@ -1,0 +1,56 @@
+"""Who meets whom in an output-score unit: the partner and the stranger, drawn from the panel.
+
+By hash of (latent, unit) (methods 16), so the draw is the same for every description method and
+does not depend on order, sharding or who else is scored. Knows no tables.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from hashlib import blake2b
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One text per latent: a prompt, a sign, a KL target and a draw of the sampling noise."""
+
+    prompt: int
+    sign: int
+    kl_target: float
+    draw: int
+
+
+@dataclass(frozen=True)
+class Opponents:
+    """The latent whose text is the other set, and the latent whose description is the control."""
+
+    partner: int
+    stranger: int
+
+
+def draw_opponents(
+    latent: int, unit: Unit, partners: Collection[int], strangers: Collection[int], seed: int
+) -> Opponents | None:
+    """A partner and a stranger, neither the latent itself nor each other; null if there are none.
+
+    `partners` are the panel latents that have a text of this unit, `strangers` those with an `ok`
+    description by every method that is scored, so that all methods meet the same ones. Each is
+    the eligible latent with the smallest hash: taking a latent out of the panel changes only the
+    units that had drawn it.
+    """
+    partner = _smallest_hash(set(partners) - {latent}, "partner", latent, unit, seed)
+    if partner is None:
+        return None
+    stranger = _smallest_hash(set(strangers) - {latent, partner}, "stranger", latent, unit, seed)
+    return None if stranger is None else Opponents(partner, stranger)
+
+
+def _smallest_hash(
+    candidates: set[int], role: str, latent: int, unit: Unit, seed: int
+) -> int | None:
+    trial = (seed, role, latent, unit.prompt, unit.sign, unit.kl_target, unit.draw)
+
+    def place(candidate: int) -> tuple[bytes, int]:
+        key = "\x1f".join(repr(part) for part in (*trial, candidate))
+        return blake2b(key.encode(), digest_size=8).digest(), candidate
+
+    return min(candidates, key=place, default=None)
