@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from ray_autointerp.methods.shingle import split_of
 from ray_autointerp.records.keys import window_id
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk, Row
+from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.tables import Row
 from ray_autointerp.stages.documents import Document, read_documents
 
 _SHORTEST_TAIL = 8

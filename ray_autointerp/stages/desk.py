@@ -1,48 +1,29 @@
 """What a stage works at: the run's tables, and the models its worker holds.
 
-A stage asks the desk for rows of latents and writes whole tables; where the parts lie, and which
-of them hold the latents, is the desk's business. One desk per worker, reused by its tasks.
+One desk per worker, reused by its tasks. Models are loaded when first asked for.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ray_autointerp.llm.door import LLM
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
 from ray_autointerp.models.tokenizer import SubjectTokenizer
-from ray_autointerp.plan.schedule import part_count, producer_of
-from ray_autointerp.plan.shards import Selected
-from ray_autointerp.records.layout import part_name
-from ray_autointerp.records.schemas import TABLES
-from ray_autointerp.records.task import Task
 from ray_autointerp.stages.run import Run
-from ray_autointerp.storage.parquet import read_table, write_table
-from ray_autointerp.storage.store import Store, open_store
+from ray_autointerp.stages.tables import Tables
 
 _SAES_HELD = 2
 """SAEs kept in a worker's memory; the least recently used one is dropped."""
 
-Row = dict[str, Any]
 
-
-class Desk:
-    """The tables and models one worker needs. Models are loaded when first asked for."""
+class Desk(Tables):
+    """The tables and models one worker needs."""
 
     def __init__(self, run: Run, *, llm: LLM | None = None) -> None:
-        self.run = run
+        super().__init__(run)
         self._llm = llm
         self._saes: OrderedDict[str, Sae] = OrderedDict()
-
-    @cached_property
-    def store(self) -> Store:
-        """The run's folder."""
-        return open_store(self.run.uri)
 
     @cached_property
     def subject(self) -> Subject:
@@ -84,118 +65,3 @@ class Desk:
                 self._saes.popitem(last=False)
         self._saes.move_to_end(sae_id)
         return self._saes[sae_id]
-
-    def latents(self, task: Task) -> range:
-        """The latents of a task that is cut over all latents."""
-        assert task.sae is not None
-        return self.run.axes.latent_shard(task.sae, task.shard)
-
-    def selection(self, sae: str) -> dict[int, Row]:
-        """The chosen latents of an SAE in selection order, panel first, with their marks."""
-        table = self.read("selection", sae)
-        chosen = table.filter(pc.field("chosen")).sort_by("order")
-        return {row["latent"]: row for row in chosen.to_pylist()}
-
-    def selected(self, sae: str) -> Selected:
-        """How many latents the published selection holds."""
-        rows = self.selection(sae).values()
-        return Selected(len(rows), sum(row["panel"] for row in rows))
-
-    def chosen(self, task: Task) -> list[int]:
-        """The latents of a task that is cut over the selection, in selection order."""
-        assert task.sae is not None
-        size = self.run.axes.selected_per_shard
-        order = list(self.selection(task.sae))
-        return order[task.shard * size : (task.shard + 1) * size]
-
-    def read(
-        self,
-        table: str,
-        sae: str | None,
-        method: str | None = None,
-        *,
-        shards: Iterable[int] | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pa.Table:
-        """The rows of some or all parts of a table, in part order."""
-        count = self._count(table, sae, method)
-        names = [
-            part_name(table, sae, method, shard, count)
-            for shard in (range(count) if shards is None else sorted(set(shards)))
-        ]
-        schema = TABLES[table.split("/")[0]].schema
-        if columns is not None:
-            schema = pa.schema([schema.field(name) for name in columns])
-        parts = [read_table(self.store, name, columns) for name in names]
-        return pa.concat_tables([schema.empty_table(), *parts])
-
-    def rows(
-        self,
-        table: str,
-        sae: str,
-        latents: Sequence[int],
-        method: str | None = None,
-        *,
-        columns: Sequence[str] | None = None,
-    ) -> dict[int, list[Row]]:
-        """The rows of these latents, grouped by latent in the latents' order (empty if none)."""
-        part = self.read(
-            table, sae, method, shards=self._shards_of(table, sae, method, latents), columns=columns
-        )
-        wanted = part.filter(pc.field("latent").isin(list(latents)))
-        grouped: dict[int, list[Row]] = {latent: [] for latent in latents}
-        for row in wanted.to_pylist():
-            grouped[row["latent"]].append(row)
-        return grouped
-
-    def row(
-        self, table: str, sae: str, latents: Sequence[int], method: str | None = None
-    ) -> dict[int, Row]:
-        """As `rows`, for tables with exactly one row per latent."""
-        return {latent: only for latent, (only,) in self.rows(table, sae, latents, method).items()}
-
-    def write(
-        self,
-        task: Task,
-        table: str,
-        content: pa.Table | Sequence[Mapping[str, Any]],
-        *,
-        sae: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        """Publish one part of a table: sorted by key, put if absent. `sae` defaults to the task's.
-
-        Whoever was first wins: finding the object there already is no error.
-        """
-        owner = sae if sae is not None else task.sae
-        kind = TABLES[table.split("/")[0]]
-        if not isinstance(content, pa.Table):
-            content = pa.Table.from_pylist([dict(row) for row in content], schema=kind.schema)
-        ordered = content.sort_by([(name, "ascending") for name in kind.key])
-        write_table(
-            self.store,
-            part_name(table, owner, task.method, task.shard, task.num_shards),
-            ordered,
-            kind.schema,
-            {**self.run.stamp(task.step, owner), **(metadata or {})},
-            key=kind.key,
-        )
-
-    def _count(self, table: str, sae: str | None, method: str | None) -> int:
-        selected: dict[str, Selected] = {}
-        if producer_of(table, method).split == "selection":
-            assert sae is not None
-            selected[sae] = self.selected(sae)
-        return part_count(self.run.axes, selected, table, sae, method)
-
-    def _shards_of(
-        self, table: str, sae: str, method: str | None, latents: Sequence[int]
-    ) -> set[int]:
-        axes, split = self.run.axes, producer_of(table, method).split
-        if split == "latents":
-            start = axes.latents[sae].start
-            return {(latent - start) // axes.latents_per_shard for latent in latents}
-        if split == "selection":
-            order = {latent: i for i, latent in enumerate(self.selection(sae))}
-            return {order[latent] // axes.selected_per_shard for latent in latents}
-        return set(range(self._count(table, sae, method)))

@@ -2,7 +2,7 @@
 
 from ray_autointerp.methods.token_lists import TokenLists
 from ray_autointerp.models.tokenizer import SubjectTokenizer
-from ray_autointerp.stages.desk import Row
+from ray_autointerp.stages.tables import Row
 
 
 def token_entries(lists: TokenLists, row: int, tokenizer: SubjectTokenizer) -> list[Row]:

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from ray_autointerp.methods.firing_stats import FiringStats, latent_stats, merge_firing_stats
 from ray_autointerp.methods.max_act import TopExamples, merge_examples
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk, Row
+from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.tables import Row
 
 SPLITS = ("explain", "score")
 

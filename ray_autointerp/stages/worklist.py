@@ -19,8 +19,8 @@ from ray_autointerp.plan.schedule import Schedule, StepProgress
 from ray_autointerp.records.layout import ledger_part, objects_of
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
 from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.tables import Tables
 from ray_autointerp.storage.parquet import write_table
 
 _LEDGER_ROWS = 200
@@ -58,14 +58,14 @@ class Worklist:
     def __init__(self, run: Run, observer: Observer) -> None:
         self.run = run
         self._observer = observer
-        self._desk = Desk(run)
+        self._tables = Tables(run)
         self._schedule = Schedule(run.config, run.axes)
         self._attempts: Counter[Task] = Counter()
         self._running: set[Task] = set()
         self._receipts: list[Receipt] = []
         self._writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         self._ledger_parts = 0
-        self._note(self._desk.store.list(""))
+        self._note(self._tables.store.list(""))
 
     def ready(self) -> list[Task]:
         """Tasks that may start now, best first; those under way left out."""
@@ -127,7 +127,7 @@ class Worklist:
         ]
         schema = TABLES["ledger"].schema
         write_table(
-            self._desk.store,
+            self._tables.store,
             ledger_part(self._writer, self._ledger_parts),
             pa.Table.from_pylist(rows, schema=schema),
             schema,
@@ -145,7 +145,7 @@ class Worklist:
     def _note(self, names: Iterable[str]) -> None:
         self._schedule.note_objects(names)
         for sae in self._schedule.unselected:
-            self._schedule.note_selection(sae, self._desk.selected(sae))
+            self._schedule.note_selection(sae, self._tables.selected(sae))
         self._observer.progress(self._schedule.progress())
 
 

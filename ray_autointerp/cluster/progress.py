@@ -1,0 +1,128 @@
+"""What a person watches: one line per step with its shards, rate and time left.
+
+In a terminal a live Rich display; elsewhere (a log, a job's output) one plain line whenever a
+step begins or ends. Reads only what the worklist tells it.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ray_autointerp.plan.schedule import StepProgress
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.worklist import Receipt
+
+_COLOURS = {"cpu": "cyan", "subject": "magenta", "llm": "green"}
+
+
+class Progress:
+    """An Observer. Use it as a context manager around the run."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._steps: list[StepProgress] = []
+        self._running: Counter[str] = Counter()
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._first_start: dict[str, float] = {}
+        self._last_end: dict[str, float] = {}
+        self._said: set[tuple[str, str]] = set()
+        self._begun = time.monotonic()
+        self._live = (
+            Live(console=console, refresh_per_second=4, get_renderable=self._table)
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def started(self, task: Task) -> None:
+        """A worker took the task."""
+        self._running[task.step] += 1
+        self._first_start.setdefault(task.step, time.monotonic())
+        self._say(task.step, "begins", "")
+
+    def ended(self, receipt: Receipt) -> None:
+        """The attempt ended, well or not."""
+        step = receipt.task.step
+        self._running[step] -= 1
+        self._seconds[step].append(receipt.seconds)
+        self._last_end[step] = time.monotonic()
+        if receipt.outcome != "done":
+            self._console.print(
+                f"[yellow]{receipt.task.name}: {receipt.outcome}; it is tried again if that can "
+                f"help[/yellow]"
+            )
+
+    def progress(self, steps: Iterable[StepProgress]) -> None:
+        """How far every step is."""
+        self._steps = list(steps)
+        for step in self._steps:
+            if step.total and step.done == step.total and self._seconds[step.step]:
+                wall = self._last_end[step.step] - self._first_start[step.step]
+                self._say(step.step, "done", f", {step.total} shard(s) in {wall:.1f} s")
+
+    def _say(self, step: str, event: str, detail: str) -> None:
+        """One plain line per step and event, where there is no live display."""
+        if self._live is None and (step, event) not in self._said:
+            self._said.add((step, event))
+            elapsed = time.monotonic() - self._begun
+            self._console.print(f"[{elapsed:7.1f} s] {step} {event}{detail}", markup=False)
+
+    def _table(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for title in ("step", "", "shards", "running", "rate", "left"):
+            table.add_column(Text(title, style="dim"), justify="left")
+        table.add_row(
+            *(Text(t, style="dim") for t in ("step", "", "shards", "now", "rate", "left"))
+        )
+        for step in self._steps:
+            table.add_row(
+                Text(step.step, style=_COLOURS[step.pool]),
+                ProgressBar(total=step.total or 1, completed=step.done, width=24),
+                f"{step.done}/{'?' if step.total is None else step.total}",
+                str(self._running[step.step] or ""),
+                self._rate(step),
+                self._left(step),
+            )
+        elapsed = time.monotonic() - self._begun
+        pools = "  ".join(f"[{colour}]{pool}[/]" for pool, colour in _COLOURS.items())
+        return Group(table, Text.from_markup(f"{elapsed:.0f} s   workers: {pools}", style="dim"))
+
+    def _rate(self, step: StepProgress) -> str:
+        seconds = self._seconds[step.step]
+        if not seconds:
+            return ""
+        return f"{sum(seconds) / len(seconds):.1f} s a shard"
+
+    def _left(self, step: StepProgress) -> str:
+        seconds = self._seconds[step.step]
+        if step.total is None or step.done == step.total or not seconds:
+            return "done" if step.total == step.done and step.total else ""
+        wall = time.monotonic() - self._first_start[step.step]
+        return f"{wall / len(seconds) * (step.total - step.done):.0f} s"
+
+
+class Silent:
+    """An Observer that shows nothing."""
+
+    def started(self, task: Task) -> None:
+        """Nothing."""
+
+    def ended(self, receipt: Receipt) -> None:
+        """Nothing."""
+
+    def progress(self, steps: Iterable[StepProgress]) -> None:
+        """Nothing."""

@@ -1,0 +1,122 @@
+"""publish: the labels, one row per latent, and the one file for people.
+
+The label is the first `ok` description in the config's order: no choosing by the scores that
+are then published. A latent that was not chosen keeps its keywords.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from ray_autointerp.records.layout import labels_file
+from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.tables import Row, Tables
+from ray_autointerp.storage.parquet import write_table
+
+_SHOWN_TOKENS = 5
+"""Tokens of each list repeated in the labels table, for eyes."""
+
+
+def run(task: Task, desk: Tables) -> None:
+    """Write one latent shard of `labels`."""
+    assert task.sae is not None
+    latents = list(desk.latents(task))
+    selection = desk.selection(task.sae)
+    chosen = [latent for latent in latents if latent in selection]
+    stats = desk.row("latent_stats", task.sae, latents)
+    lists = desk.row("vocab_proj", task.sae, latents)
+    examples = desk.rows("top_examples", task.sae, latents)
+    descriptions = _by_method(desk, "descriptions", task.sae, latents, chosen)
+    input_scores = _by_method(desk, "input_scores", task.sae, chosen, chosen)
+    output_scores = _by_method(desk, "output_scores", task.sae, chosen, chosen)
+    changes = desk.rows("token_change/all", task.sae, chosen)
+    rows = []
+    for latent in latents:
+        method = _first_ok(latent, desk.run.config.describe.methods, descriptions)
+        promotes, suppresses = _moved(lists[latent], changes.get(latent, ()))
+        rows.append(
+            {
+                "latent": latent,
+                "label": descriptions[method][latent]["description"] if method else None,
+                "method": method,
+                "status": _status(method, latent in selection),
+                "chosen": latent in selection,
+                **{key: stats[latent][key] for key in ("is_dead", "density", "max_activation")},
+                **_input_columns(input_scores.get(method or "", {}).get(latent)),
+                **_output_columns(output_scores.get(method or "", {}).get(latent)),
+                "fires_on": _peak_tokens(examples[latent]),
+                "promotes": promotes,
+                "suppresses": suppresses,
+            }
+        )
+    desk.write(task, "labels", rows)
+
+
+def publish_labels(run: Run, sae: str) -> None:
+    """Join the shards of `labels` into `labels.parquet`, written last; nothing if it is there."""
+    tables = Tables(run)
+    write_table(
+        tables.store,
+        labels_file(sae),
+        pa.concat_tables([tables.read("labels", sae)]).combine_chunks(),
+        TABLES["labels"].schema,
+        run.stamp("publish", sae),
+        key=TABLES["labels"].key,
+    )
+
+
+def _by_method(
+    desk: Tables, table: str, sae: str, latents: Sequence[int], chosen: Sequence[int]
+) -> dict[str, dict[int, Row]]:
+    """Per method, the rows of the latents that have one: keywords all, others the chosen."""
+    config = desk.run.config
+    methods = config.describe.methods if table == "descriptions" else config.score.methods
+    return {
+        method: desk.row(
+            table,
+            sae,
+            latents if method == "keywords" and table == "descriptions" else chosen,
+            method,
+        )
+        for method in methods
+    }
+
+
+def _first_ok(
+    latent: int, methods: Sequence[str], descriptions: Mapping[str, Mapping[int, Row]]
+) -> str | None:
+    return next((m for m in methods if descriptions[m].get(latent, {}).get("status") == "ok"), None)
+
+
+def _status(method: str | None, is_chosen: bool) -> str:
+    if not is_chosen:
+        return "not_selected"
+    return "ok" if method else "no_evidence"
+
+
+def _peak_tokens(examples: Sequence[Row]) -> list[str]:
+    """The tokens of the strongest explain-side peaks, each once, strongest first."""
+    explain = [row for row in examples if row["split"] == "explain"]
+    peaks = [e["texts"][e["peak"]] for row in explain for e in row["examples"]]
+    return list(dict.fromkeys(peaks))[:_SHOWN_TOKENS]
+
+
+def _moved(lists: Row, changes: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Tokens the latent moves: by exact TokenChange where it was run, else by VocabProj."""
+    raised = next((row for row in changes if row["sign"] == 1 and row["status"] == "ok"), lists)
+    return (
+        [entry["text"] for entry in raised["promoted"][:_SHOWN_TOKENS]],
+        [entry["text"] for entry in raised["suppressed"][:_SHOWN_TOKENS]],
+    )
+
+
+def _input_columns(score: Row | None) -> Row:
+    names = ("difference", "auroc", "hit_rate", "paper_success")
+    return {f"input_{name}": score[name] if score else None for name in names}
+
+
+def _output_columns(score: Row | None) -> Row:
+    names = ("win_rate", "win_rate_low", "win_rate_high", "three_set_success")
+    return {f"output_{name}": score[name] if score else None for name in names}
