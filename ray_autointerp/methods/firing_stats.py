@@ -8,6 +8,7 @@ from them: density, mean activation, dead latents. Knows no file and no SAE.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class FiringStats:
 
 @dataclass(frozen=True)
 class LatentStats:
-    """What a reader wants to know of each latent; means and maxima are null where it is silent.
+    """What a reader wants to know of each latent; masked entries are nulls, never numbers.
 
     `density_L` and `mean_activation_L` are over both sides, `mean_activation_L` over active
     tokens only; `max_activation_L` is of the explain side, on which evidence and clamps rest,
@@ -42,9 +43,9 @@ class LatentStats:
     num_active_explain_L: npt.NDArray[np.int64]
     num_active_score_L: npt.NDArray[np.int64]
     density_L: npt.NDArray[np.float64]
-    mean_activation_L: tuple[float | None, ...]
-    max_activation_L: tuple[float | None, ...]
-    max_activation_score_L: tuple[float | None, ...]
+    mean_activation_L: "np.ma.MaskedArray[Any, np.dtype[np.float32]]"
+    max_activation_L: "np.ma.MaskedArray[Any, np.dtype[np.float32]]"
+    max_activation_score_L: "np.ma.MaskedArray[Any, np.dtype[np.float32]]"
     is_dead_L: npt.NDArray[np.bool_]
 
 
@@ -74,19 +75,15 @@ def latent_stats(stats: FiringStats) -> LatentStats:
         num_active_explain_L=stats.num_active_LS[:, EXPLAIN],
         num_active_score_L=stats.num_active_LS[:, SCORE],
         density_L=num_active_L / max(int(stats.num_tokens_S.sum()), 1),
-        mean_activation_L=_with_nulls(mean_L, num_active_L == 0),
-        max_activation_L=_with_nulls(stats.max_activation_LS[:, EXPLAIN], is_silent_LS[:, EXPLAIN]),
-        max_activation_score_L=_with_nulls(
-            stats.max_activation_LS[:, SCORE], is_silent_LS[:, SCORE]
-        ),
+        mean_activation_L=_masked(mean_L, num_active_L == 0),
+        max_activation_L=_masked(stats.max_activation_LS[:, EXPLAIN], is_silent_LS[:, EXPLAIN]),
+        max_activation_score_L=_masked(stats.max_activation_LS[:, SCORE], is_silent_LS[:, SCORE]),
         is_dead_L=num_active_L == 0,
     )
 
 
-def _with_nulls(
+def _masked(
     values: npt.NDArray[np.floating], is_null: npt.NDArray[np.bool_]
-) -> tuple[float | None, ...]:
-    return tuple(
-        None if null else value
-        for value, null in zip(values.tolist(), is_null.tolist(), strict=True)
-    )
+) -> "np.ma.MaskedArray[Any, np.dtype[np.float32]]":
+    # numpy 2.3 leaves its masked arrays without types.
+    return np.ma.MaskedArray(values.astype(np.float32), mask=is_null)  # type: ignore[no-untyped-call]
