@@ -1,0 +1,186 @@
+"""Tables on a store: schema and order checked on writing, page checksums checked on reading.
+
+The same table and metadata give the same bytes, so a repeated task changes nothing. A table
+becomes bytes in memory, as no Parquet writer can make a conditional put.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ray_autointerp.errors import StoreError
+from ray_autointerp.storage.store import Store
+
+_ARROW_SCHEMA = b"ARROW:schema"
+_READERS = 8
+
+
+def write_table(
+    store: Store,
+    name: str,
+    table: pa.Table,
+    schema: pa.Schema,
+    metadata: Mapping[str, str],
+    *,
+    key: Sequence[str] = (),
+    row_groups: Sequence[int] | None = None,
+) -> bool:
+    """Publish a table unless the object exists. True exactly if this call wrote it.
+
+    `key`: the columns by which the rows are sorted already, no two rows with one key, none null.
+    `row_groups`: the number of rows of each row group, zero allowed; one group for all if None.
+    ValueError if schema, order or row groups do not fit: that is the writer's mistake.
+    """
+    _check_schema(name, table, schema)
+    _check_key(name, table, key)
+    return store.put_if_absent(name, _parquet_bytes(name, table, schema, metadata, row_groups))
+
+
+def read_table(
+    store: Store,
+    name: str,
+    columns: Sequence[str] | None = None,
+    row_group: int | None = None,
+) -> pa.Table:
+    """The rows, or one row group, with all or the named columns in the order asked for.
+
+    The file's metadata is left out (see `read_metadata`). MissingObject if the object is not
+    there, StoreError if it is corrupt or lacks a column. A part is read by ranges.
+    """
+    is_whole = columns is None and row_group is None
+    file = _opened(store, name, pa.BufferReader(store.get(name)) if is_whole else None)
+    absent = [column for column in columns or () if column not in file.schema_arrow.names]
+    if absent:
+        raise StoreError(f"{name} in {store.uri} has no column {', '.join(absent)}.")
+    if row_group is not None and not 0 <= row_group < file.num_row_groups:
+        raise StoreError(f"{name} in {store.uri} has no row group {row_group}.")
+    try:
+        rows = [row_group] if row_group is not None else list(range(file.num_row_groups))
+        table = file.read_row_groups(rows, columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise _corrupt(store, name, error) from error
+    if columns is not None:
+        table = table.select(list(columns))
+    return table.replace_schema_metadata(None)
+
+
+def read_tables(
+    store: Store,
+    names: Sequence[str],
+    columns: Sequence[str] | None = None,
+    row_group: int | None = None,
+) -> pa.Table:
+    """As `read_table`, of at least one object; the rows follow in the order of the names."""
+    assert names, "no names, no schema"
+    with ThreadPoolExecutor(_READERS) as pool:
+        tables = list(pool.map(lambda name: read_table(store, name, columns, row_group), names))
+    for name, table in zip(names, tables, strict=True):
+        if table.schema != tables[0].schema:
+            raise StoreError(f"{name} and {names[0]} in {store.uri} have different columns.")
+    return pa.concat_tables(tables)
+
+
+def read_metadata(store: Store, name: str) -> dict[str, str]:
+    """What `write_table` was given as metadata."""
+    raw = _opened(store, name, None).metadata.metadata or {}
+    return {key.decode(): value.decode() for key, value in raw.items() if key != _ARROW_SCHEMA}
+
+
+class _StoredFile(io.RawIOBase):
+    """An object as a file that is read by ranges."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._name = store, name
+        self._size, self._position = store.size(name), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._size - self._position)
+        wanted = left if size is None or size < 0 else min(size, left)
+        data = self._store.get_range(self._name, self._position, wanted)
+        self._position += wanted
+        return data
+
+
+def _opened(store: Store, name: str, source: Any) -> pq.ParquetFile:
+    source = source or pa.PythonFile(_StoredFile(store, name), mode="r")
+    try:
+        return pq.ParquetFile(source, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise _corrupt(store, name, error) from error
+
+
+def _corrupt(store: Store, name: str, error: Exception) -> StoreError:
+    return StoreError(f"{name} in {store.uri} is corrupt: {str(error).splitlines()[0]}")
+
+
+def _check_schema(name: str, table: pa.Table, schema: pa.Schema) -> None:
+    if not table.schema.equals(schema, check_metadata=False):
+        raise ValueError(
+            f"{name} has the wrong schema.\nIt should be:\n{_shown(schema)}\n"
+            f"It is:\n{_shown(table.schema)}"
+        )
+    for field, column in zip(schema, table.columns, strict=True):
+        if not field.nullable and column.null_count:
+            raise ValueError(f"{name} has nulls in column {field.name}")
+
+
+def _shown(schema: pa.Schema) -> str:
+    return schema.to_string(truncate_metadata=False, show_schema_metadata=False)
+
+
+def _check_key(name: str, table: pa.Table, key: Sequence[str]) -> None:
+    """Row by row: some key column rises where all before it stay equal."""
+    if not key or table.num_rows < 2:
+        return
+    is_tied = pa.array([True] * (table.num_rows - 1))
+    is_rising = pa.array([False] * (table.num_rows - 1))
+    for column in key:
+        above, below = table[column].slice(0, table.num_rows - 1), table[column].slice(1)
+        is_rising = pc.or_(is_rising, pc.and_(is_tied, pc.less(above, below)))
+        is_tied = pc.and_(is_tied, pc.equal(above, below))
+    if not pc.all(is_rising, skip_nulls=False).as_py():
+        row = pc.index(is_rising, False).as_py() + 1
+        shown = {column: table[column][row].as_py() for column in key}
+        raise ValueError(f"{name} is not sorted by {', '.join(key)}, or has a key twice: {shown}")
+
+
+def _parquet_bytes(
+    name: str,
+    table: pa.Table,
+    schema: pa.Schema,
+    metadata: Mapping[str, str],
+    row_groups: Sequence[int] | None,
+) -> bytes:
+    groups = [table.num_rows] if row_groups is None else list(row_groups)
+    if sum(groups) != table.num_rows or min(groups, default=0) < 0:
+        raise ValueError(f"{name} has {table.num_rows} rows; its row groups have {groups}")
+    described = schema.with_metadata(dict(sorted(metadata.items())))
+    # One chunk, or the pages would end where the writer's batches happened to end.
+    table = table.replace_schema_metadata(described.metadata).combine_chunks()
+    sink = io.BytesIO()
+    with pq.ParquetWriter(
+        sink, described, compression="zstd", version="2.6", write_page_checksum=True
+    ) as writer:
+        for start, size in zip(accumulate(groups, initial=0), groups, strict=False):
+            writer.write_table(table.slice(start, size), row_group_size=max(1, size))
+    return sink.getvalue()

@@ -1,0 +1,145 @@
+"""Stores to test against: a folder, and a bucket on a loopback server that may misbehave."""
+
+import http.client
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from ray_autointerp.storage.s3 import S3Store
+from ray_autointerp.storage.store import Store, open_store
+
+
+class FaultyDoor:
+    """A proxy before the S3 server: replies are lost, refused or cut, as the list of faults says.
+
+    A fault is (method, kind): `lose_reply` lets the server act and then hangs up, `cut_reply`
+    hangs up in the middle of the body, a number answers with that status and does nothing.
+    """
+
+    def __init__(self, server: str) -> None:
+        self.faults: list[tuple[str, str | int]] = []
+        self.ignores_conditions = False
+        self.page_size = 1000
+        self.num_calls = 0
+        self._lock = threading.Lock()
+        self._server = urlsplit(server).netloc
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def next_fault(self, method: str) -> str | int | None:
+        with self._lock:
+            self.num_calls += 1
+            if self.faults and self.faults[0][0] == method:
+                return self.faults.pop(0)[1]
+        return None
+
+    def forward(self, handler: BaseHTTPRequestHandler, body: bytes) -> http.client.HTTPResponse:
+        dropped = {"expect"} | ({"if-none-match"} if self.ignores_conditions else set())
+        headers = {k: v for k, v in handler.headers.items() if k.lower() not in dropped}
+        path = handler.path
+        if "list-type=2" in path:
+            path += f"&max-keys={self.page_size}"
+        upstream = http.client.HTTPConnection(self._server)
+        upstream.request(handler.command, path, body, headers)
+        return upstream.getresponse()
+
+    def _handler(door) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def act(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                fault = door.next_fault(self.command)
+                if isinstance(fault, int):
+                    said = b"<Error><Code>Injected</Code><Message>Not now.</Message></Error>"
+                    self.reply(fault, [("Content-Length", str(len(said)))], said)
+                    return
+                with door.forward(self, body) as answer:
+                    said = answer.read()
+                    headers = answer.getheaders()
+                    status = answer.status
+                self.close_connection = fault is not None
+                if fault != "lose_reply":
+                    self.reply(status, headers, said[: len(said) // 2] if fault else said)
+
+            def reply(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+                self.send_response(status)
+                for name, value in headers:
+                    if name.lower() not in ("connection", "transfer-encoding", "server", "date"):
+                        self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = act
+
+        return Handler
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws_chain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A standard AWS chain that knows nothing of this machine's own."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "dummy")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "dummy")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return monkeypatch
+
+
+@pytest.fixture
+def bucket(s3_server: str, aws_chain: pytest.MonkeyPatch) -> str:
+    aws_chain.setenv("AWS_ENDPOINT_URL_S3", s3_server)
+    name = f"bucket-{uuid4().hex}"
+    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def door(s3_server: str, bucket: str, aws_chain: pytest.MonkeyPatch) -> Iterator[FaultyDoor]:
+    door = FaultyDoor(s3_server)
+    aws_chain.setenv("AWS_ENDPOINT_URL_S3", door.url)
+    yield door
+    door.close()
+
+
+@pytest.fixture
+def store_behind_door(door: FaultyDoor, bucket: str) -> S3Store:
+    """A bucket reached through the faulty door, which does not pause before it tries again."""
+    return S3Store(bucket, "runs/one", pause_s=0)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """The same promises are tested on both."""
+    if request.param == "folder":
+        return open_store(str(tmp_path / "root" / "runs"))
+    return open_store(f"s3://{request.getfixturevalue('bucket')}/root/runs")
