@@ -6,7 +6,7 @@ A floor that every explainer should beat, and a label where there is no LLM: for
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,12 +41,16 @@ def keyword_description(
     from a piece of one. `background` counts token texts in the corpus.
     """
     fired = fired_words(examples, num_fired, background)
-    pushed = list({_key(text): text for text in reversed(promoted) if text}.values())[::-1]
+    forms: dict[str, str] = {}
+    for text in promoted:
+        if text:
+            forms.setdefault(_key(text), text)
     parts = []
     if fired:
-        parts.append("fires on " + ", ".join(_quoted(text.strip() or text) for text in fired))
-    if pushed:
-        parts.append("promotes " + ", ".join(_quoted(text) for text in pushed[:num_promoted]))
+        parts.append("fires on " + ", ".join(_quoted(text) for text in fired))
+    if forms:
+        strongest = list(forms.values())[:num_promoted]
+        parts.append("promotes " + ", ".join(_quoted(text) for text in strongest))
     return "; ".join(parts) or None
 
 
@@ -55,29 +59,34 @@ def fired_words(
     num_words: int,
     background: Mapping[str, int] | None = None,
 ) -> list[str]:
-    """Token texts the latent fires on, best first; case and outer spaces do not tell them apart.
+    """Words the latent fires on, best first, without outer spaces; case does not tell them apart.
 
     Each example gives a token its largest activation there, so that a token counts for firing
     strongly and in many examples, not for repetition within one. With background counts that sum
-    is multiplied by the token's rarity. Under a tenth of the best a token is left out. Ties go by
-    the text, never by the order of the examples.
+    is multiplied by the token's rarity. Under a tenth of the best a token is left out. Of several
+    spellings the one with most activation is shown. Ties go by the text, never by the order of
+    the examples.
     """
-    activations: dict[str, list[float]] = {}
-    forms: dict[str, Counter[str]] = {}
+    activations: defaultdict[str, list[float]] = defaultdict(list)
+    forms: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for example in examples:
         largest: dict[str, float] = {}
         for token in example:
+            if not token.text:
+                continue
             key = _key(token.text)
             largest[key] = max(largest.get(key, 0.0), token.activation)
-            forms.setdefault(key, Counter())[token.text] += 1
+            forms[key][token.text.strip() or token.text].append(token.activation)
         for key, activation in largest.items():
-            activations.setdefault(key, []).append(activation)
+            activations[key].append(activation)
     rarities = _rarities(activations, background)
     scores = {key: math.fsum(values) * rarities[key] for key, values in activations.items()}
     best = max(scores.values(), default=0.0)
     kept = [key for key, score in scores.items() if score > 0 and score >= MIN_SHARE * best]
     ranked = sorted(kept, key=lambda key: (-scores[key], key))[:num_words]
-    return [min(forms[key], key=lambda form: (-forms[key][form], form)) for key in ranked]
+    return [
+        min(forms[key], key=lambda form: (-math.fsum(forms[key][form]), form)) for key in ranked
+    ]
 
 
 def _rarities(keys: Mapping[str, object], background: Mapping[str, int] | None) -> dict[str, float]:

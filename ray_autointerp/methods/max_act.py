@@ -117,6 +117,11 @@ class ExampleSieve:
         self._compact()
         return self._parts[0]
 
+    @property
+    def num_buffered(self) -> int:
+        """Active entries held now."""
+        return self._num_buffered
+
     def firing_stats(self) -> FiringStats:
         """The firing statistics of everything added so far."""
         return FiringStats(

@@ -1,0 +1,86 @@
+"""TokenChange: averaged normed states against logits written out at every position."""
+
+import math
+
+import pytest
+import torch
+
+from ray_autointerp.methods.token_change import (
+    mean_logit_diff,
+    mean_normed_diff,
+    mean_softcapped_logit_diff,
+    token_change,
+)
+
+
+@pytest.fixture
+def states():
+    draws = torch.Generator().manual_seed(4)
+    clean_WTD = torch.randn(3, 4, 5, generator=draws)
+    clamped_BWTD = clean_WTD + torch.randn(2, 3, 4, 5, generator=draws) / 4
+    mask_WT = torch.ones(3, 4, dtype=torch.bool)
+    mask_WT[:, 0] = False
+    mask_WT[2, 3] = False
+    W_U_DV = torch.randn(5, 7, generator=draws)
+    b_U_V = torch.randn(7, generator=draws)
+    return clamped_BWTD, clean_WTD, mask_WT, W_U_DV, b_U_V
+
+
+def slow_mean_diff(states, row, change):
+    """Mean over unmasked positions of change(clamped logits) - change(clean logits)."""
+    clamped_BWTD, clean_WTD, mask_WT, W_U_DV, b_U_V = states
+    diffs = []
+    for window in range(3):
+        for position in range(4):
+            if mask_WT[window, position]:
+                after = clamped_BWTD[row, window, position].double() @ W_U_DV.double() + b_U_V
+                before = clean_WTD[window, position].double() @ W_U_DV.double() + b_U_V
+                diffs.append(
+                    [
+                        change(x) - change(y)
+                        for x, y in zip(after.tolist(), before.tolist(), strict=True)
+                    ]
+                )
+    return [sum(column) / len(diffs) for column in zip(*diffs, strict=True)]
+
+
+def test_mean_logit_diff_before_unembedding_equals_mean_of_logit_diffs(states):
+    clamped_BWTD, clean_WTD, mask_WT, W_U_DV, _ = states
+    diff_BV = mean_logit_diff(mean_normed_diff(clamped_BWTD, clean_WTD, mask_WT), W_U_DV)
+    for row in range(2):
+        expected = slow_mean_diff(states, row, lambda logit: logit)
+        assert diff_BV[row].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("chunk_size", [2, 64])
+def test_softcapped_diff_equals_mean_over_positions_of_capped_logits(states, chunk_size):
+    clamped_BWTD, clean_WTD, mask_WT, W_U_DV, b_U_V = states
+    diff_BV = mean_softcapped_logit_diff(
+        clamped_BWTD, clean_WTD, W_U_DV, b_U_V, mask_WT, 2.0, chunk_size
+    )
+    for row in range(2):
+        expected = slow_mean_diff(states, row, lambda logit: 2 * math.tanh(logit / 2))
+        assert diff_BV[row].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_softcapped_diff_wide_cap_is_the_plain_diff(states):
+    clamped_BWTD, clean_WTD, mask_WT, W_U_DV, b_U_V = states
+    args = [x.double() for x in (clamped_BWTD, clean_WTD, W_U_DV, b_U_V)]
+    capped = mean_softcapped_logit_diff(*args, mask_WT, 1e6)
+    plain = mean_logit_diff(mean_normed_diff(clamped_BWTD, clean_WTD, mask_WT), W_U_DV)
+    torch.testing.assert_close(capped, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_mean_normed_diff_small_change_of_large_states_is_not_rounded_away():
+    clean_WTD = torch.full((1, 2000, 1), 4096.0)
+    clamped_BWTD = clean_WTD[None] + 2.0**-11
+    mask_WT = torch.ones(1, 2000, dtype=torch.bool)
+    assert mean_normed_diff(clamped_BWTD, clean_WTD, mask_WT).item() == 2.0**-11
+
+
+def test_token_change_lists_rising_and_falling_tokens_with_their_sign():
+    lists = token_change(torch.tensor([[0.5, -2.0, 0.0, 1.5], [-0.5, 2.0, 0.0, -1.5]]), 1)
+    assert lists.promoted.ids_BK.tolist() == [[3], [1]]
+    assert lists.promoted.logits_BK.tolist() == [[1.5], [2.0]]
+    assert lists.suppressed.ids_BK.tolist() == [[1], [3]]
+    assert lists.suppressed.logits_BK.tolist() == [[-2.0], [-1.5]]
