@@ -12,8 +12,8 @@ from ray_autointerp.methods.shingle import split_of
 from ray_autointerp.records.keys import window_id
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.tables import Row
 from ray_autointerp.stages.documents import Document, read_documents
+from ray_autointerp.stages.tables import Row
 
 _SHORTEST_TAIL = 8
 """A document's last window is dropped when shorter: too little text to read a latent in."""

@@ -91,9 +91,9 @@ def _first_ok(
 
 
 def _status(method: str | None, is_chosen: bool) -> str:
-    if not is_chosen:
-        return "not_selected"
-    return "ok" if method else "no_evidence"
+    if method:
+        return "ok"
+    return "no_evidence" if is_chosen else "not_selected"
 
 
 def _peak_tokens(examples: Sequence[Row]) -> list[str]:

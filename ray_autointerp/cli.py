@@ -1,0 +1,179 @@
+"""The command line: one command per verb, each thin. Slow libraries load only when needed."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ray_autointerp.config import Config, read_config
+from ray_autointerp.errors import AutointerpError, UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Label the latents of sparse autoencoders, by what activates them and by what they do.",
+)
+_console = Console()
+
+ConfigPath = Annotated[Path, typer.Argument(help="A TOML file; see jobs/demo/demo.toml.")]
+RunUri = Annotated[str, typer.Argument(help="A run's folder or s3:// URI.")]
+SaeId = Annotated[str | None, typer.Option("--sae", help="Which SAE, if the run has several.")]
+Root = Annotated[str | None, typer.Option(help="Where the run's folder lies, over the config's.")]
+Latents = Annotated[
+    str | None, typer.Option(help="A range such as 0:256, over the config's, for every SAE.")
+]
+
+
+@app.command()
+def label(
+    config: ConfigPath,
+    root: Root = None,
+    latents: Latents = None,
+    local: Annotated[bool, typer.Option(help="One process, no Ray.")] = False,
+) -> None:
+    """Label whole SAEs; run it again to continue a run that stopped."""
+    from ray_autointerp.cluster.progress import Progress
+    from ray_autointerp.cluster.run_ray import run_ray
+    from ray_autointerp.pipeline import label as label_saes
+    from ray_autointerp.stages.run_local import run_local
+
+    read = _overridden(read_config(config), root, latents)
+    with Progress(_console) as progress:
+        run = label_saes(read, run_local if local else run_ray, progress)
+    _show_result(run.uri)
+
+
+@app.command()
+def plan(config: ConfigPath, root: Root = None, latents: Latents = None) -> None:
+    """Say what a run would do and cost, and do nothing."""
+    from ray_autointerp.reports.plan_table import plan_table
+    from ray_autointerp.stages.check import check
+
+    checked = check(_overridden(read_config(config), root, latents))
+    _console.print(
+        plan_table(checked.config, checked.axes, checked.subject.num_layers, checked.layer)
+    )
+
+
+@app.command()
+def show(run: RunUri, latent: int, sae: SaeId = None) -> None:
+    """Show one latent: examples with marked tokens, token lists, descriptions, scores."""
+    from ray_autointerp.reports.latent_card import latent_card
+    from ray_autointerp.stages.manifest import load_run
+
+    loaded = load_run(run)
+    _console.print(latent_card(loaded, _one_sae(loaded.saes, sae), latent))
+
+
+@app.command()
+def labels(
+    run: RunUri,
+    sae: SaeId = None,
+    chosen: Annotated[bool, typer.Option(help="Only latents the LLM described.")] = False,
+    method: Annotated[str | None, typer.Option(help="Only labels by this method.")] = None,
+    contains: Annotated[str | None, typer.Option(help="A regular expression.")] = None,
+    min_input: Annotated[float | None, typer.Option(help="Least input AUROC.")] = None,
+    min_output: Annotated[float | None, typer.Option(help="Least output win rate.")] = None,
+    sort: Annotated[
+        str, typer.Option(help="latent, density, input_auroc or output_win_rate.")
+    ] = "latent",
+    limit: Annotated[int, typer.Option(help="Rows shown; --csv writes all.")] = 40,
+    csv: Annotated[bool, typer.Option("--csv", help="All columns, to standard output.")] = False,
+) -> None:
+    """Show the labels of a run as a table."""
+    from ray_autointerp.reports import label_table
+    from ray_autointerp.stages.manifest import load_run
+
+    if sort not in label_table.SORT_COLUMNS:
+        raise UserError(f"Cannot sort by `{sort}`; choose {', '.join(label_table.SORT_COLUMNS)}.")
+    loaded = load_run(run)
+    sae = _one_sae(loaded.saes, sae)
+    only = label_table.Filter(chosen, method, contains, min_input, min_output)
+    table = label_table.filtered(label_table.labels(loaded, sae), only, sort)
+    if csv:
+        label_table.write_csv(table, sys.stdout)
+        return
+    title = f"{sae}: {table.num_rows:,} labels" + (
+        f", the first {limit}" if table.num_rows > limit else ""
+    )
+    _console.print(label_table.label_table(table.slice(0, limit), title))
+
+
+@app.command()
+def doctor(
+    root: Annotated[str, typer.Option(help="The store to probe.")] = "runs",
+    model: Annotated[
+        str | None, typer.Option(help="A model for vLLM to start with; none skips it.")
+    ] = None,
+) -> None:
+    """Say what is installed, which GPUs there are, whether the store and vLLM work."""
+    from ray_autointerp.stages.doctor import examine
+
+    findings = []
+    for finding in examine(root, model):
+        mark = "[green]ok[/green]" if finding.is_well else "[red]no[/red]"
+        _console.print(f"{mark}  {finding.what}: {escape(finding.detail)}", highlight=False)
+        findings.append(finding)
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: what the user can mend is one sentence and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True).print(
+            str(error), style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        sys.exit(2)
+    except AutointerpError as error:
+        Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _overridden(config: Config, root: str | None, latents: str | None) -> Config:
+    raw = config.model_dump(mode="json")
+    if root is not None:
+        raw["run"]["root"] = root
+    if latents is not None:
+        for section in raw["sae"]:
+            section["latents"] = latents
+    try:
+        return Config.model_validate(raw)
+    except ValueError as error:
+        raise UserError(f"--latents takes a range such as 0:256, not `{latents}`.") from error
+
+
+def _one_sae(saes: tuple[str, ...], asked: str | None) -> str:
+    if asked is None and len(saes) == 1:
+        return saes[0]
+    if asked not in saes:
+        raise UserError(f"Name an SAE with --sae; the run has {', '.join(saes)}.")
+    return asked
+
+
+def _show_result(uri: str) -> None:
+    from ray_autointerp.reports.label_table import Filter, filtered, label_table, labels
+    from ray_autointerp.reports.ledger import step_times, time_table
+    from ray_autointerp.stages.manifest import load_run
+
+    run = load_run(uri)
+    for sae in run.saes:
+        chosen = filtered(labels(run, sae), Filter(chosen_only=True))
+        _console.print(label_table(chosen.slice(0, 20), f"{sae}: labels of the chosen latents"))
+    _console.print(time_table(step_times(run)))
+    _console.print(f"\nThe tables lie in {uri}. Next:", markup=False)
+    latent = chosen["latent"][0].as_py() if chosen.num_rows else run.axes.latents[sae].start
+    for command in (
+        f"ray-autointerp labels {uri}",
+        f"ray-autointerp show {uri} {latent}",
+        f"ray-autointerp labels {uri} --csv > labels.csv",
+    ):
+        _console.print(f"  {command}", markup=False)

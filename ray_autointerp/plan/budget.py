@@ -1,0 +1,151 @@
+"""What a run would do and cost, step by step, before anything is done. Pure arithmetic.
+
+Counts are exact where the config fixes them (windows, clamps, requests) and upper bounds where
+the data does (alive latents). Tokens through the subject times its layers are the bill of the
+subject pool, requests that of the LLM pool.
+"""
+
+from dataclasses import dataclass
+
+from ray_autointerp.config import Config
+from ray_autointerp.plan.shards import Axes, Selected, tasks_of
+from ray_autointerp.records.flow import FLOW
+
+UNITS_PER_THREE_SET = 12
+"""Texts of a set in the paper's judgement: 3 prompts x 2 KL targets x 2 signs."""
+
+_SEARCH_PASSES = 25
+"""Clamp values tried per latent and sign in calibration: about 13 to bracket, 12 to bisect."""
+
+_PROMPT_TOKENS = 6
+"""Tokens of a neutral prompt, about."""
+
+CONCAT_PARTS = 3
+"""Explainer calls behind one Ensemble Concat description."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One step's share."""
+
+    step: str
+    pool: str
+    num_tasks: int
+    work: str
+    """In words, with the numbers that make it up."""
+    subject_tokens: int
+    """Tokens passed through (part of) the subject."""
+    llm_requests: int
+
+
+def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line]:
+    """One line per step of the flow, for every SAE of the run together.
+
+    `layer` is the hook's, counted from 0: clamped passes run only the layers above it.
+    """
+    selected = {sae: _selected(config, len(r)) for sae, r in axes.latents.items()}
+    chosen = sum(s.num_chosen for s in selected.values())
+    described = config.describe.methods
+    scored, units = len(config.score.methods), config.score.num_units
+    evidence, steering = config.evidence, config.steering
+    change_tokens = chosen * 2 * evidence.change_windows * evidence.change_window_tokens
+    texts = len(texts_per_latent(config))
+    calls = sum(
+        0 if m == "keywords" else CONCAT_PARTS if m == "ensemble_concat" else 1 for m in described
+    )
+    above = num_layers - layer - 1
+    work: dict[str, tuple[str, int, int]] = {
+        "corpus": (f"{config.corpus.num_tokens:,} tokens", 0, 0),
+        "max_act": (
+            f"{config.corpus.num_tokens:,} tokens to layer {layer}",
+            config.corpus.num_tokens,
+            0,
+        ),
+        "calibrate": (
+            f"{chosen} latents x 2 signs x about {_SEARCH_PASSES} values x {steering.num_prompts} "
+            f"prompts, {above} layers",
+            chosen * 2 * _SEARCH_PASSES * steering.num_prompts * _PROMPT_TOKENS,
+            0,
+        ),
+        "token_change": (
+            f"{chosen} latents x 2 signs x {evidence.change_windows} windows x "
+            f"{evidence.change_window_tokens} tokens, {above} layers",
+            change_tokens,
+            0,
+        ),
+        "explain": (f"{chosen} latents x {calls} calls", 0, chosen * calls),
+        "write_sentences": (
+            f"{chosen} latents x {scored} methods x {config.score.num_draws} answers",
+            0,
+            chosen * scored * config.score.num_draws,
+        ),
+        "input_score": (
+            f"{chosen} latents x {scored} methods x {config.score.num_draws} x "
+            f"{2 * config.score.num_sentences} sentences",
+            chosen * scored * config.score.num_draws * 2 * config.score.num_sentences * 20,
+            0,
+        ),
+        "steering": (
+            f"{chosen} latents x {texts} texts x {steering.new_tokens} tokens",
+            chosen * texts * steering.new_tokens,
+            0,
+        ),
+        "output_score": (
+            f"{chosen} latents x ({scored} methods x {units} units x 4 judgements + "
+            f"{len(config.score.three_set_methods)} three-set)",
+            0,
+            chosen * (scored * units * 4 + len(config.score.three_set_methods)),
+        ),
+    }
+    lines = []
+    for step in FLOW:
+        tasks = tasks_of(step, config, axes, selected)
+        text, tokens, requests = work.get(step.name, ("", 0, 0))
+        lines.append(Line(step.name, step.pool, len(tasks or ()), text, tokens, requests))
+    return lines
+
+
+def texts_per_latent(config: Config) -> list[tuple[int, int, float, int]]:
+    """The steered texts each latent needs, as (prompt, sign, KL target, draw), sorted.
+
+    The units of the two-set score are raised latents over prompts, at the highest KL target
+    first; the paper's three-set judgement wants both signs and all targets on its 3 prompts.
+    """
+    wanted = set(two_set_units(config))
+    if config.score.three_set_methods:
+        wanted |= set(three_set_texts(config))
+    return sorted(wanted)
+
+
+def two_set_units(config: Config) -> list[tuple[int, int, float, int]]:
+    """The `num_units` trials of the two-set score: prompts first, then targets, then draws."""
+    targets = sorted(config.steering.kl_targets, reverse=True)
+    prompts = config.steering.num_prompts
+    units = []
+    for index in range(config.score.num_units):
+        rest, prompt = divmod(index, prompts)
+        draw, target = divmod(rest, len(targets))
+        units.append((prompt, 1, targets[target], draw))
+    return units
+
+
+def three_set_texts(config: Config) -> list[tuple[int, int, float, int]]:
+    """The paper's set: 3 prompts x both signs x every KL target, one draw (12 texts)."""
+    return [
+        (prompt, sign, target, 0)
+        for prompt in range(3)
+        for sign in (1, -1)
+        for target in config.steering.kl_targets
+    ]
+
+
+def _selected(config: Config, num_latents: int) -> Selected:
+    rule = config.select
+    picked = {
+        "sample": rule.num_latents,
+        "all": num_latents,
+        "list": len(rule.latents),
+    }[rule.rule]
+    panel = min(rule.panel, num_latents)
+    chosen = max(picked, rule.panel, rule.sample) if rule.rule != "list" else picked + panel
+    return Selected(min(chosen, num_latents), panel)

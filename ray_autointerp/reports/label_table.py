@@ -1,0 +1,124 @@
+"""The labels of a run as a table for eyes, and as CSV for everything else."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.table import Table
+
+from ray_autointerp.records.layout import labels_file
+from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.tables import Tables
+from ray_autointerp.storage.parquet import read_table
+
+_SORTS = {
+    "latent": "ascending",
+    "density": "descending",
+    "input_auroc": "descending",
+    "output_win_rate": "descending",
+}
+SORT_COLUMNS = tuple(_SORTS)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which labels to show; every condition given must hold."""
+
+    chosen_only: bool = False
+    method: str | None = None
+    contains: str | None = None
+    """A regular expression in the label, case ignored."""
+    min_input: float | None = None
+    """Least AUROC of the input score."""
+    min_output: float | None = None
+    """Least win rate of the output score."""
+
+
+def labels(run: Run, sae: str) -> pa.Table:
+    """The published labels: the one file if the run is finished, else the shards that exist."""
+    tables = Tables(run)
+    if tables.store.exists(labels_file(sae)):
+        return read_table(tables.store, labels_file(sae))
+    folder = f"{labels_file(sae).removesuffix('.parquet')}/"
+    parts = [read_table(tables.store, name) for name in tables.store.list(folder)]
+    return pa.concat_tables([TABLES["labels"].schema.empty_table(), *parts])
+
+
+def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:
+    """The rows that pass, sorted; rows without a score come last."""
+    conditions: list[pc.Expression] = []
+    if only.chosen_only:
+        conditions.append(pc.field("chosen"))
+    if only.method:
+        conditions.append(pc.field("method") == only.method)
+    if only.min_input is not None:
+        conditions.append(pc.field("input_auroc") >= only.min_input)
+    if only.min_output is not None:
+        conditions.append(pc.field("output_win_rate") >= only.min_output)
+    for condition in conditions:
+        table = table.filter(condition)
+    if only.contains:
+        pattern = re.compile(only.contains, re.IGNORECASE)
+        texts = table["label"].to_pylist()
+        table = table.filter(pa.array([bool(text and pattern.search(text)) for text in texts]))
+    return table.sort_by([(sort, _SORTS[sort]), ("latent", "ascending")])
+
+
+def label_table(table: pa.Table, title: str) -> Table:
+    """A Rich table, one line per label."""
+    shown = Table(title=title, title_justify="left", show_lines=False, pad_edge=False)
+    for name, justify in (
+        ("latent", "right"),
+        ("label", "left"),
+        ("method", "left"),
+        ("density", "right"),
+        ("input\nAUROC", "right"),
+        ("output\nwin rate", "right"),
+        ("fires on", "left"),
+    ):
+        shown.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in table.to_pylist():
+        shown.add_row(
+            str(row["latent"]),
+            row["label"] or f"({row['status']})",
+            row["method"] or "",
+            f"{100 * row['density']:.2f} %" if row["density"] is not None else "",
+            _number(row["input_auroc"]),
+            _rate(row),
+            " ".join(repr(token)[1:-1] for token in (row["fires_on"] or [])[:3]),
+        )
+    return shown
+
+
+def write_csv(table: pa.Table, stream: TextIO) -> None:
+    """All columns; lists are joined by ` | `, nulls are empty."""
+    writer = csv.writer(stream)
+    writer.writerow(table.column_names)
+    for row in table.to_pylist():
+        writer.writerow([_cell(value) for value in row.values()])
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    return (
+        " | ".join(map(str, value))
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else value
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _rate(row: dict[str, float | None]) -> str:
+    rate, low, high = (row[f"output_win_rate{end}"] for end in ("", "_low", "_high"))
+    if rate is None:
+        return ""
+    return f"{rate:.2f}" if low is None or high is None else f"{rate:.2f} ({low:.2f}-{high:.2f})"

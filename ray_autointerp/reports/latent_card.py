@@ -1,0 +1,118 @@
+"""One latent, everything about it: where it fires, what it moves, every description and score."""
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ray_autointerp.errors import UserError
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.tables import Row, Tables
+
+_EXAMPLES_SHOWN = 5
+_TOKENS_SHOWN = 15
+
+
+def latent_card(run: Run, sae: str, latent: int) -> RenderableType:
+    """A Rich card. Raises UserError if the latent is not among those the run labels."""
+    whole = run.axes.latents[sae]
+    if not whole.start <= latent < whole.stop:
+        raise UserError(
+            f"Latent {latent} is not among {whole.start}:{whole.stop}, the latents of {sae} in "
+            "this run."
+        )
+    tables = Tables(run)
+    stats = tables.row("latent_stats", sae, [latent])[latent]
+    selection = tables.selection(sae)
+    is_chosen = latent in selection
+    parts: list[RenderableType] = [_stats(stats, is_chosen)]
+    parts.append(_examples(tables.rows("top_examples", sae, [latent])[latent]))
+    parts.append(_lists("VocabProj", tables.rows("vocab_proj", sae, [latent])[latent]))
+    if is_chosen:
+        parts.append(_lists("TokenChange", tables.rows("token_change/all", sae, [latent])[latent]))
+    parts.append(_descriptions(tables, sae, latent, is_chosen))
+    nearest = tables.row("neighbours", sae, [latent])[latent]["neighbours"][:5]
+    parts.append(
+        Text("nearest: " + ", ".join(f"{n['latent']} ({n['cosine']:.2f})" for n in nearest))
+    )
+    return Panel(Group(*parts), title=f"{sae} · latent {latent}", title_align="left")
+
+
+def marked(texts: Iterable[str], activations: Iterable[float], maximum: float) -> Text:
+    """An excerpt with its active tokens marked: the stronger, the brighter."""
+    line = Text()
+    for text, activation in zip(texts, activations, strict=True):
+        shown = text.replace("\n", "\\n")
+        if activation <= 0:
+            line.append(shown, style="dim")
+        elif activation >= 0.6 * maximum:
+            line.append(shown, style="bold black on yellow")
+        else:
+            line.append(shown, style="yellow underline")
+    return line
+
+
+def _stats(stats: Row, is_chosen: bool) -> Text:
+    if stats["is_dead"]:
+        return Text("dead: never active on this corpus")
+    maximum = stats["max_activation"]
+    return Text(
+        f"fires on {100 * stats['density']:.3f} % of {stats['num_tokens']:,} tokens · maximum "
+        f"{'none on the explain side' if maximum is None else f'{maximum:.1f}'} · "
+        f"{'chosen for LLM and clamps' if is_chosen else 'not chosen'}"
+    )
+
+
+def _examples(rows: list[Row]) -> RenderableType:
+    explain = next(row for row in rows if row["split"] == "explain")
+    shown = explain["examples"][:_EXAMPLES_SHOWN]
+    if not shown:
+        return Text("no examples on the explain side", style="dim")
+    table = Table.grid(padding=(0, 1))
+    for example in shown:
+        text = marked(example["texts"], example["activations"], shown[0]["activation"])
+        table.add_row(Text(f"{example['activation']:.1f}", style="cyan"), text)
+    return Panel(table, title="top examples (explain side)", title_align="left", border_style="dim")
+
+
+def _lists(name: str, rows: list[Row]) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    for row in rows:
+        sign = {1: "raised: ", -1: "lowered: ", None: ""}[row.get("sign")]
+        for side in ("promoted", "suppressed"):
+            tokens = ", ".join(repr(e["text"]) for e in (row[side] or [])[:_TOKENS_SHOWN])
+            table.add_row(Text(f"{sign}{side}", style="cyan"), Text(tokens or row["status"]))
+    return Panel(table, title=name, title_align="left", border_style="dim")
+
+
+def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> RenderableType:
+    config = tables.run.config
+    table = Table(pad_edge=False, box=None)
+    for name in ("method", "description", "AUROC", "difference", "hit rate", "win rate", "3 sets"):
+        table.add_column(name, overflow="fold")
+    for method in config.describe.methods:
+        if method != "keywords" and not is_chosen:
+            continue
+        row = tables.row("descriptions", sae, [latent], method)[latent]
+        scores: list[Row] = [{}, {}]
+        if is_chosen and method in config.score.methods:
+            scores = [
+                tables.row(name, sae, [latent], method)[latent]
+                for name in ("input_scores", "output_scores")
+            ]
+        table.add_row(
+            method,
+            row["description"] or Text(f"({row['status']})", style="dim"),
+            _number(scores[0].get("auroc")),
+            _number(scores[0].get("difference")),
+            _number(scores[0].get("hit_rate")),
+            _number(scores[1].get("win_rate")),
+            _number(scores[1].get("three_set_success")),
+        )
+    return Panel(table, title="descriptions and scores", title_align="left", border_style="dim")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,179 @@
+"""Everything that can be refused before heavy work: nothing is loaded, nothing is written.
+
+Completes the config with what the SAEs' own metadata says (context size, BOS, model arguments),
+warns where the config differs from it, and returns what the manifest and the schedule need.
+Each refusal is one UserError sentence.
+"""
+
+import hashlib
+import importlib.util
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray_autointerp.config import Config, SaeSection
+from ray_autointerp.errors import ConfigError, CorpusError, LLMError
+from ray_autointerp.llm.open import check_llm
+from ray_autointerp.models.sae import SaeCard, check_card
+from ray_autointerp.models.subject import SubjectCard, check_hook_point, describe, subject_digest
+from ray_autointerp.plan.identity import Inputs
+from ray_autointerp.plan.shards import Axes, LatentRange, num_shards
+from ray_autointerp.prompts.text import texts_digest
+from ray_autointerp.stages.documents import read_documents
+from ray_autointerp.storage.probe import require_conditional_put
+from ray_autointerp.storage.store import open_store
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_WINDOW = 128
+"""Tokens per window where neither the config nor the SAE's metadata says."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A config that can be run, completed, with the digests of what it names."""
+
+    config: Config
+    axes: Axes
+    inputs: Inputs
+    subject: SubjectCard
+    saes: tuple[SaeCard, ...]
+
+
+def check(config: Config) -> Checked:
+    """Refuse what cannot work, complete what was left open. Raises UserError."""
+    section = config.subject
+    subject = describe(section.model, revision=section.revision, device=section.device)
+    saes = [_checked_sae(sae, subject) for sae in config.sae]
+    config = _completed(config, subject, saes)
+    _check_corpus(config)
+    check_llm(config.llm, gpus=config.operations.llm_gpus)
+    _check_methods(config)
+    require_conditional_put(open_store(config.run.root))
+    axes = _axes(config, saes)
+    inputs = Inputs(
+        subject=subject_digest(section.model, revision=section.revision),
+        tokenizer=subject.tokenizer_digest,
+        corpus=_corpus_digest(config),
+        saes={sae.id: card.digest for sae, card in zip(config.sae, saes, strict=True)},
+        llm=Path(config.llm.model).name if Path(config.llm.model).is_dir() else config.llm.model,
+        prompts=texts_digest(),
+    )
+    return Checked(config, axes, inputs, subject, tuple(saes))
+
+
+def _checked_sae(section: SaeSection, subject: SubjectCard) -> SaeCard:
+    card = check_card(section.path, release=section.release, sae_id=section.sae_id)
+    hook_point = section.hook_point or card.hook_point
+    if hook_point is None:
+        raise ConfigError(
+            f"The metadata of SAE {section.id} names no hook point: set hook_point in its [[sae]]."
+        )
+    if card.hook_point not in (None, hook_point):
+        _log.warning(
+            "SAE %s was trained at %s; the config says %s.", section.id, card.hook_point, hook_point
+        )
+    check_hook_point(subject, hook_point)
+    card.require_fits(subject.d_model, hook_point)
+    return card
+
+
+def _completed(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) -> Config:
+    corpus, first = config.corpus, saes[0]
+    window = corpus.window or first.context_size or _DEFAULT_WINDOW
+    if window > subject.context_length:
+        raise ConfigError(
+            f"corpus.window is {window}, the subject's context is {subject.context_length}: "
+            "set a smaller window."
+        )
+    prepend_bos = corpus.prepend_bos
+    if prepend_bos is None:
+        prepend_bos = first.prepend_bos if first.prepend_bos is not None else True
+    for section, card in zip(config.sae, saes, strict=True):
+        for name, said, trained in (
+            ("window", window, card.context_size),
+            ("prepend_bos", prepend_bos, card.prepend_bos),
+        ):
+            if trained is not None and said != trained:
+                _log.warning(
+                    "SAE %s was trained with %s = %s; this run uses %s.",
+                    section.id,
+                    name,
+                    trained,
+                    said,
+                )
+    kwargs = {**first.model_kwargs, **config.subject.model_kwargs}
+    for name in sorted(set(first.model_kwargs) & set(config.subject.model_kwargs)):
+        if first.model_kwargs[name] != config.subject.model_kwargs[name]:
+            _log.warning(
+                "The SAE was trained with the model argument %s = %r; the config says %r.",
+                name,
+                first.model_kwargs[name],
+                config.subject.model_kwargs[name],
+            )
+    sections = tuple(
+        section.model_copy(update={"hook_point": section.hook_point or card.hook_point})
+        for section, card in zip(config.sae, saes, strict=True)
+    )
+    return config.model_copy(
+        update={
+            "corpus": corpus.model_copy(update={"window": window, "prepend_bos": prepend_bos}),
+            "subject": config.subject.model_copy(update={"model_kwargs": kwargs}),
+            "sae": sections,
+        }
+    )
+
+
+def _check_corpus(config: Config) -> None:
+    documents = itertools.islice(read_documents(config.corpus), 100)
+    if not any(d.text or d.token_ids or d.messages for d in documents):
+        source = config.corpus.path or config.corpus.dataset
+        raise CorpusError(f"The corpus {source} holds no text in its first 100 documents.")
+
+
+def _check_methods(config: Config) -> None:
+    if config.evidence.change_window_tokens > (config.corpus.window or 0):
+        raise ConfigError(
+            f"evidence.change_window_tokens is {config.evidence.change_window_tokens}, longer "
+            f"than the corpus's windows of {config.corpus.window}."
+        )
+    if config.operations.subject_gpus > 0 and importlib.util.find_spec("torch") is None:
+        raise LLMError("torch is not installed.")
+
+
+def _axes(config: Config, saes: Sequence[SaeCard]) -> Axes:
+    corpus, operations = config.corpus, config.operations
+    ranges = {}
+    for section, card in zip(config.sae, saes, strict=True):
+        start, stop = (int(end) for end in (section.latents or f"0:{card.d_sae}").split(":"))
+        if not 0 <= start < stop <= card.d_sae:
+            raise ConfigError(
+                f"SAE {section.id} has latents 0:{card.d_sae}; `{section.latents}` is not in them."
+            )
+        for latent in config.select.latents:
+            if not start <= latent < stop:
+                raise ConfigError(
+                    f"select.latents has {latent}, outside {start}:{stop} of SAE {section.id}."
+                )
+        ranges[section.id] = LatentRange(start, stop)
+    return Axes(
+        num_token_shards=num_shards(corpus.num_tokens, corpus.tokens_per_shard),
+        latents=ranges,
+        latents_per_shard=operations.latents_per_shard,
+        selected_per_shard=operations.selected_per_shard,
+    )
+
+
+def _corpus_digest(config: Config) -> str:
+    """Of a local corpus its bytes; of a hub dataset its name."""
+    if config.corpus.path is None:
+        return f"{config.corpus.dataset}:{config.corpus.dataset_config}"
+    path = Path(config.corpus.path)
+    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+    content = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            content.update(hashlib.file_digest(stream, "sha256").digest())
+    return content.hexdigest()[:16]

@@ -1,0 +1,107 @@
+"""manifest.json: what a run is. Written once; a resumed run must agree with it on identity.
+
+Identity decides results; growth (methods, scorers) may grow until labels exist; operations are
+free (architecture, section 5). The code's version is recorded, not compared.
+"""
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+from ray_autointerp.config import Config
+from ray_autointerp.errors import ConfigError, RunMismatch, StoreError
+from ray_autointerp.plan.identity import digest, first_difference, identity
+from ray_autointerp.plan.shards import Axes, LatentRange
+from ray_autointerp.records.layout import MANIFEST, labels_file
+from ray_autointerp.records.schemas import SCHEMA_VERSION
+from ray_autointerp.stages.check import Checked
+from ray_autointerp.stages.run import Run
+from ray_autointerp.storage.store import Store, open_store
+
+
+def run_uri(config: Config) -> str:
+    """The run's folder: its name under the root."""
+    return f"{config.run.root.rstrip('/')}/{config.run.name}"
+
+
+def open_run(checked: Checked) -> Run:
+    """Begin the run, or continue the one of that name.
+
+    Raises RunMismatch, which names step and field, where the store holds a run whose results
+    were decided otherwise.
+    """
+    config = checked.config
+    uri = run_uri(config)
+    store = open_store(uri)
+    decided = identity(config, checked.axes, checked.inputs)
+    manifest = {
+        "run": config.run.name,
+        "schema_version": SCHEMA_VERSION,
+        "code_version": version("ray_autointerp"),
+        "parent": None,
+        "inherits": {},
+        "config": config.model_dump(mode="json"),
+        "axes": _axes_json(checked.axes),
+        "identity": decided,
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True)
+    if not store.put_if_absent(MANIFEST, text.encode()):
+        known = _read(store)
+        difference = first_difference(known["identity"], decided)
+        if difference:
+            raise RunMismatch(
+                f"The run {uri} cannot be continued: {difference}. Give run.name another value, "
+                "or put the old setting back."
+            )
+        _refuse_late_growth(store, config, known["config"], uri)
+    return _run(config, checked.axes, uri, decided)
+
+
+def load_run(uri: str) -> Run:
+    """A run that exists, from its manifest. Raises StoreError if there is none at the URI."""
+    manifest = _read(open_store(uri))
+    axes = Axes(
+        num_token_shards=manifest["axes"]["num_token_shards"],
+        latents={sae: LatentRange(*ends) for sae, ends in manifest["axes"]["latents"]},
+        latents_per_shard=manifest["axes"]["latents_per_shard"],
+        selected_per_shard=manifest["axes"]["selected_per_shard"],
+    )
+    return _run(Config.model_validate(manifest["config"]), axes, uri, manifest["identity"])
+
+
+def _run(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run:
+    digests = {step: digest(fields) for step, fields in decided.items()}
+    return Run(config, axes, uri, digests)
+
+
+def _axes_json(axes: Axes) -> dict[str, Any]:
+    return {
+        "num_token_shards": axes.num_token_shards,
+        "latents": [[sae, [r.start, r.stop]] for sae, r in axes.latents.items()],
+        "latents_per_shard": axes.latents_per_shard,
+        "selected_per_shard": axes.selected_per_shard,
+    }
+
+
+def _read(store: Store) -> dict[str, Any]:
+    if not store.exists(MANIFEST):
+        raise StoreError(f"There is no run at {store.uri}: it has no {MANIFEST}.")
+    manifest: dict[str, Any] = json.loads(store.get(MANIFEST))
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise RunMismatch(
+            f"The run at {store.uri} has schema version {manifest['schema_version']}, this "
+            f"ray_autointerp writes {SCHEMA_VERSION}: read it with the version that made it "
+            f"({manifest['code_version']})."
+        )
+    return manifest
+
+
+def _refuse_late_growth(store: Store, config: Config, known: dict[str, Any], uri: str) -> None:
+    """Methods and scorers may be added until labels exist; the labels would not show them."""
+    now = config.model_dump(mode="json")
+    changed = [name for name in ("describe", "score") if now[name] != known[name]]
+    if changed and any(store.exists(labels_file(sae.id)) for sae in config.sae):
+        raise ConfigError(
+            f"The labels of {uri} are published, and `{changed[0]}` differs from what made them: "
+            "give run.name another value."
+        )
