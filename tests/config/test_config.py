@@ -1,0 +1,93 @@
+"""The config file: strict, and every refusal is one sentence that names the key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_autointerp.config import parse_config, read_config
+from ray_autointerp.errors import ConfigError
+
+GOOD: dict[str, Any] = {
+    "run": {"name": "demo"},
+    "subject": {"model": "./subject"},
+    "sae": [{"id": "a", "path": "sae"}],
+    "corpus": {"path": "corpus.parquet"},
+    "llm": {"model": "org/model"},
+}
+
+
+def with_change(path: str, value: Any) -> dict[str, Any]:
+    raw: dict[str, Any] = {
+        name: [dict(part) for part in section] if isinstance(section, list) else dict(section)
+        for name, section in GOOD.items()
+    }
+    section, _, key = path.partition(".")
+    if section == "sae":
+        raw["sae"][0][key] = value
+    else:
+        raw.setdefault(section, {})[key] = value
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("evidence.num_top_exampels", 3, "Did you mean `num_top_examples`?"),
+        ("llm.modell", "x", "Did you mean `model`?"),
+        ("sae.layers", 3, "unknown key `sae.0.layers`"),
+        ("select.panel", 2, "select.panel"),
+        ("run.name", "../up", "run.name"),
+        ("sae.latents", "first", "latents"),
+        ("score.methods", ["token_change"], "score.methods"),
+        ("score.three_set_methods", ["vocab_proj"], "three_set_methods"),
+        ("evidence.change_clamp", "kl", "kl_targets"),
+        ("sae.release", "gpt2", "either `path`"),
+    ],
+)
+def test_config_bad_value_is_one_sentence_naming_the_key(
+    path: str, value: Any, said: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_config(with_change(path, value), Path("x.toml"))
+    message = str(refused.value)
+    assert said in message
+    assert "\n" not in message
+
+
+def test_config_missing_section_is_named() -> None:
+    raw = {name: section for name, section in GOOD.items() if name != "corpus"}
+    with pytest.raises(ConfigError, match="`corpus` is missing"):
+        parse_config(raw, Path("x.toml"))
+
+
+def test_config_two_saes_of_one_id_are_refused() -> None:
+    with pytest.raises(ConfigError, match="same `id`"):
+        parse_config({**GOOD, "sae": GOOD["sae"] * 2}, Path("x.toml"))
+
+
+def test_config_missing_file_and_broken_toml_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Cannot read"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "broken.toml").write_text("[run\n")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        read_config(tmp_path / "broken.toml")
+
+
+def test_config_inputs_are_relative_to_the_file_and_hub_names_stay(tmp_path: Path) -> None:
+    config = parse_config(GOOD, tmp_path / "x.toml")
+    assert config.corpus.path == str(tmp_path / "corpus.parquet")
+    assert config.sae[0].path == str(tmp_path / "sae")
+    assert config.subject.model == str(tmp_path / "subject")
+    assert config.llm.model == "org/model"
+
+
+def test_config_variables_and_home_expand(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("MODELS", str(tmp_path / "models"))
+    config = parse_config(with_change("llm.model", "$MODELS/big"), tmp_path / "x.toml")
+    assert config.llm.model == str(tmp_path / "models" / "big")
+
+
+def test_config_remote_paths_stay() -> None:
+    config = parse_config(with_change("sae.path", "s3://bucket/sae"), Path("x.toml"))
+    assert config.sae[0].path == "s3://bucket/sae"

@@ -1,0 +1,139 @@
+"""The schedule on the real flow: everything runs once, never before what it reads."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ray_autointerp.config import Config, parse_config
+from ray_autointerp.plan.schedule import Schedule, part_count
+from ray_autointerp.plan.shards import Axes, LatentRange, Selected
+from ray_autointerp.records.flow import FLOW
+from ray_autointerp.records.layout import objects_of, part_name
+from ray_autointerp.records.task import Task
+
+METHODS = ["ensemble_raw", "max_act", "vocab_proj", "token_change", "ensemble_concat", "keywords"]
+
+
+def config(saes: int = 2) -> Config:
+    return parse_config(
+        {
+            "run": {"name": "t"},
+            "subject": {"model": "hub/model"},
+            "sae": [{"id": f"s{i}", "path": "sae"} for i in range(saes)],
+            "corpus": {"path": "c.parquet"},
+            "llm": {"backend": "scripted", "script": "m:f"},
+            "describe": {"methods": METHODS},
+            "score": {"methods": ["ensemble_raw", "max_act", "keywords"]},
+        },
+        Path("t.toml"),
+    )
+
+
+def axes(saes: int = 2, tokens: int = 3, latents: int = 10, per: int = 4, chosen: int = 2) -> Axes:
+    return Axes(tokens, {f"s{i}": LatentRange(0, latents) for i in range(saes)}, per, chosen)
+
+
+SELECTED = Selected(num_chosen=5, num_panel=3)
+
+
+def run_all(schedule: Schedule, order: random.Random) -> list[Task]:
+    done: list[Task] = []
+    while not schedule.finished():
+        ready = schedule.ready()
+        assert ready, "nothing ready, not finished"
+        task = order.choice(ready)
+        done.append(task)
+        schedule.note_objects(objects_of(task, ("s0", "s1")))
+        for sae in schedule.unselected:
+            schedule.note_selection(sae, SELECTED)
+    return done
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_schedule_any_order_of_ready_tasks_ends_with_every_object_once(seed: int) -> None:
+    schedule = Schedule(config(), axes())
+    done = run_all(schedule, random.Random(seed))
+    assert len(done) == len(set(done))
+    written = [name for task in done for name in objects_of(task, ("s0", "s1"))]
+    assert len(written) == len(set(written))
+    for step in FLOW:
+        assert any(task.step == step.name for task in done)
+
+
+def test_schedule_output_score_waits_for_the_panels_completions() -> None:
+    schedule = Schedule(config(1), axes(1))
+    all_names = {
+        name
+        for task in run_all(Schedule(config(1), axes(1)), random.Random(0))
+        for name in objects_of(task, ("s0",))
+    }
+    # Shard 2 of 3 holds no panel latent (5 chosen, 2 a shard, panel of 3 in shards 0 and 1).
+    panel_texts = part_name("completions", "s0", None, 1, 3)
+    scores = {n for n in all_names if "output_scores" in n or "judgements" in n or "labels" in n}
+    schedule.note_objects(all_names - scores - {panel_texts})
+    schedule.note_selection("s0", SELECTED)
+    schedule.note_objects(())
+    assert "output_score" not in {task.step for task in schedule.ready()}
+    schedule.note_objects([panel_texts])
+    waiting = {task.shard for task in schedule.ready() if task.step == "output_score"}
+    assert waiting == {0, 1, 2}
+
+
+def test_schedule_explain_waits_only_for_its_own_methods_evidence() -> None:
+    schedule = Schedule(config(1), axes(1))
+    schedule.note_objects(
+        [
+            *(part_name("vocab_proj", "s0", None, shard, 3) for shard in range(3)),
+            *(part_name("latent_stats", "s0", None, shard, 3) for shard in range(3)),
+            part_name("selection", "s0", None, 0, 1),
+        ]
+    )
+    schedule.note_selection("s0", SELECTED)
+    explained = {task.method for task in schedule.ready() if task.step == "explain"}
+    assert explained == {"vocab_proj"}
+
+
+def test_schedule_deepest_ready_step_comes_first() -> None:
+    schedule = Schedule(config(1), axes(1))
+    schedule.note_objects(objects_of(Task("corpus", None, None, 0, 3), ("s0",)))
+    assert [task.step for task in schedule.ready()][:2] == ["hub_stats", "neighbours"] or (
+        schedule.ready()[0].step == "hub_stats"
+    )
+    depths = [[s.name for s in FLOW].index(task.step) for task in schedule.ready()]
+    assert depths == sorted(depths, reverse=True)
+
+
+def test_schedule_nothing_chosen_still_publishes_labels() -> None:
+    schedule = Schedule(config(1), axes(1))
+    while not schedule.finished():
+        ready = schedule.ready()
+        assert ready
+        schedule.note_objects(objects_of(ready[0], ("s0",)))
+        for sae in schedule.unselected:
+            schedule.note_selection(sae, Selected(0, 0))
+    steps = {line.step: line for line in schedule.progress()}
+    assert steps["publish"].done == 3
+    assert steps["calibrate"].total == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "method", "parts"),
+    [
+        ("tokens", None, 3),
+        ("hub_stats/lens", None, 1),
+        ("vocab_proj", None, 3),
+        ("descriptions", "keywords", 3),
+        ("descriptions", "max_act", 3),
+        ("completions", None, 3),
+        ("selection", None, 1),
+    ],
+)
+def test_part_count_follows_the_axis_of_the_producing_step(
+    table: str, method: str | None, parts: int
+) -> None:
+    sae = None if table == "tokens" else "s0"
+    assert part_count(axes(1), {"s0": SELECTED}, table, sae, method) == parts

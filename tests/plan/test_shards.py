@@ -1,0 +1,26 @@
+"""Shards cover every latent once, whatever the sizes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_autointerp.plan.shards import Axes, LatentRange, Selected, num_shards
+
+
+@given(st.integers(0, 500), st.integers(1, 300), st.integers(1, 64))
+def test_latent_shards_cover_the_range_once_in_order(start: int, size: int, per: int) -> None:
+    axes = Axes(1, {"s": LatentRange(start, start + size)}, per, 1)
+    shards = [axes.latent_shard("s", i) for i in range(axes.num_latent_shards("s"))]
+    assert [latent for shard in shards for latent in shard] == list(range(start, start + size))
+    assert all(0 < len(shard) <= per for shard in shards)
+
+
+@given(st.integers(0, 1000), st.integers(1, 64))
+def test_num_shards_is_the_least_that_covers(size: int, per: int) -> None:
+    count = num_shards(size, per)
+    assert count * per >= size
+    assert (count - 1) * per < size or size == 0
+
+
+def test_panel_shards_hold_the_whole_panel() -> None:
+    axes = Axes(1, {"s": LatentRange(0, 100)}, 10, 4)
+    assert axes.num_panel_shards(Selected(20, 5)) == 2
