@@ -55,17 +55,23 @@ def top_tokens(values_BV: Tensor, num_tokens: int) -> TopTokens:
     """
     num_tokens = min(num_tokens, values_BV.shape[-1])
     assert num_tokens > 0, "an empty list was asked for"
-    last_B1 = values_BV.topk(num_tokens, dim=-1).values[:, -1:]
-    is_above_BV = values_BV > last_B1
-    is_last_BV = values_BV == last_B1
-    room_B1 = num_tokens - is_above_BV.sum(-1, keepdim=True)
-    if bool((is_last_BV.sum(-1, keepdim=True) > room_B1).any()):
-        is_last_BV &= is_last_BV.cumsum(-1) <= room_B1
-    rows = len(values_BV)
-    ids_BK = (is_above_BV | is_last_BV).nonzero()[:, 1].reshape(rows, num_tokens)
-    values_BK = values_BV.gather(-1, ids_BK)
-    sorted_BK = values_BK.sort(dim=-1, descending=True, stable=True)
+    with_next = values_BV.topk(min(num_tokens + 1, values_BV.shape[-1]), dim=-1)
+    ids_BK = with_next.indices[:, :num_tokens].sort(dim=-1).values
+    last_B, next_B = with_next.values[:, num_tokens - 1], with_next.values[:, -1]
+    if with_next.values.shape[-1] > num_tokens and bool((last_B == next_B).any()):
+        is_tied_B = last_B == next_B
+        ids_BK[is_tied_B] = _smallest_ids(values_BV[is_tied_B], last_B[is_tied_B], num_tokens)
+    sorted_BK = values_BV.gather(-1, ids_BK).sort(dim=-1, descending=True, stable=True)
     return TopTokens(ids_BK.gather(-1, sorted_BK.indices), sorted_BK.values)
+
+
+def _smallest_ids(values_BV: Tensor, last_B: Tensor, num_tokens: int) -> Tensor:
+    """All ids above the last value kept, and of those equal to it the smallest that fit; rising."""
+    is_above_BV = values_BV > last_B[:, None]
+    is_last_BV = values_BV == last_B[:, None]
+    room_B1 = num_tokens - is_above_BV.sum(-1, keepdim=True)
+    is_last_BV &= is_last_BV.cumsum(-1) <= room_B1
+    return (is_above_BV | is_last_BV).nonzero()[:, 1].reshape(len(values_BV), num_tokens)
 
 
 def signed_lists(
