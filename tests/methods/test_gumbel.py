@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ray_autointerp.methods.gumbel import gumbel_noise, sample
+from ray_autointerp.methods.gumbel import _write_gumbel, gumbel_noise, sample
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -29,8 +29,8 @@ def test_noise_equals_splitmix_in_plain_integers(seed, position):
     expected = []
     for token in range(5):
         bits = mix((row + (token + 1) * GOLDEN) & MASK)
-        expected.append(-math.log(-math.log(((bits >> 12) + 0.5) / 2**52)))
-    assert noise([seed], [position], 5)[0].tolist() == pytest.approx(expected, rel=1e-6)
+        expected.append(-math.log(-math.log1p(-((bits >> 12) + 0.5) / 2**52)))
+    assert noise([seed], [position], 5)[0].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def test_splitmix_reference_is_the_published_generator():
@@ -68,6 +68,15 @@ def test_noise_of_neighbouring_rows_is_unrelated_at_any_lag(seeds, positions):
     for lag in range(4):
         pair = torch.stack([a[: 20000 - lag], b[lag:]])
         assert abs(torch.corrcoef(pair)[0, 1].item()) < 4 / 20000**0.5
+
+
+def test_noise_is_finite_and_exact_at_both_ends_of_its_range():
+    ends = torch.tensor([[0, 1, 2**20, 2**51, 2**52 - 1]])
+    found = torch.empty(1, 5)
+    _write_gumbel(ends, found)
+    expected = [-math.log(-math.log1p(-(n + 0.5) / 2**52)) for n in (0, 1, 2**20, 2**51)]
+    assert found[0, :4].tolist() == pytest.approx(expected, rel=1e-6)
+    assert found[0, 4].item() == pytest.approx(-math.log(24 * math.log(2)), rel=1e-6)
 
 
 def test_sample_frequencies_are_the_softmax_at_the_temperature():
