@@ -161,8 +161,6 @@ def _files_below(folder: Path, name: str) -> Iterator[str]:
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        if entry.name.startswith("."):
-            continue
         if entry.is_dir(follow_symlinks=False):
             yield from _files_below(Path(entry.path), f"{name}{entry.name}/")
         elif entry.is_file(follow_symlinks=False):

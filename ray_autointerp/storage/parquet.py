@@ -65,8 +65,6 @@ def read_table(
         table = file.read_row_groups(rows, columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise _corrupt(store, name, error) from error
-    if columns is not None:
-        table = table.select(list(columns))
     return table.replace_schema_metadata(None)
 
 

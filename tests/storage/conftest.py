@@ -3,6 +3,8 @@
 import http.client
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,16 +18,25 @@ from ray_autointerp.storage.s3 import S3Store
 from ray_autointerp.storage.store import Store, open_store
 
 
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
 class FaultyDoor:
     """A proxy before the S3 server: replies are lost, refused or cut, as the list of faults says.
 
     A fault is (method, kind): `lose_reply` lets the server act and then hangs up, `cut_reply`
     hangs up in the middle of the body, a number answers with that status and does nothing.
+    The first `num_ignored_conditions` puts lose their `If-None-Match`.
     """
 
     def __init__(self, server: str) -> None:
         self.faults: list[tuple[str, str | int]] = []
-        self.ignores_conditions = False
+        self.num_ignored_conditions = 0
+        self.num_bytes = 0
         self.page_size = 1000
         self.num_calls = 0
         self._lock = threading.Lock()
@@ -40,6 +51,11 @@ class FaultyDoor:
         self._http.server_close()
         self._thread.join()
 
+    def ignores_condition(self, method: str) -> bool:
+        with self._lock:
+            self.num_ignored_conditions -= method == "PUT"
+            return self.num_ignored_conditions >= 0
+
     def next_fault(self, method: str) -> str | int | None:
         with self._lock:
             self.num_calls += 1
@@ -47,15 +63,16 @@ class FaultyDoor:
                 return self.faults.pop(0)[1]
         return None
 
-    def forward(self, handler: BaseHTTPRequestHandler, body: bytes) -> http.client.HTTPResponse:
-        dropped = {"expect"} | ({"if-none-match"} if self.ignores_conditions else set())
-        headers = {k: v for k, v in handler.headers.items() if k.lower() not in dropped}
-        path = handler.path
-        if "list-type=2" in path:
-            path += f"&max-keys={self.page_size}"
-        upstream = http.client.HTTPConnection(self._server)
-        upstream.request(handler.command, path, body, headers)
-        return upstream.getresponse()
+    def forward(self, asked: BaseHTTPRequestHandler, body: bytes) -> Reply:
+        dropped = {"expect"} | (
+            {"if-none-match"} if self.ignores_condition(asked.command) else set()
+        )
+        headers = {k: v for k, v in asked.headers.items() if k.lower() not in dropped}
+        page_size = f"&max-keys={self.page_size}" if "list-type=2" in asked.path else ""
+        with closing(http.client.HTTPConnection(self._server)) as server:
+            server.request(asked.command, asked.path + page_size, body, headers)
+            answer = server.getresponse()
+            return Reply(answer.status, answer.getheaders(), answer.read())
 
     def _handler(door) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
@@ -66,23 +83,21 @@ class FaultyDoor:
                 fault = door.next_fault(self.command)
                 if isinstance(fault, int):
                     said = b"<Error><Code>Injected</Code><Message>Not now.</Message></Error>"
-                    self.reply(fault, [("Content-Length", str(len(said)))], said)
+                    self.answer(Reply(fault, [("Content-Length", str(len(said)))], said))
                     return
-                with door.forward(self, body) as answer:
-                    said = answer.read()
-                    headers = answer.getheaders()
-                    status = answer.status
+                reply = door.forward(self, body)
                 self.close_connection = fault is not None
                 if fault != "lose_reply":
-                    self.reply(status, headers, said[: len(said) // 2] if fault else said)
+                    self.answer(reply, len(reply.body) // 2 if fault else None)
 
-            def reply(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-                self.send_response(status)
-                for name, value in headers:
+            def answer(self, reply: Reply, num_bytes: int | None = None) -> None:
+                self.send_response(reply.status)
+                for name, value in reply.headers:
                     if name.lower() not in ("connection", "transfer-encoding", "server", "date"):
                         self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(reply.body[:num_bytes])
+                door.num_bytes += len(reply.body)
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -124,16 +139,16 @@ def bucket(s3_server: str, aws_chain: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def door(s3_server: str, bucket: str, aws_chain: pytest.MonkeyPatch) -> Iterator[FaultyDoor]:
+def door(s3_server: str) -> Iterator[FaultyDoor]:
     door = FaultyDoor(s3_server)
-    aws_chain.setenv("AWS_ENDPOINT_URL_S3", door.url)
     yield door
     door.close()
 
 
 @pytest.fixture
-def store_behind_door(door: FaultyDoor, bucket: str) -> S3Store:
+def store_behind_door(bucket: str, door: FaultyDoor, aws_chain: pytest.MonkeyPatch) -> S3Store:
     """A bucket reached through the faulty door, which does not pause before it tries again."""
+    aws_chain.setenv("AWS_ENDPOINT_URL_S3", door.url)
     return S3Store(bucket, "runs/one", pause_s=0)
 
 

@@ -83,20 +83,20 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_answer(
     tmp_path: Path,
 ) -> None:
     code = """
-import os.path
+import stat
 def told(name, act):
-    def wrapped(*args, **kwargs):
-        what = args[0] if isinstance(args[0], int) else None
-        kind = "" if what is None else (" folder" if os.path.isdir(f"/proc/self/fd/{what}") else " file")
-        print(name + kind)
-        return act(*args, **kwargs)
+    def wrapped(target, *args):
+        is_open = isinstance(target, int)
+        kind = "folder" if is_open and stat.S_ISDIR(os.fstat(target).st_mode) else "file"
+        print(name, kind)
+        return act(target, *args)
     return wrapped
 os.link, os.fsync = told("link", os.link), told("fsync", os.fsync)
 print(store.put_if_absent("part", b"1"))
 print(store.put_if_absent("part", b"2"))
 """
     acts = start_writer(tmp_path, code).communicate()[0].splitlines()
-    once = ["fsync file", "link", "fsync folder"]
+    once = ["fsync file", "link file", "fsync folder"]
     assert acts == [*once, "True", *once, "False"]
 
 

@@ -22,7 +22,7 @@ def test_honest_store_passes_and_is_left_clean(store: Store) -> None:
 def test_store_that_ignores_the_condition_is_refused_in_one_sentence(
     store_behind_door: S3Store, door: Any
 ) -> None:
-    door.ignores_conditions = True
+    door.num_ignored_conditions = 1000
     result = conditional_put_holds(store_behind_door, writers=4, rounds=2)
     assert not result.holds
     assert result.num_winners == (4, 4)
@@ -38,9 +38,19 @@ def test_store_that_overwrites_only_later_puts_is_refused(
     store_behind_door: S3Store, door: Any
 ) -> None:
     """One writer: the race shows nothing, the second put does."""
-    door.ignores_conditions = True
+    door.num_ignored_conditions = 1000
     result = conditional_put_holds(store_behind_door, writers=1, rounds=1)
     assert result.num_winners == (1,)
+    assert not result.holds
+
+
+def test_store_that_lets_racing_writers_through_and_no_later_one_is_refused(
+    store_behind_door: S3Store, door: Any
+) -> None:
+    door.num_ignored_conditions = 4
+    result = conditional_put_holds(store_behind_door, writers=4, rounds=2)
+    assert result.num_winners == (4, 1)
+    assert result.num_overwritten == 0
     assert not result.holds
 
 
