@@ -38,7 +38,7 @@ def nearest_neighbours(
     ids, cosines = [], []
     for chunk_Q in torch.split(latents_Q, chunk_size):
         cosines_QL = unit_LD[chunk_Q] @ unit_LD.T
-        cosines_QL[torch.arange(len(chunk_Q)), chunk_Q] = -torch.inf
+        cosines_QL[torch.arange(len(chunk_Q), device=chunk_Q.device), chunk_Q] = -torch.inf
         nearest = top_tokens(cosines_QL, num_neighbours)
         ids.append(nearest.ids_BK)
         cosines.append(nearest.values_BK.clamp(-1, 1))

@@ -99,6 +99,8 @@ def test_crossed_bootstrap_same_seed_same_interval_and_no_values_none():
         (0.4, 1082, "off chance"),
         (0.54, 400, "too few trials to tell"),
         (0.5, 40, "too few trials to tell"),
+        (0.59, 100, "too few trials to tell"),
+        (0.41, 100, "too few trials to tell"),
         (1.0, 12, "off chance"),
     ],
 )

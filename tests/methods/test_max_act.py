@@ -166,6 +166,13 @@ def test_sieve_firing_stats_equal_dense_counts():
         assert stats.max_activation_LS[:, side].tolist() == seen_NL.max(0).values.tolist()
 
 
+def test_sieve_sums_keep_what_float32_would_round_away():
+    acts_WTL = torch.full((200, NUM_POSITIONS, NUM_LATENTS), 0.1)
+    sieve = sieve_of(torch.arange(200), acts_WTL, torch.zeros(200, dtype=torch.bool), 1, batch=200)
+    exact = 200 * NUM_POSITIONS * float(acts_WTL[0, 0, 0])
+    assert sieve.firing_stats().sum_activation_LS[0, 0] == pytest.approx(exact, rel=1e-12)
+
+
 def test_sieve_negative_activation_is_not_active():
     acts_WTL = torch.full((1, NUM_POSITIONS, NUM_LATENTS), -1.0)
     acts_WTL[0, 2, 1] = 0.5
@@ -198,7 +205,7 @@ def test_sieve_stream_of_many_windows_buffers_no_more_than_it_promises():
     sieve = ExampleSieve(NUM_LATENTS, num_kept=2, max_buffered=200)
     most = 0
     for step in range(50):
-        acts_WTL = random_acts(step, 4) + torch.rand(4, 1, 1)
+        acts_WTL = random_acts(step, 4) + step + 1  # every window beats those before it
         windows = torch.arange(4) + 4 * step
         mask_WT = torch.ones(4, NUM_POSITIONS, dtype=torch.bool)
         sieve.add(

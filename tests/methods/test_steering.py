@@ -120,6 +120,21 @@ def test_search_path_climbs_by_one_and_a_half_from_a_tenth_of_the_start():
     assert values[-1] == 200.0 and len(values) == 15
 
 
+def test_search_bisects_between_the_last_two_values_of_the_path():
+    _, rounds = search([Curve(0, 1, 1.0)], [0.5], quadratic)
+    values = [value for each in rounds for _, value in each]
+    turn = next(i for i in range(1, len(values)) if values[i] < values[i - 1])
+    below, above = values[turn - 2], values[turn - 1]
+    assert values[turn] == (below + above) / 2
+    assert all(below < value < above for value in values[turn:])
+
+
+def test_search_a_value_wanted_for_two_targets_is_asked_once():
+    outcomes, rounds = search([Curve(0, 1, 1.0)], [0.44, 0.5], quadratic)
+    assert all(len(each) == len(set(each)) for each in rounds)
+    assert all(outcome.is_reached for outcome in outcomes)
+
+
 def test_search_targets_of_a_curve_share_one_path():
     curve = Curve(0, 1, 1.0)
     _, together = search([curve], [0.25, 0.5], quadratic)
