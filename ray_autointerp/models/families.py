@@ -1,0 +1,109 @@
+"""Where each model family keeps its layers, its final norm and its unembedding.
+
+TransformerLens names hook points; to resume a pass from one of them the Hugging Face layers are
+called directly (platform notes 16: exact, and the only way that skips the lower layers). One
+small adapter per family; a family without one cannot be a subject, and the error says so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ray_autointerp.methods.vocab_proj import FinalNorm
+
+
+@dataclass(frozen=True)
+class Family:
+    """How to find the parts of one family's causal language model."""
+
+    model_types: tuple[str, ...]
+    """`model_type` in the Hugging Face config."""
+    body: str
+    """Attribute path from the causal LM to the stack that holds layers and final norm."""
+    layers: str
+    """Attribute of the list of layers in the stack."""
+    norm: str
+    """Attribute of the final norm in the stack."""
+    head: str = "lm_head"
+    """Attribute of the unembedding in the causal LM."""
+    norm_kind: Literal["layer", "rms"] = "rms"
+    unit_offset: bool = False
+    """Whether the norm multiplies by 1 + weight (Gemma)."""
+    context: str = "max_position_embeddings"
+    """Config field with the longest context."""
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(("gpt2",), "transformer", "h", "ln_f", norm_kind="layer", context="n_positions"),
+    Family(
+        ("gpt_neox",),
+        "gpt_neox",
+        "layers",
+        "final_layer_norm",
+        head="embed_out",
+        norm_kind="layer",
+    ),
+    Family(("llama", "qwen2", "qwen3", "mistral"), "model", "layers", "norm"),
+    Family(("gemma", "gemma2", "gemma3_text"), "model", "layers", "norm", unit_offset=True),
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one loaded model."""
+
+    layers: nn.ModuleList
+    norm: nn.Module
+    head: nn.Linear
+    final_norm: FinalNorm
+    softcap: float | None
+    """Gemma 2's cap on the final logits; None elsewhere."""
+
+
+def family_of(model_type: str) -> Family | None:
+    """The adapter for a Hugging Face model type, or None."""
+    return next((family for family in FAMILIES if model_type in family.model_types), None)
+
+
+def supported() -> str:
+    """The model types that can be subjects, for an error message."""
+    return ", ".join(sorted(name for family in FAMILIES for name in family.model_types))
+
+
+def parts_of(model: Any, family: Family) -> Parts:
+    """The parts of a loaded causal language model of that family."""
+    body = getattr(model, family.body)
+    norm = getattr(body, family.norm)
+    gain_D = norm.weight.detach()
+    bias_D = getattr(norm, "bias", None)
+    final_norm = FinalNorm(
+        kind=family.norm_kind,
+        gain_D=1 + gain_D if family.unit_offset else gain_D,
+        bias_D=None if bias_D is None else bias_D.detach(),
+        eps=_eps(norm),
+    )
+    return Parts(
+        layers=getattr(body, family.layers),
+        norm=norm,
+        head=getattr(model, family.head),
+        final_norm=final_norm,
+        softcap=getattr(model.config, "final_logit_softcapping", None),
+    )
+
+
+def _eps(norm: nn.Module) -> float:
+    for name in ("variance_epsilon", "eps"):
+        if hasattr(norm, name):
+            return float(getattr(norm, name))
+    raise AssertionError(f"{type(norm).__name__} has no epsilon under a known name")
+
+
+def first_tensor(output: Any) -> torch.Tensor:
+    """A layer's hidden states: layers return a tensor or a tuple, by family and version."""
+    return output if isinstance(output, torch.Tensor) else output[0]
+
+
+Layer = Callable[..., Any]

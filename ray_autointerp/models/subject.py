@@ -1,0 +1,360 @@
+"""The subject: a language model that can be stopped at a hook point and resumed from it.
+
+Loaded by TransformerLens' bridge, whose hook-point names are used everywhere; the passes call the
+Hugging Face layers directly, because the bridge cannot skip the layers below the hook (platform
+notes 2, 16). A hook point of the residual stream is a *site*: the number of layers below it.
+
+Windows are padded on the right: under causal attention a pad changes no earlier position, so no
+pass needs an attention mask, and generation batches rows of equal length.
+"""
+
+# B rows (windows, or clamped windows), T positions, D d_model, V vocabulary
+
+import copy
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from ray_autointerp.errors import SubjectError
+from ray_autointerp.methods.vocab_proj import FinalNorm
+from ray_autointerp.models.families import Parts, family_of, first_tensor, parts_of, supported
+from ray_autointerp.models.tokenizer import SubjectTokenizer
+
+SINK_FACTOR = 10.0
+"""A position whose residual norm exceeds this many medians is an attention sink (methods 10)."""
+
+_PROBE_TEXT = (
+    "The ferry left the harbour a little after six, when the light was still grey. Two farmers "
+    "stood at the rail and spoke about the price of wool, the new bridge and the long winter; a "
+    "child counted gulls aloud. Nobody noticed that the engine had changed its tune until the "
+    "captain came down from the wheelhouse, wiped his hands, and asked for the mechanic by name. "
+)
+"""Fixed text on which the median norm is taken, so that it depends on no corpus or sharding."""
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class SubjectCard:
+    """What the configuration alone says of a model; no weights are read for it."""
+
+    model: str
+    model_type: str
+    d_model: int
+    num_layers: int
+    vocab_size: int
+    context_length: int
+    tokenizer_digest: str
+
+    def hook_points(self) -> list[str]:
+        """The residual-stream hook points that a pass can be resumed from."""
+        return [
+            f"blocks.{i}.hook_resid_{side}"
+            for i in range(self.num_layers)
+            for side in ("pre", "post")
+        ]
+
+
+def describe(
+    model: str, *, revision: str | None = None, device: Literal["auto", "cpu", "cuda"] = "auto"
+) -> SubjectCard:
+    """Look at a hub name or local directory without loading weights. Raises SubjectError."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SubjectError("subject.device is `cuda` and there is no GPU here: say `cpu`.")
+    config = _config(model, revision)
+    family = family_of(config.model_type)
+    if family is None:
+        raise SubjectError(
+            f"{model} is of the family `{config.model_type}`, which cannot be resumed from a hook "
+            f"point here; supported are {supported()}."
+        )
+    return SubjectCard(
+        model=model,
+        model_type=config.model_type,
+        d_model=config.hidden_size,
+        num_layers=config.num_hidden_layers,
+        vocab_size=config.vocab_size,
+        context_length=getattr(config, family.context),
+        tokenizer_digest=SubjectTokenizer.load(model, revision=revision).digest(),
+    )
+
+
+def check_hook_point(card: SubjectCard, hook_point: str) -> int:
+    """The site of a hook point: how many layers lie below it. Raises SubjectError."""
+    found = re.fullmatch(r"blocks\.(\d+)\.hook_(resid_pre|resid_post|in|out)", hook_point)
+    if found is None or int(found[1]) >= card.num_layers:
+        names = card.hook_points()
+        raise SubjectError(
+            f"Hook point `{hook_point}` is not one of {card.model}'s that a pass can be resumed "
+            f"from; it has {names[0]}, {names[1]}, ... {names[-1]}."
+        )
+    return int(found[1]) + (found[2] in ("resid_post", "out"))
+
+
+def subject_digest(model: str, *, revision: str | None = None) -> str:
+    """sha256 over a local directory's config and weights; `name@revision` for the hub."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return f"{model}@{revision or 'default'}"
+    content = hashlib.sha256()
+    for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        with file.open("rb") as stream:
+            content.update(hashlib.file_digest(stream, "sha256").digest())
+    return content.hexdigest()[:16]
+
+
+def _config(model: str, revision: str | None) -> Any:
+    looks_local = model.startswith(("/", ".", "~"))
+    if looks_local and not Path(model).is_dir():
+        raise SubjectError(f"The subject's directory {model} does not exist; set subject.model.")
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise SubjectError(
+            f"The subject {model} cannot be found: {str(error).splitlines()[0]}"
+        ) from error
+    return getattr(config, "text_config", config)
+
+
+class _Stop(Exception):  # noqa: N818  (a control flow signal, not an error)
+    """Raised by a hook to end a pass early."""
+
+
+class Subject:
+    """A loaded language model with clean, stopped and resumed passes. Inference only."""
+
+    def __init__(self, model: Any, tokenizer: SubjectTokenizer, card: SubjectCard) -> None:
+        family = family_of(card.model_type)
+        assert family is not None
+        self.card = card
+        self.tokenizer = tokenizer
+        self._model: Any = model.eval().requires_grad_(False)
+        self._parts: Parts = parts_of(model, family)
+        self._layer_arguments: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
+        self._sink_thresholds: dict[int, float] = {}
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        *,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        dtype: str = "float32",
+        model_kwargs: Mapping[str, Any] | None = None,
+        revision: str | None = None,
+    ) -> "Subject":
+        """By hub name or local directory, raw weights (no folding), eval mode.
+
+        The model is booted by TransformerLens' bridge, which must know its architecture; the
+        passes use an unwrapped twin that shares the bridge's parameters. Raises SubjectError.
+        """
+        card = describe(model, revision=revision, device=device)
+        place = _device(device)
+        tokenizer = SubjectTokenizer.load(model, revision=revision)
+        try:
+            plain: Any = AutoModelForCausalLM.from_pretrained(
+                model, revision=revision, dtype=_DTYPES[dtype], **dict(model_kwargs or {})
+            )
+            plain = plain.to(place)
+            boot(model, _twin(plain), tokenizer)
+        except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+            raise SubjectError(
+                f"The subject {model} cannot be loaded: {str(error).splitlines()[0]}"
+            ) from error
+        return cls(plain, tokenizer, card)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._parts.head.weight.device
+
+    @property
+    def W_U_DV(self) -> Tensor:  # noqa: N802  (the field's name)
+        """The unembedding, d_model x vocabulary."""
+        return self._parts.head.weight.T
+
+    @property
+    def b_U_V(self) -> Tensor | None:  # noqa: N802
+        """The unembedding's bias, where the family has one."""
+        return self._parts.head.bias
+
+    @property
+    def final_norm(self) -> FinalNorm:
+        """The norm before the unembedding."""
+        return self._parts.final_norm
+
+    @property
+    def softcap(self) -> float | None:
+        """The cap on final logits, where the family has one."""
+        return self._parts.softcap
+
+    def site(self, hook_point: str) -> int:
+        """How many layers lie below a hook point. Raises SubjectError."""
+        return check_hook_point(self.card, hook_point)
+
+    @torch.inference_mode()
+    def residuals(self, token_ids_BT: Tensor, sites: Sequence[int]) -> dict[int, Tensor]:
+        """Residual stream [B, T, D] at each site, in one pass that stops at the deepest."""
+        seen: dict[int, Tensor] = {}
+
+        def keep(site: int) -> Callable[..., None]:
+            def hook(
+                _module: nn.Module, arguments: tuple[Any, ...], kwargs: dict[str, Any]
+            ) -> None:
+                seen[site] = _hidden(arguments, kwargs)
+                if site == max(sites):
+                    raise _Stop
+
+            return hook
+
+        handles = [
+            self._entrance(site).register_forward_pre_hook(keep(site), with_kwargs=True)
+            for site in sites
+        ]
+        try:
+            self._model(token_ids_BT.to(self.device), use_cache=False, logits_to_keep=1)
+        except _Stop:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return seen
+
+    def residual(self, token_ids_BT: Tensor, site: int) -> Tensor:
+        """Residual stream [B, T, D] at one site; the layers above it do not run."""
+        return self.residuals(token_ids_BT, [site])[site]
+
+    @torch.inference_mode()
+    def resume(self, h_BTD: Tensor, site: int) -> Tensor:
+        """Final normed states [B, T, D] from the residual stream at a site.
+
+        Equals the full pass bit for bit at equal batch shape; only layers above the site run.
+        """
+        arguments = self._arguments(h_BTD.shape[1])
+        for layer, (rest, kwargs) in zip(self._parts.layers[site:], arguments[site:], strict=True):
+            h_BTD = first_tensor(layer(h_BTD, *rest, **kwargs))
+        return cast(Tensor, self._parts.norm(h_BTD))
+
+    @torch.inference_mode()
+    def unembed(self, normed_XD: Tensor) -> Tensor:
+        """Logits [..., V] of normed states, with the final softcap where there is one."""
+        logits = self._parts.head(normed_XD)
+        cap = self.softcap
+        return cast(Tensor, logits if cap is None else cap * torch.tanh(logits / cap))
+
+    @torch.inference_mode()
+    def next_logits(
+        self,
+        token_ids_BT: Tensor,
+        cache: Any,
+        site: int,
+        change: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Logits [B, V] after the last of the new tokens, the residual stream changed at a site.
+
+        `cache` (see `new_cache`) holds keys and values of all earlier tokens and is extended.
+        """
+
+        def hook(
+            _module: nn.Module, arguments: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            changed = change(_hidden(arguments, kwargs))
+            if arguments:
+                return (changed, *arguments[1:]), kwargs
+            return arguments, {**kwargs, "hidden_states": changed}
+
+        handle = self._entrance(site).register_forward_pre_hook(hook, with_kwargs=True)
+        try:
+            output = self._model(
+                token_ids_BT.to(self.device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        finally:
+            handle.remove()
+        return cast(Tensor, output.logits[:, -1])
+
+    def new_cache(self) -> Any:
+        """An empty key-value cache for `next_logits`."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self._model.config)
+
+    def sink_threshold(self, site: int) -> float:
+        """Residual norm above which a position is an attention sink at this site.
+
+        Ten times the median norm over a fixed text: sinks are a hundred times the median, other
+        positions within a third of it, so the exact factor decides nothing (methods 10).
+        """
+        if site not in self._sink_thresholds:
+            ids = self.tokenizer.encode(_PROBE_TEXT)
+            if self.tokenizer.bos_id is not None:
+                ids = [self.tokenizer.bos_id, *ids]
+            norms_T = self.residual(torch.tensor([ids]), site)[0].float().norm(dim=-1)
+            self._sink_thresholds[site] = SINK_FACTOR * float(norms_T[1:].median())
+        return self._sink_thresholds[site]
+
+    def _entrance(self, site: int) -> nn.Module:
+        """The module whose input is the residual stream at the site."""
+        layers = self._parts.layers
+        return layers[site] if site < len(layers) else self._parts.norm
+
+    def _arguments(self, num_positions: int) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """What each layer is given beside the hidden states, for windows of this length.
+
+        Position embeddings and causal masks depend on the length alone: captured once from a
+        pass over one window, they serve every batch.
+        """
+        if num_positions not in self._layer_arguments:
+            seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+            def keep(
+                _module: nn.Module, arguments: tuple[Any, ...], kwargs: dict[str, Any]
+            ) -> None:
+                rest = {k: v for k, v in kwargs.items() if k != "hidden_states"}
+                seen.append((arguments[1:], rest))
+
+            handles = [
+                layer.register_forward_pre_hook(keep, with_kwargs=True)
+                for layer in self._parts.layers
+            ]
+            try:
+                ids_1T = torch.zeros(1, num_positions, dtype=torch.long, device=self.device)
+                self._model(ids_1T, use_cache=False, logits_to_keep=1)
+            finally:
+                for handle in handles:
+                    handle.remove()
+            self._layer_arguments[num_positions] = seen
+        return self._layer_arguments[num_positions]
+
+
+def boot(model: str, hf_model: nn.Module, tokenizer: SubjectTokenizer) -> TransformerBridge:
+    """TransformerLens' bridge around a Hugging Face model, which it wraps in place."""
+    return TransformerBridge.boot_transformers(
+        model, hf_model=hf_model, tokenizer=tokenizer.hf, dtype=next(hf_model.parameters()).dtype
+    )
+
+
+def _twin(model: nn.Module) -> nn.Module:
+    """Another module tree over the same parameters and buffers."""
+    shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
+
+
+def _hidden(arguments: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    return cast(Tensor, arguments[0] if arguments else kwargs["hidden_states"])
+
+
+def _device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)

@@ -1,0 +1,64 @@
+"""The subject's tokenizer: text to ids without surprises, and ids to text that people can read.
+
+Special tokens are never added behind anyone's back: BOS is an explicit decision of the caller.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from ray_autointerp.errors import CorpusError, SubjectError
+
+
+class SubjectTokenizer:
+    """A thin wrapper over the Hugging Face tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.hf = tokenizer
+        self.bos_id: int | None = tokenizer.bos_token_id
+        self.eos_id: int | None = tokenizer.eos_token_id
+        self.special_ids: frozenset[int] = frozenset(tokenizer.all_special_ids)
+        self._text = lru_cache(maxsize=None)(self._decoded)
+
+    @classmethod
+    def load(cls, model: str, *, revision: str | None = None) -> "SubjectTokenizer":
+        """By hub name or local directory. Raises SubjectError if there is none."""
+        try:
+            return cls(AutoTokenizer.from_pretrained(model, revision=revision))
+        except (OSError, ValueError) as error:
+            raise SubjectError(
+                f"The tokenizer of {model} cannot be loaded: {str(error).splitlines()[0]}"
+            ) from error
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, no special tokens added."""
+        ids: list[int] = self.hf(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of messages in the subject's chat template (BOS as the template says)."""
+        if not self.hf.chat_template:
+            raise CorpusError("The subject's tokenizer has no chat template for messages_column.")
+        text: str = self.hf.apply_chat_template(list(messages), tokenize=False)
+        return self.encode(text)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of a run of tokens."""
+        text: str = self.hf.decode(list(token_ids), clean_up_tokenization_spaces=False)
+        return text
+
+    def texts(self, token_ids: Iterable[int]) -> list[str]:
+        """The text of each token alone, leading spaces kept."""
+        return [self._text(int(token)) for token in token_ids]
+
+    def digest(self) -> str:
+        """Changes whenever a text could become other ids."""
+        vocab = sorted(self.hf.get_vocab().items())
+        probe = self.encode("The 3 quick foxes' naïve plan:\n\tjump()  over 12,345 dogs.")
+        return hashlib.sha256(repr((vocab, self.bos_id, probe)).encode()).hexdigest()[:16]
+
+    def _decoded(self, token: int) -> str:
+        return self.decode([token])
