@@ -15,14 +15,16 @@ from ray_autointerp.methods.token_lists import HubStats, RankBy, SignedLists, si
 
 
 def mean_normed_diff(clamped_BWTD: Tensor, clean_WTD: Tensor, mask_WT: Tensor) -> Tensor:
-    """Mean over unmasked positions of (clamped - clean) states after the final norm, float32.
+    """Mean over unmasked positions of (clamped - clean) states after the final norm, [B, D].
 
-    Subtracted per position and summed in float64, so that small diffs of large states survive.
+    Subtracted per position and summed in float64, so that small diffs of large states survive;
+    returned in float32, or in float64 if the states are.
     """
     num_positions = int(mask_WT.sum())
     assert num_positions > 0, "a mean over no positions"
-    diff_BND = clamped_BWTD[:, mask_WT].float() - clean_WTD[mask_WT].float()
-    return (diff_BND.sum(1, dtype=torch.float64) / num_positions).float()
+    wide = torch.promote_types(clean_WTD.dtype, torch.float32)
+    diff_BND = clamped_BWTD[:, mask_WT].to(wide) - clean_WTD[mask_WT].to(wide)
+    return (diff_BND.sum(1, dtype=torch.float64) / num_positions).to(wide)
 
 
 def mean_logit_diff(mean_diff_BD: Tensor, W_U_DV: Tensor) -> Tensor:
@@ -62,7 +64,7 @@ def mean_softcapped_logit_diff(
         for row, clamped_WTD in enumerate(clamped_BWTD):
             diff_CV = capped(clamped_WTD[mask_WT][chunk]) - clean_CV
             sums[row] += diff_CV.sum(0, dtype=torch.float64)
-    return (sums / num_positions).float()
+    return (sums / num_positions).to(torch.promote_types(clean_ND.dtype, torch.float32))
 
 
 def token_change(

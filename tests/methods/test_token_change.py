@@ -46,10 +46,13 @@ def slow_mean_diff(states, row, change):
 
 def test_mean_logit_diff_before_unembedding_equals_mean_of_logit_diffs(states):
     clamped_BWTD, clean_WTD, mask_WT, W_U_DV, _ = states
-    diff_BV = mean_logit_diff(mean_normed_diff(clamped_BWTD, clean_WTD, mask_WT), W_U_DV)
-    for row in range(2):
-        expected = slow_mean_diff(states, row, lambda logit: logit)
-        assert diff_BV[row].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    for dtype, rel in ((torch.float32, 1e-4), (torch.float64, 1e-11)):
+        mean_BD = mean_normed_diff(clamped_BWTD.to(dtype), clean_WTD.to(dtype), mask_WT)
+        diff_BV = mean_logit_diff(mean_BD, W_U_DV.to(dtype))
+        assert diff_BV.dtype == dtype
+        for row in range(2):
+            expected = slow_mean_diff(states, row, lambda logit: logit)
+            assert diff_BV[row].tolist() == pytest.approx(expected, rel=rel, abs=rel / 100)
 
 
 @pytest.mark.parametrize("chunk_size", [2, 64])
@@ -67,8 +70,8 @@ def test_softcapped_diff_wide_cap_is_the_plain_diff(states):
     clamped_BWTD, clean_WTD, mask_WT, W_U_DV, b_U_V = states
     args = [x.double() for x in (clamped_BWTD, clean_WTD, W_U_DV, b_U_V)]
     capped = mean_softcapped_logit_diff(*args, mask_WT, 1e6)
-    plain = mean_logit_diff(mean_normed_diff(clamped_BWTD, clean_WTD, mask_WT), W_U_DV)
-    torch.testing.assert_close(capped, plain, rtol=1e-3, atol=1e-5)
+    plain = mean_logit_diff(mean_normed_diff(args[0], args[1], mask_WT), args[2])
+    torch.testing.assert_close(capped, plain, rtol=1e-9, atol=1e-11)
 
 
 def test_mean_normed_diff_small_change_of_large_states_is_not_rounded_away():
