@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
 from sae_lens import SAE
+from safetensors import safe_open
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
@@ -145,7 +145,7 @@ class Sae:
         return cls(SAE.load_from_disk(path, device=str(device), dtype=dtype), where)
 
     @property
-    def W_dec_LD(self) -> Tensor:  # noqa: N802  (the field's name)
+    def W_dec_LD(self) -> Tensor:
         """Decoder rows: a latent's direction at unit activation, in residual space."""
         rows = self._sae.W_dec
         if getattr(self._sae.cfg, "rescale_acts_by_decoder_norm", False):

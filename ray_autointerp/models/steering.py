@@ -58,7 +58,7 @@ def steer(
     return [_until_end(row, subject.tokenizer.eos_id) for row in torch.stack(texts, 1).tolist()]
 
 
-class _clamps:  # noqa: N801  (a function with the position as its state)
+class _clamps:
     """Clamps each row's latent in the residual stream of the positions it is given in turn."""
 
     def __init__(self, subject: Subject, sae: Sae, rows: Sequence[SteeredRow], site: int) -> None:

@@ -124,7 +124,7 @@ def _config(model: str, revision: str | None) -> Any:
     return getattr(config, "text_config", config)
 
 
-class _Stop(Exception):  # noqa: N818  (a control flow signal, not an error)
+class _Stop(Exception):
     """Raised by a hook to end a pass early."""
 
 
@@ -177,12 +177,12 @@ class Subject:
         return self._parts.head.weight.device
 
     @property
-    def W_U_DV(self) -> Tensor:  # noqa: N802  (the field's name)
+    def W_U_DV(self) -> Tensor:
         """The unembedding, d_model x vocabulary."""
         return self._parts.head.weight.T
 
     @property
-    def b_U_V(self) -> Tensor | None:  # noqa: N802
+    def b_U_V(self) -> Tensor | None:
         """The unembedding's bias, where the family has one."""
         return self._parts.head.bias
 

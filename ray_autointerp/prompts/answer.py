@@ -1,0 +1,77 @@
+"""Reading answers: a record, or a status. Nothing is repaired and nothing is guessed.
+
+An answer that hit its token limit is truncated, one that declines is refused, one that is not
+what was asked for is unreadable, and a description that leaks the prompt is lint. Each becomes a
+row with that status and the raw answer beside it.
+"""
+
+import json
+import re
+from typing import Any, Literal
+
+AnswerStatus = Literal["refused", "truncated", "unreadable", "lint"]
+
+
+class BadAnswer(Exception):  # noqa: N818  (an outcome of a row, not a failure of the program)
+    """An answer that is no record; `status` says why."""
+
+    def __init__(self, status: AnswerStatus) -> None:
+        super().__init__(status)
+        self.status: AnswerStatus = status
+
+
+_REFUSAL = re.compile(
+    r"^\W*(i'?m sorry|sorry,|i can(no|')t|i am (not able|unable)|i'm (not able|unable)|"
+    r"as an ai\b|unfortunately, i)",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(
+    r"^\W*(?:(?:the )?(?:description|explanation|answer|summary)\s*(?:is)?\s*[:\-]\s*"
+    r"|(?:this|the) (?:neuron|latent|feature)(?: \d+)? "
+    r"(?:fires|activates|responds|is active|is activated|triggers)"
+    r"(?: strongly| most)? (?:on|to|for|in|by) )",
+    re.IGNORECASE,
+)
+_LEAK = re.compile(r"<<|>>|</?think|\bneuron \d+\b|\$\w+|\bat most \d+ words\b", re.IGNORECASE)
+
+
+def read_description(answer: str, finish_reason: str) -> str:
+    """The description in an answer, boilerplate opening and quotes taken off.
+
+    Raises BadAnswer: nothing said, cut off by the token limit, declined, or a leak of the prompt
+    (marks, leaked reasoning, an instruction repeated).
+    """
+    if _REFUSAL.match(answer):
+        raise BadAnswer("refused")
+    lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
+    if not lines:
+        raise BadAnswer("truncated" if finish_reason == "length" else "unreadable")
+    text = _OPENING.sub("", lines[0], count=1).strip().strip("`*")
+    if len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2:
+        text = text[1:-1].strip()
+    if finish_reason == "length" and len(lines) == 1:
+        text = _whole_sentences(text)
+    if not re.search(r"\w", text):
+        raise BadAnswer("unreadable")
+    if _LEAK.search(text):
+        raise BadAnswer("lint")
+    return text
+
+
+def read_json(answer: str, finish_reason: str) -> Any:
+    """The JSON value that is the whole answer. Raises BadAnswer."""
+    if _REFUSAL.match(answer):
+        raise BadAnswer("refused")
+    try:
+        return json.loads(answer)
+    except ValueError as error:
+        status: AnswerStatus = "truncated" if finish_reason == "length" else "unreadable"
+        raise BadAnswer(status) from error
+
+
+def _whole_sentences(text: str) -> str:
+    """What was finished before the limit. Raises BadAnswer if no sentence was."""
+    end = max(text.rfind(mark) for mark in (". ", "; ", ".", ";"))
+    if end <= 0:
+        raise BadAnswer("truncated")
+    return text[: end + 1].rstrip("; ")

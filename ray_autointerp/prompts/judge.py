@@ -1,0 +1,35 @@
+"""The judge of the output score: which set of texts was steered by the described latent?
+
+Answers are one token out of a fixed list, read as log-probabilities; no paragraph to parse. The
+text says how many sets there are and how many come from other latents, which the released
+notebook got wrong (methods 7, trap 21). Both orders are asked by the caller.
+"""
+
+from collections.abc import Sequence
+
+from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.text import prompt_text
+
+TWO_SET_CHOICES = ("A", "B")
+THREE_SET_CHOICES = ("1", "2", "3")
+
+
+def ask_two(description: str, first: Sequence[str], second: Sequence[str]) -> tuple[Message, ...]:
+    """Set A or set B? Each set is the texts of one latent."""
+    return _ask("judge_two", description, TWO_SET_CHOICES, (first, second))
+
+
+def ask_three(description: str, sets: Sequence[Sequence[str]]) -> tuple[Message, ...]:
+    """The paper's question: set 1, 2 or 3?"""
+    return _ask("judge_three", description, THREE_SET_CHOICES, sets)
+
+
+def _ask(
+    name: str, description: str, names: Sequence[str], sets: Sequence[Sequence[str]]
+) -> tuple[Message, ...]:
+    blocks = [f"Description: {description}"]
+    for label, texts in zip(names, sets, strict=True):
+        lines = [f"- {' '.join(text.split())}" for text in texts]
+        blocks.append("\n".join([f"Set {label}:", *lines]))
+    blocks.append(f"Answer with {', '.join(names[:-1])} or {names[-1]}.")
+    return (Message("system", prompt_text(name)), Message("user", "\n\n".join(blocks)))

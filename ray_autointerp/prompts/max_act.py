@@ -1,0 +1,72 @@
+"""MaxAct: top activating examples to an explainer's prompt (paper 2.1, methods 4.1).
+
+Strengths are integers from 0 to 10 of the *latent's* maximum, so that relative strength between
+examples is kept; the released notebook scaled each example by its own (methods 7, trap 1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.text import few_shots, prompt_text
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text in which the latent is active: token texts and activations, BOS left out."""
+
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class MaxActEvidence:
+    """Top examples, strongest first, and the latent's maximum activation."""
+
+    examples: tuple[Example, ...]
+    max_activation: float
+
+
+def ask(evidence: MaxActEvidence, cap_words: int) -> tuple[Message, ...]:
+    """Fixed part first, this latent last, so that prompts share a prefix."""
+    return (
+        Message("system", prompt_text("max_act", cap_words=cap_words)),
+        *few_shots("max_act"),
+        Message("user", rendered(evidence)),
+    )
+
+
+def rendered(evidence: MaxActEvidence) -> str:
+    """The examples as text: active tokens marked, and under each text their strengths."""
+    blocks = []
+    for number, example in enumerate(evidence.examples, start=1):
+        strengths = [_strength(a, evidence.max_activation) for a in example.activations]
+        text = marked(example.tokens, strengths)
+        active = [
+            f'"{_shown(token)}" {strength}'
+            for token, strength in zip(example.tokens, strengths, strict=True)
+            if strength > 0
+        ]
+        blocks.append(f"Text {number}: {text}\nActive: {', '.join(active)}")
+    return "\n".join(blocks)
+
+
+def marked(tokens: Sequence[str], strengths: Sequence[int]) -> str:
+    """The text with each run of active tokens between << and >>."""
+    pieces, is_open = [], False
+    for token, strength in zip(tokens, strengths, strict=True):
+        if (strength > 0) != is_open:
+            pieces.append("<<" if strength > 0 else ">>")
+            is_open = strength > 0
+        pieces.append(token)
+    if is_open:
+        pieces.append(">>")
+    return " ".join("".join(pieces).split())
+
+
+def _strength(activation: float, maximum: float) -> int:
+    return min(10, int(10 * max(activation, 0.0) / maximum)) if maximum > 0 else 0
+
+
+def _shown(token: str) -> str:
+    return token.strip() or token.replace("\n", "\\n")

@@ -1,0 +1,40 @@
+"""TokenChange: tokens moved by a clamp to an explainer's prompt (paper 2.2, methods 4.3).
+
+Raised and lowered, promoted and suppressed stay apart and in order; the released notebook merged
+all four through a set (methods 7, trap 9).
+"""
+
+from dataclasses import dataclass
+
+from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.text import few_shots, prompt_text
+from ray_autointerp.prompts.vocab_proj import quoted
+
+
+@dataclass(frozen=True)
+class TokenChangeEvidence:
+    """Token texts by largest change of their logit, strongest first."""
+
+    raised_promoted: tuple[str, ...]
+    raised_suppressed: tuple[str, ...]
+    lowered_promoted: tuple[str, ...]
+    lowered_suppressed: tuple[str, ...]
+
+
+def ask(evidence: TokenChangeEvidence, cap_words: int) -> tuple[Message, ...]:
+    """Fixed part first, this latent last."""
+    return (
+        Message("system", prompt_text("token_change", cap_words=cap_words)),
+        *few_shots("token_change"),
+        Message("user", rendered(evidence)),
+    )
+
+
+def rendered(evidence: TokenChangeEvidence) -> str:
+    """The four lists as text."""
+    return (
+        f"Raised, these become more likely: {quoted(evidence.raised_promoted)}\n"
+        f"Raised, these become less likely: {quoted(evidence.raised_suppressed)}\n"
+        f"Lowered, these become more likely: {quoted(evidence.lowered_promoted)}\n"
+        f"Lowered, these become less likely: {quoted(evidence.lowered_suppressed)}"
+    )

@@ -1,0 +1,41 @@
+"""VocabProj: promoted and suppressed tokens to an explainer's prompt (paper 2.2, methods 4.2).
+
+The two lists are labelled and keep their order; the released notebook gave one flat list
+(methods 7, trap 3).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.text import few_shots, prompt_text
+
+
+@dataclass(frozen=True)
+class VocabProjEvidence:
+    """Token texts, strongest first on each side."""
+
+    promoted: tuple[str, ...]
+    suppressed: tuple[str, ...]
+
+
+def ask(evidence: VocabProjEvidence, cap_words: int) -> tuple[Message, ...]:
+    """Fixed part first, this latent last."""
+    return (
+        Message("system", prompt_text("vocab_proj", cap_words=cap_words)),
+        *few_shots("vocab_proj"),
+        Message("user", rendered(evidence)),
+    )
+
+
+def rendered(evidence: VocabProjEvidence) -> str:
+    """The two lists as text."""
+    return (
+        f"Promoted tokens: {quoted(evidence.promoted)}\n"
+        f"Suppressed tokens: {quoted(evidence.suppressed)}"
+    )
+
+
+def quoted(tokens: Sequence[str]) -> str:
+    """A list of tokens in quotation marks; leading spaces and line breaks stay visible."""
+    return ", ".join('"' + t.replace("\n", "\\n").replace('"', "'") + '"' for t in tokens) or "none"
