@@ -125,7 +125,7 @@ class Schedule:
         for read in reads:
             owners = self._owners(read.table, task)
             for owner in owners:
-                for method in self._methods_read(read.table, task):
+                for method in self._methods_read(read, task):
                     yield from self._parts(read, owner, method, step, task)
 
     def _owners(self, table: str, task: Task) -> tuple[str | None, ...]:
@@ -133,10 +133,12 @@ class Schedule:
             return (None,)
         return (task.sae,) if task.sae is not None else self._saes
 
-    def _methods_read(self, table: str, task: Task) -> Iterable[str | None]:
-        producers = _producers(table)
+    def _methods_read(self, read: Read, task: Task) -> Iterable[str | None]:
+        producers = _producers(read.table)
         if producers[0].methods == "none":
             return (None,)
+        if read.every_method:
+            return self._config.score.methods
         if task.method is not None:
             return (task.method,)
         return [m for p in producers for m in methods_of(p, self._config)]

@@ -32,6 +32,8 @@ class Read:
 
     table: str
     which: Literal["aligned", "panel"] = "aligned"
+    every_method: bool = False
+    """Of a table per method: not the task's own method alone but every scored one."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,11 @@ FLOW: tuple[Step, ...] = (
     ),
     Step(
         "output_score",
-        (Read("selection"), Read("descriptions", "panel"), Read("completions", "panel")),
+        (
+            Read("selection"),
+            Read("descriptions", "panel", every_method=True),
+            Read("completions", "panel"),
+        ),
         ("judgements", "output_scores"),
         "sae",
         "selection",

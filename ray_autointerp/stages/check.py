@@ -40,6 +40,8 @@ class Checked:
     inputs: Inputs
     subject: SubjectCard
     saes: tuple[SaeCard, ...]
+    layer: int
+    """Layers below the first SAE's hook point, for the budget."""
 
 
 def check(config: Config) -> Checked:
@@ -61,7 +63,10 @@ def check(config: Config) -> Checked:
         llm=Path(config.llm.model).name if Path(config.llm.model).is_dir() else config.llm.model,
         prompts=texts_digest(),
     )
-    return Checked(config, axes, inputs, subject, tuple(saes))
+    hook_point = config.sae[0].hook_point
+    assert hook_point is not None
+    site = check_hook_point(subject, hook_point)
+    return Checked(config, axes, inputs, subject, tuple(saes), site - 1)
 
 
 def _checked_sae(section: SaeSection, subject: SubjectCard) -> SaeCard:

@@ -1,0 +1,51 @@
+"""The narrow door to language models: one request in, one answer out.
+
+Everything above this file knows an LLM by these three names only, so that a vLLM engine, an HTTP
+endpoint and a scripted stand-in are the same thing to a stage.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from ray_autointerp.prompts.message import Message
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question. Give `json_schema` or `choices`, or neither for free text."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+    """Of the answer's sampling: a function of the prompt and the purpose, never of the batch."""
+    json_schema: Mapping[str, Any] | None = None
+    """The answer is JSON of this schema."""
+    choices: tuple[str, ...] | None = None
+    """The answer is one token, the first of one of these; their log-probabilities come back."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the LLM said."""
+
+    text: str
+    finish_reason: Literal["stop", "length", "error"]
+    """`length`: cut off by max_tokens. `error`: not asked at all; `text` says why."""
+    choice_logprobs: Mapping[str, float] | None = None
+    """Natural log-probability of each choice's first token, before any mask or temperature."""
+    num_prompt_tokens: int = 0
+    num_generated_tokens: int = 0
+    num_cached_tokens: int = 0
+    """Prompt tokens read from the prefix cache."""
+
+
+class LLM(Protocol):
+    """Something that answers. Many requests may be in flight at once."""
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer; a request that cannot be asked is an answer too (`error`)."""
+
+    async def close(self) -> None:
+        """Free what it holds; no child process is left."""

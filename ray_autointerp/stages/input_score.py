@@ -1,0 +1,126 @@
+"""input_score: the written sentences through the subject, and the graded score per latent.
+
+A sentence's activation is the latent's maximum over its tokens; BOS, specials and sinks are left
+out (methods 7, trap 13). Rows without sentences keep the reason as their status.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ray_autointerp.methods.input_score import SentenceActivation, input_score
+from ray_autointerp.models.clamped_pass import position_mask
+from ray_autointerp.models.sae import Sae
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.tables import Row
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    latent: int
+    draw: int
+    side: str
+    text: str
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A latent's maximum on a sentence, and the token it was on."""
+
+    activation: float
+    token: str
+
+
+def run(task: Task, desk: Desk) -> None:
+    """Write one selection shard of `input_scores/<method>`."""
+    assert task.sae is not None and task.method is not None
+    latents = desk.chosen(task)
+    written = desk.rows("sentences", task.sae, latents, task.method)
+    stats = desk.row("latent_stats", task.sae, latents)
+    sentences = [
+        _Sentence(latent, row["draw"], side, text)
+        for latent in latents
+        for row in written[latent]
+        if row["status"] == "ok"
+        for side in ("activating", "neutral")
+        for text in row[side]
+    ]
+    read = dict(zip(sentences, _activations(sentences, desk.sae(task.sae), desk), strict=True))
+    desk.write(
+        task,
+        "input_scores",
+        [
+            _scored(
+                latent,
+                [s for s in sentences if s.latent == latent],
+                read,
+                stats[latent]["max_activation"],
+                written[latent],
+            )
+            for latent in latents
+        ],
+    )
+
+
+def _scored(
+    latent: int,
+    sentences: Sequence[_Sentence],
+    read: dict[_Sentence, _Read],
+    maximum: float | None,
+    written: Sequence[Row],
+) -> Row:
+    score = input_score(
+        [SentenceActivation(s.draw, s.side == "activating", read[s].activation) for s in sentences],
+        maximum,
+    )
+    failed = next((row["status"] for row in written if row["status"] != "ok"), "no_evidence")
+    return {
+        "latent": latent,
+        "status": "ok" if sentences else failed,
+        "difference": score.difference,
+        "difference_over_max": score.difference_over_max,
+        "auroc": score.auroc,
+        "hit_rate": score.hit_rate,
+        "paper_success": score.paper_success,
+        "num_activating": score.num_activating,
+        "num_neutral": score.num_neutral,
+        "activations": [
+            {
+                "draw": s.draw,
+                "side": s.side,
+                "activation": read[s].activation,
+                "token": read[s].token,
+            }
+            for s in sentences
+        ],
+    }
+
+
+def _activations(sentences: Sequence[_Sentence], sae: Sae, desk: Desk) -> list[_Read]:
+    """In the sentences' order; a sentence of no readable token has activation 0."""
+    tokenizer, config = desk.tokenizer, desk.run.config
+    prefix = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
+    longest = config.corpus.window or 128
+    ids = [(prefix + tokenizer.encode(s.text))[:longest] for s in sentences]
+    order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
+    read: dict[int, _Read] = {}
+    size, site = config.operations.micro_batch, desk.subject.site(sae.hook_point)
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        width = max(len(ids[i]) for i in batch)
+        pad = tokenizer.eos_id or 0
+        tokens_WT = torch.tensor([ids[i] + [pad] * (width - len(ids[i])) for i in batch])
+        h_WTD = desk.subject.residual(tokens_WT, site)
+        mask_WT = position_mask(desk.subject, tokens_WT, h_WTD, site)
+        latents = torch.tensor([sentences[i].latent for i in batch], device=h_WTD.device)
+        acts_WTB = sae.activations_of(h_WTD, latents)
+        for row, i in enumerate(batch):
+            is_read = mask_WT[row] & (torch.arange(width, device=h_WTD.device) < len(ids[i]))
+            acts_T = acts_WTB[row, :, row].float().masked_fill(~is_read, 0.0)
+            peak = int(acts_T.argmax())
+            read[i] = _Read(
+                float(acts_T[peak]), tokenizer.texts([ids[i][min(peak, len(ids[i]) - 1)]])[0]
+            )
+    return [read[i] for i in range(len(ids))]

@@ -1,0 +1,36 @@
+"""keywords: a description of every latent without any LLM, from what it fires on and promotes."""
+
+from ray_autointerp.methods.keywords import FiredToken, keyword_description
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.tables import Row, Tables
+
+_EXAMPLES_READ = 20
+"""Top examples looked at: more adds weak ones."""
+
+
+def run(task: Task, desk: Tables) -> None:
+    """Write one latent shard of `descriptions/keywords`."""
+    assert task.sae is not None
+    latents = list(desk.latents(task))
+    examples = desk.rows("top_examples", task.sae, latents)
+    lists = desk.row("vocab_proj", task.sae, latents)
+    rows = []
+    for latent in latents:
+        explain = next(row for row in examples[latent] if row["split"] == "explain")
+        text = keyword_description(
+            [_fired(example) for example in explain["examples"][:_EXAMPLES_READ]],
+            [entry["text"] for entry in lists[latent]["promoted"]],
+        )
+        rows.append(
+            {
+                "latent": latent,
+                "status": "no_evidence" if text is None else "ok",
+                "description": text,
+            }
+        )
+    desk.write(task, "descriptions", rows)
+
+
+def _fired(example: Row) -> list[FiredToken]:
+    pairs = zip(example["texts"], example["activations"], strict=True)
+    return [FiredToken(text, activation) for text, activation in pairs if activation > 0]

@@ -1,0 +1,247 @@
+"""output_score: can a judge tell a latent's steered text by its description?
+
+Two sets with a stranger's description as control: in each unit the judge sees the texts of the
+latent and of a partner, under the latent's description and under the stranger's, both orders,
+one token each. Partner and stranger are drawn from the panel by hash, the same for every method.
+The paper's three-set question is asked where the config wants it (methods 16).
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.methods.output_score import (
+    ChoiceLogprobs,
+    TwoSetTrial,
+    output_score,
+    three_set_success,
+    two_set_log_odds,
+)
+from ray_autointerp.methods.panel_draw import Opponents, Unit, draw_opponents
+from ray_autointerp.methods.word_overlap import word_overlap_log_odds
+from ray_autointerp.plan.budget import three_set_texts, two_set_units
+from ray_autointerp.prompts import judge
+from ray_autointerp.prompts.message import Message, digest
+from ray_autointerp.records.keys import derive_seed, hash_order
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.tables import Row
+
+_THREE_SET = Unit(prompt=-1, sign=0, kl_target=0.0, draw=0)
+"""The key of the one three-set trial: its sets span prompts, signs and targets."""
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What the judge may be shown: texts by latent and unit, descriptions by latent."""
+
+    texts: Mapping[tuple[int, Unit], str]
+    descriptions: Mapping[int, str]
+    """Of this method, where it is `ok`."""
+    strangers: frozenset[int]
+    """Panel latents with an `ok` description by every scored method."""
+    panel: tuple[int, ...]
+
+    def text(self, latent: int, unit: Unit) -> str | None:
+        return self.texts.get((latent, unit))
+
+
+async def run(task: Task, desk: Desk) -> None:
+    """Write one selection shard of `judgements/<method>` and `output_scores/<method>`."""
+    assert task.sae is not None and task.method is not None
+    latents = desk.chosen(task)
+    material = _material(task, desk, latents)
+    described = desk.row("descriptions", task.sae, latents, task.method)
+    asks_three = task.method in desk.run.config.score.three_set_methods
+    judged = await asyncio.gather(
+        *(_judged(latent, described[latent], material, desk, asks_three) for latent in latents)
+    )
+    scores = [
+        _scored(latent, described[latent], trials)
+        for latent, trials in zip(latents, judged, strict=True)
+    ]
+    desk.write(task, "judgements", [trial for trials in judged for trial in trials])
+    desk.write(task, "output_scores", scores)
+
+
+def _material(task: Task, desk: Desk, latents: Sequence[int]) -> _Material:
+    assert task.sae is not None and task.method is not None
+    panel = [latent for latent, row in desk.selection(task.sae).items() if row["panel"]]
+    shown = list(dict.fromkeys([*panel, *latents]))
+    completions = desk.rows("completions", task.sae, shown)
+    texts = {
+        (latent, _unit(row)): row["text"]
+        for latent in shown
+        for row in completions[latent]
+        if row["status"] == "ok"
+    }
+    by_method = {
+        method: desk.row("descriptions", task.sae, panel, method)
+        for method in desk.run.config.score.methods
+    }
+    strangers = frozenset(
+        latent
+        for latent in panel
+        if all(rows[latent]["status"] == "ok" for rows in by_method.values())
+    )
+    own = desk.row("descriptions", task.sae, shown, task.method)
+    descriptions = {
+        latent: row["description"] for latent, row in own.items() if row["status"] == "ok"
+    }
+    return _Material(texts, descriptions, strangers, tuple(panel))
+
+
+async def _judged(
+    latent: int, described: Row, material: _Material, desk: Desk, asks_three: bool
+) -> list[Row]:
+    """A row per trial; a trial that cannot be run has its reason as status."""
+    units = [Unit(*unit) for unit in two_set_units(desk.run.config)]
+    trials = [_two_set(latent, unit, described, material, desk) for unit in units]
+    if asks_three:
+        trials.append(_three_set(latent, described, material, desk))
+    return list(await asyncio.gather(*trials))
+
+
+async def _two_set(latent: int, unit: Unit, described: Row, material: _Material, desk: Desk) -> Row:
+    row: Row = {"latent": latent, "kind": "two_set", **_key(unit), "status": "ok"}
+    own = material.text(latent, unit)
+    if described["status"] != "ok":
+        return row | {"status": "no_evidence"}
+    if own is None:
+        return row | {"status": "kl_unreached"}
+    against = opponents(latent, unit, material.panel, material.strangers, material.texts, desk)
+    if against is None:
+        return row | {"status": "no_partner"}
+    other = material.texts[against.partner, unit]
+    stranger = material.descriptions[against.stranger]
+    asked = [
+        judge.ask_two(text, *sets)
+        for text in (described["description"], stranger)
+        for sets in (([own], [other]), ([other], [own]))
+    ]
+    answers = await asyncio.gather(*(_ask(m, judge.TWO_SET_CHOICES, desk) for m in asked))
+    row |= {
+        "partner": against.partner,
+        "stranger": against.stranger,
+        "answers": [answer.text for answer in answers],
+    }
+    logprobs = [_two_logprobs(answer) for answer in answers]
+    if any(pair is None for pair in logprobs):
+        return row | {"status": "unreadable"}
+    first, second, stranger_first, stranger_second = (p for p in logprobs if p is not None)
+    trial = TwoSetTrial(
+        unit.prompt,
+        two_set_log_odds(first, second),
+        two_set_log_odds(stranger_first, stranger_second),
+    )
+    counted = TwoSetTrial(
+        unit.prompt,
+        word_overlap_log_odds(described["description"], [own], [other]),
+        word_overlap_log_odds(stranger, [own], [other]),
+    )
+    return row | {
+        "log_odds": trial.log_odds,
+        "log_odds_stranger": trial.log_odds_stranger,
+        "win": trial.win,
+        "right": trial.right,
+        "word_overlap_win": counted.win,
+    }
+
+
+def opponents(
+    latent: int,
+    unit: Unit,
+    panel: Sequence[int],
+    strangers: frozenset[int],
+    texts: Mapping[tuple[int, Unit], str],
+    desk: Desk,
+) -> Opponents | None:
+    """The partner (a panel latent with a text of this unit) and the stranger of one trial."""
+    partners = [other for other in panel if (other, unit) in texts]
+    return draw_opponents(latent, unit, partners, strangers, desk.run.config.run.seed)
+
+
+async def _three_set(latent: int, described: Row, material: _Material, desk: Desk) -> Row:
+    """The paper's question, once: the latent's texts among those of two panel latents."""
+    row: Row = {"latent": latent, "kind": "three_set", **_key(_THREE_SET), "status": "ok"}
+    if described["status"] != "ok":
+        return row | {"status": "no_evidence"}
+    # Only settings that all three reach are shown, so that no set can be told by its size.
+    units = [Unit(*unit) for unit in three_set_texts(desk.run.config)]
+    drawn = draw_opponents(
+        latent,
+        _THREE_SET,
+        [other for other in material.panel if any((other, u) in material.texts for u in units)],
+        material.strangers,
+        desk.run.config.run.seed,
+    )
+    if drawn is None:
+        return row | {"status": "no_partner"}
+    trio = (latent, drawn.partner, drawn.stranger)
+    shared = [u for u in units if all((one, u) in material.texts for one in trio)]
+    if not shared:
+        return row | {"status": "kl_unreached"}
+    order = hash_order(trio, desk.run.config.run.seed, "three_set", latent)
+    sets = [[material.texts[one, unit] for unit in shared] for one in order]
+    messages = judge.ask_three(described["description"], sets)
+    answer = await _ask(messages, judge.THREE_SET_CHOICES, desk)
+    row |= {"partner": drawn.partner, "stranger": drawn.stranger, "answers": [answer.text]}
+    if answer.choice_logprobs is None:
+        return row | {"status": "unreadable"}
+    logprobs = [answer.choice_logprobs[choice] for choice in judge.THREE_SET_CHOICES]
+    return row | {"right": three_set_success(logprobs, order.index(latent))}
+
+
+async def _ask(messages: tuple[Message, ...], choices: tuple[str, ...], desk: Desk) -> Answer:
+    return await desk.llm.ask(
+        Request(
+            messages,
+            max_tokens=1,
+            seed=derive_seed(digest(messages), "judge", 0),
+            choices=choices,
+        )
+    )
+
+
+def _two_logprobs(answer: Answer) -> ChoiceLogprobs | None:
+    if answer.choice_logprobs is None:
+        return None
+    return ChoiceLogprobs(*(answer.choice_logprobs[choice] for choice in judge.TWO_SET_CHOICES))
+
+
+def _scored(latent: int, described: Row, trials: Sequence[Row]) -> Row:
+    two = [t for t in trials if t["kind"] == "two_set" and t["status"] == "ok"]
+    three = [t for t in trials if t["kind"] == "three_set" and t["status"] == "ok"]
+    score = output_score(
+        [TwoSetTrial(t["prompt"], t["log_odds"], t["log_odds_stranger"]) for t in two]
+    )
+    failed = next((t["status"] for t in trials if t["status"] != "ok"), "no_evidence")
+    return {
+        "latent": latent,
+        "status": "ok" if two else failed,
+        "win_rate": score.win_rate,
+        "win_rate_low": score.win_interval.low if score.win_interval else None,
+        "win_rate_high": score.win_interval.high if score.win_interval else None,
+        "mean_lift": score.mean_lift,
+        "share_right": score.share_right,
+        "num_units": score.num_units,
+        "three_set_success": three[0]["right"] if three else None,
+        "word_overlap_win_rate": sum(t["word_overlap_win"] for t in two) / len(two)
+        if two
+        else None,
+    }
+
+
+def _key(unit: Unit) -> Row:
+    return {
+        "prompt": unit.prompt,
+        "sign": unit.sign,
+        "kl_target": unit.kl_target,
+        "draw": unit.draw,
+    }
+
+
+def _unit(row: Row) -> Unit:
+    """KL targets are float32 in tables; six digits tell them apart."""
+    return Unit(row["prompt"], row["sign"], round(row["kl_target"], 6), row["draw"])

@@ -1,0 +1,17 @@
+"""The activation that sets a latent's scale: its maximum, or for a silent one the SAE's median.
+
+Clamp sizes and the search for KL targets are multiples of it (methods 16).
+"""
+
+import numpy as np
+
+from ray_autointerp.methods.steering import start_activations
+from ray_autointerp.stages.tables import Tables
+
+
+def reference_activations(tables: Tables, sae: str) -> dict[int, float]:
+    """By latent, for the whole range of the run; always positive."""
+    stats = tables.read("latent_stats", sae, columns=["latent", "max_activation"])
+    maxima = stats["max_activation"].to_numpy(zero_copy_only=False)
+    starts = start_activations(np.nan_to_num(maxima).astype(np.float32))
+    return dict(zip(stats["latent"].to_pylist(), starts.tolist(), strict=True))

@@ -1,0 +1,90 @@
+"""steering: text generated while each chosen latent is clamped, once per latent.
+
+Every description of the latent is judged on the same texts (methods 7, trap 24). Rows of one
+prompt go together; noise is by counter, so a text does not depend on its batch.
+"""
+
+from collections.abc import Mapping
+
+from ray_autointerp.models.steering import SteeredRow, steer
+from ray_autointerp.plan.budget import texts_per_latent
+from ray_autointerp.records.keys import derive_seed
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.neutral_prompts import neutral_prompt_ids
+from ray_autointerp.stages.tables import Row
+
+
+def run(task: Task, desk: Desk) -> None:
+    """Write one selection shard of `completions`: a row per latent, prompt, sign, KL and draw."""
+    assert task.sae is not None
+    latents = desk.chosen(task)
+    clamps = _clamps(desk, task.sae, latents)
+    rows: list[Row] = []
+    for latent in latents:
+        for prompt, sign, kl_target, draw in texts_per_latent(desk.run.config):
+            clamp = clamps[latent, sign, _close(kl_target)]
+            rows.append(
+                {
+                    "latent": latent,
+                    "prompt": prompt,
+                    "sign": sign,
+                    "kl_target": kl_target,
+                    "draw": draw,
+                    "status": clamp["status"],
+                    "clamp_value": clamp["clamp_value"],
+                    "kl_reached": clamp["kl_reached"],
+                }
+            )
+    prompts = neutral_prompt_ids(desk)
+    for prompt, prompt_ids in enumerate(prompts):
+        mine = [row for row in rows if row["prompt"] == prompt and row["status"] == "ok"]
+        _generate(desk, task.sae, prompt_ids, mine)
+    desk.write(task, "completions", rows)
+
+
+def _generate(desk: Desk, sae_id: str, prompt_ids: list[int], rows: list[Row]) -> None:
+    """Fill in the texts of rows that share a prompt."""
+    steering, size = desk.run.config.steering, desk.run.config.operations.micro_batch
+    bos = 0 if desk.tokenizer.bos_id is None else 1
+    for start in range(0, len(rows), size):
+        batch = rows[start : start + size]
+        texts = steer(
+            desk.subject,
+            desk.sae(sae_id),
+            prompt_ids,
+            [SteeredRow(r["latent"], r["clamp_value"], _seed(r, desk)) for r in batch],
+            steering.new_tokens,
+            steering.temperature,
+        )
+        for row, token_ids in zip(batch, texts, strict=True):
+            row["prompt_text"] = desk.tokenizer.decode(prompt_ids[bos:])
+            row["token_ids"] = token_ids
+            row["text"] = desk.tokenizer.decode(prompt_ids[bos:] + token_ids)
+
+
+def _seed(row: Row, desk: Desk) -> int:
+    strength = f"{row['kl_target']:.6g}"
+    return derive_seed(
+        desk.run.config.run.seed,
+        "steering",
+        row["latent"],
+        row["prompt"],
+        row["sign"],
+        strength,
+        row["draw"],
+    )
+
+
+def _clamps(desk: Desk, sae: str, latents: list[int]) -> Mapping[tuple[int, int, float], Row]:
+    rows = desk.rows("clamps", sae, latents)
+    return {
+        (latent, row["sign"], _close(row["kl_target"])): row
+        for latent in latents
+        for row in rows[latent]
+    }
+
+
+def _close(kl_target: float) -> float:
+    """KL targets are float32 in tables; six digits tell them apart."""
+    return round(kl_target, 6)
