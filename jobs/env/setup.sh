@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Makes a virtual environment with everything pinned: bash jobs/env/setup.sh [--dev] [VENV]
+# Needs Python 3.11, pip and git. Run twice, it does nothing the second time; an interrupted
+# set-up is finished by the next run (the stamp that says "complete" is written last).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+locks=(jobs/env/cpu.txt)
+if [[ "${1:-}" == --dev ]]; then locks+=(jobs/env/dev.txt); shift; fi
+venv="${1:-.venv}"
+python="${PYTHON:-python3.11}"
+
+fail() { echo "setup: $1" >&2; exit 2; }
+
+command -v "$python" >/dev/null || fail "Python 3.11 is not here as \`$python\`; install it, or set PYTHON to it."
+"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || fail "$python is not Python 3.11, for which the locks are made."
+
+stamp() { cat "$@" pyproject.toml | sha256sum | cut -d' ' -f1; }
+has() { [[ -f "$venv/.stamp-$1" && "$(cat "$venv/.stamp-$1")" == "$2" ]]; }
+
+base="$(stamp jobs/env/cpu.txt)"
+all="$(stamp "${locks[@]}")"
+if has base "$base" && { ((${#locks[@]} == 1)) || has dev "$all"; }; then exit 0; fi
+
+started=$SECONDS
+rm -f "$venv"/.stamp-*
+[[ -x "$venv/bin/python" ]] || "$python" -m venv "$venv" || fail "cannot make a virtual environment in $venv."
+pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps)
+
+# The CPU build of torch: from wherever pip is configured to look, else from PyTorch's own index.
+torch="$(grep '^torch==' jobs/env/cpu.txt)"
+if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit('torch==' + m.version('torch') != '$torch')" 2>/dev/null; then
+  "${pip[@]}" "$torch" 2>/dev/null ||
+    "${pip[@]}" --index-url https://download.pytorch.org/whl/cpu "$torch" ||
+    fail "could not get $torch: it is neither on the configured package index nor reachable on PyTorch's CPU index."
+fi
+requirements="$(mktemp)"
+trap 'rm -f "$requirements"' EXIT
+cat "${locks[@]}" | grep -v '^torch==' >"$requirements"
+"${pip[@]}" --prefer-binary -r "$requirements" || fail "could not install the pinned packages of ${locks[*]}; the lines above say which."
+"${pip[@]}" --no-build-isolation --editable . || fail "could not install ray_autointerp itself from this folder."
+
+echo "$base" >"$venv/.stamp-base"
+if ((${#locks[@]} > 1)); then echo "$all" >"$venv/.stamp-dev"; fi
+echo "setup: $venv is ready after $((SECONDS - started)) s."

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change lands: set-up, lint, types, import contracts, tests.
+# Extra arguments go to pytest: bash tests/run.sh -k planted
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled VLLM_NO_USAGE_STATS=1
+export TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
+
+bash jobs/env/setup.sh --dev || exit
+bin="$PWD/.venv/bin"
+"$bin/python" jobs/demo/subject.py || exit
+export HF_HUB_OFFLINE=1
+
+failed=()
+step() {
+  local name="$1" started=$SECONDS
+  shift
+  echo "== $name"
+  "$@" || failed+=("$name")
+  echo "== $name: $((SECONDS - started)) s"
+}
+step format "$bin/ruff" format --check --quiet .
+step lint "$bin/ruff" check --quiet .
+step types "$bin/mypy"
+step imports "$bin/lint-imports"
+step tests "$bin/python" -m pytest "$@"
+
+if ((${#failed[@]})); then
+  echo "failed: ${failed[*]}"
+  exit 1
+fi
+echo "all well after $SECONDS s"
