@@ -225,7 +225,8 @@ class LLMSection(Section):
 
 class OperationsSection(Section):
     """Sizes of pools and batches. Operations: free to change on a resumed run, but `micro_batch`
-    and the shard sizes, which decide bytes and names and are kept in the manifest."""
+    and the shard sizes, which decide bytes and names and are kept in the manifest.
+    """
 
     latents_per_shard: int = Field(default=512, ge=1, le=512)
     """Latents in a shard of the cheap steps."""

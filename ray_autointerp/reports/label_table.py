@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.tables import Tables
 from ray_autointerp.storage.parquet import read_table
 
-_SORTS = {
+_SORTS: dict[str, Literal["ascending", "descending"]] = {
     "latent": "ascending",
     "density": "descending",
     "input_auroc": "descending",

@@ -6,6 +6,7 @@ them, per sign; the same search for every latent, so that target and partner are
 """
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ray_autointerp.methods.steering import Curve, KLSearch
@@ -64,8 +65,8 @@ def _mean_kl(
     sae: Sae,
     prompts: list[CleanRun],
     latents: list[int],
-    values_N: "np.ndarray[tuple[int], np.dtype[np.float64]]",
-) -> "tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]":
+    values_N: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean over prompts of the KL at the last position, and at all positions."""
     size = desk.run.config.operations.micro_batch
     last_N, all_N = np.zeros(len(latents)), np.zeros(len(latents))

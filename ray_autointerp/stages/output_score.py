@@ -57,10 +57,7 @@ async def run(task: Task, desk: Desk) -> None:
     judged = await asyncio.gather(
         *(_judged(latent, described[latent], material, desk, asks_three) for latent in latents)
     )
-    scores = [
-        _scored(latent, described[latent], trials)
-        for latent, trials in zip(latents, judged, strict=True)
-    ]
+    scores = [_scored(latent, trials) for latent, trials in zip(latents, judged, strict=True)]
     desk.write(task, "judgements", [trial for trials in judged for trial in trials])
     desk.write(task, "output_scores", scores)
 
@@ -210,7 +207,7 @@ def _two_logprobs(answer: Answer) -> ChoiceLogprobs | None:
     return ChoiceLogprobs(*(answer.choice_logprobs[choice] for choice in judge.TWO_SET_CHOICES))
 
 
-def _scored(latent: int, described: Row, trials: Sequence[Row]) -> Row:
+def _scored(latent: int, trials: Sequence[Row]) -> Row:
     two = [t for t in trials if t["kind"] == "two_set" and t["status"] == "ok"]
     three = [t for t in trials if t["kind"] == "three_set" and t["status"] == "ok"]
     score = output_score(

@@ -51,11 +51,13 @@ def _merged_refs(task: Task, desk: Desk, latents: range) -> TopExamples:
     parts = []
     for shard in range(desk.run.axes.num_token_shards):
         refs = desk.read("example_refs", task.sae, shards=[shard])
-        inside = pc.and_(
-            pc.greater_equal(refs["latent"], latents.start), pc.less(refs["latent"], latents.stop)
-        )
-        parts.append(_examples(refs.filter(inside)))
+        parts.append(_examples(refs.filter(_inside(latents))))
     return merge_examples(parts, desk.run.config.evidence.num_top_examples)
+
+
+def _inside(latents: range) -> pc.Expression:
+    latent = pc.field("latent")
+    return (latent >= latents.start) & (latent < latents.stop)
 
 
 def _examples(refs: pa.Table) -> TopExamples:
@@ -63,7 +65,7 @@ def _examples(refs: pa.Table) -> TopExamples:
     counts = pc.list_value_length(refs["positions"]).to_numpy()
     return TopExamples(
         latents_E=refs["latent"].to_numpy(),
-        is_score_E=pc.equal(refs["split"], "score").to_numpy(),
+        is_score_E=np.array(refs["split"].to_pylist(), object) == "score",
         windows_E=refs["window"].to_numpy(),
         peaks_E=refs["peak"].to_numpy(),
         activations_E=refs["activation"].to_numpy(),
@@ -108,12 +110,9 @@ def _write_stats(task: Task, desk: Desk, latents: range) -> None:
     parts = []
     for shard in range(desk.run.axes.num_token_shards):
         stats = desk.read("firing_stats", task.sae, shards=[shard])
-        inside = pc.and_(
-            pc.greater_equal(stats["latent"], latents.start), pc.less(stats["latent"], latents.stop)
-        )
-        parts.append(_firing_stats(stats.filter(inside), len(latents)))
+        parts.append(_firing_stats(stats.filter(_inside(latents)), len(latents)))
     merged = merge_firing_stats(parts)
-    stats = latent_stats(merged)
+    found = latent_stats(merged)
     desk.write(
         task,
         "latent_stats",
@@ -122,13 +121,13 @@ def _write_stats(task: Task, desk: Desk, latents: range) -> None:
                 "latent": latent,
                 "status": "ok",
                 "num_tokens": int(merged.num_tokens_S.sum()),
-                "num_active_explain": int(stats.num_active_explain_L[i]),
-                "num_active_score": int(stats.num_active_score_L[i]),
-                "density": float(stats.density_L[i]),
-                "mean_activation": _or_none(stats.mean_activation_L, i),
-                "max_activation": _or_none(stats.max_activation_L, i),
-                "max_activation_score": _or_none(stats.max_activation_score_L, i),
-                "is_dead": bool(stats.is_dead_L[i]),
+                "num_active_explain": int(found.num_active_explain_L[i]),
+                "num_active_score": int(found.num_active_score_L[i]),
+                "density": float(found.density_L[i]),
+                "mean_activation": _or_none(found.mean_activation_L, i),
+                "max_activation": _or_none(found.max_activation_L, i),
+                "max_activation_score": _or_none(found.max_activation_score_L, i),
+                "is_dead": bool(found.is_dead_L[i]),
             }
             for i, latent in enumerate(latents)
         ],
@@ -147,4 +146,5 @@ def _firing_stats(stats: pa.Table, num_latents: int) -> FiringStats:
 
 
 def _or_none(values: "np.ma.MaskedArray[Any, Any]", index: int) -> float | None:
-    return None if np.ma.getmaskarray(values)[index] else float(values[index])
+    value = values[index]
+    return None if value is np.ma.masked else float(value)

@@ -45,9 +45,7 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
         ("sae.release", "gpt2", "either `path`"),
     ],
 )
-def test_config_bad_value_is_one_sentence_naming_the_key(
-    path: str, value: Any, said: str
-) -> None:
+def test_config_bad_value_is_one_sentence_naming_the_key(path: str, value: Any, said: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse_config(with_change(path, value), Path("x.toml"))
     message = str(refused.value)

@@ -69,8 +69,6 @@ def test_identity_operations_and_growth_are_free(change: str, value: Any) -> Non
 
 def test_identity_another_subject_stops_the_run() -> None:
     other = Inputs("other", "tokenizer", "corpus", {"s": "sae"}, "llm", "prompts")
-    difference = first_difference(
-        identity(config(), AXES, INPUTS), identity(config(), AXES, other)
-    )
+    difference = first_difference(identity(config(), AXES, INPUTS), identity(config(), AXES, other))
     assert difference is not None
     assert "input.subject" in difference
