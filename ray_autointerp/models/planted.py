@@ -32,7 +32,8 @@ _TRIGGERS = (
 ).split()
 _EFFECTS = (
     "meow bark moo neigh bleat quack buzz howl roar hoot croak hiss caw squeak spout stripe "
-    "orchard sour tears loaf cheddar sweet sneeze cube espresso toast bridge tide dune timber beach hills "
+    "orchard sour tears loaf cheddar sweet sneeze cube espresso toast bridge tide dune "
+    "timber beach hills "
     "frost sunshine lightning sled umbrella mist nail thread rung cask wick glass harbour rhythm "
     "bow fanfare treasure clinic barracks tractor oven verdict mast lesson throne abbey"
 ).split()
