@@ -24,7 +24,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from demo.subject import NAME, default_cache
-from sae_lens import SAE, SAETrainer, SAETrainerConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+from sae_lens import SAE, SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
+from sae_lens.config import SAETrainerConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM
@@ -274,12 +275,13 @@ activations are in units of the residual stream. Made by `jobs/train_demo_sae.py
 BOS and {CONTEXT - 1} tokens, {made["epochs"]} epochs, {made["steps"]:,} steps of batch {BATCH:,},
 Adam, learning rate {LEARNING_RATE} with warm-up and linear decay, seed 0,
 {made["minutes"]:.0f} minutes of training on 2 CPU cores beside other work.
-BOS and {made["num_sinks"]:,} attention sinks (norm over {SINK_NORM:.0f}, ten medians) were left out.
+BOS and {made["num_sinks"]:,} attention sinks (norm over {SINK_NORM:.0f}, ten medians) were left
+out.
 
 Measured as stored, on {first.num_tokens:,} tokens of the demo's corpus, none of it in the training
 text ({first.num_sinks} sinks left out):
 
-| folder | variance unexplained | dead | active per token | density at 10 / 50 / 90 / 99 % of latents |
+| folder | variance unexplained | dead | active a token | density at 10 / 50 / 90 / 99 % |
 | --- | --- | --- | --- | --- |
 {rows}
 

@@ -11,7 +11,7 @@ from ray_autointerp.stages.tables import Tables
 
 def reference_activations(tables: Tables, sae: str) -> dict[int, float]:
     """By latent, for the whole range of the run; always positive."""
-    stats = tables.read("latent_stats", sae, columns=["latent", "max_activation"])
-    maxima = stats["max_activation"].to_numpy(zero_copy_only=False)
-    starts = start_activations(np.nan_to_num(maxima).astype(np.float32))
-    return dict(zip(stats["latent"].to_pylist(), starts.tolist(), strict=True))
+    stats = tables.read("latent_stats", sae, columns=["latent", "max_activation"]).to_pylist()
+    maxima = np.array([row["max_activation"] or 0.0 for row in stats], np.float32)
+    starts = start_activations(maxima).tolist()
+    return {row["latent"]: start for row, start in zip(stats, starts, strict=True)}
