@@ -77,6 +77,9 @@ class VLLMEngine:
             "max_model_len": section.max_model_len,
             "enable_prefix_caching": True,
             "disable_log_stats": True,
+            # Small models love endless line breaks, which any grammar of JSON allows; only xgrammar
+            # can forbid them, and only for a whole engine.
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
             **({"enforce_eager": True} if _is_cpu() else {}),
             **section.engine_args,
         }
@@ -108,9 +111,7 @@ class VLLMEngine:
             )
         structured = None
         if request.json_schema is not None:
-            structured = StructuredOutputsParams(
-                json=dict(request.json_schema), disable_any_whitespace=True
-            )
+            structured = StructuredOutputsParams(json=dict(request.json_schema))
         return SamplingParams(
             max_tokens=request.max_tokens, structured_outputs=structured, **common
         )

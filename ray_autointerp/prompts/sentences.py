@@ -10,7 +10,7 @@ from ray_autointerp.prompts.answer import BadAnswer, read_json
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.text import prompt_text
 
-_LONGEST = 240
+_LONGEST = 160
 """Characters of one sentence: a small writer that rambles is cut by the grammar."""
 
 

@@ -15,7 +15,7 @@ from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
 from ray_autointerp.stages.tables import Row
 
-_TOKENS_PER_SENTENCE = 60
+_TOKENS_PER_SENTENCE = 64
 _LEAST_TEMPERATURE = 0.7
 """Draws must differ, so the writer is never greedy."""
 
