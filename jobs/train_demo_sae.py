@@ -35,7 +35,7 @@ CONTEXT = 128
 TOKENS_PER_KIND = {"address": 1_000_000, "novel": 900_000, "documentation": 800_000}
 SINK_NORM = 2200.0
 """Ten times the median norm at this layer (222); other positions stay below 350."""
-BATCH, EPOCHS, LEARNING_RATE = 2048, 6, 7e-4
+BATCH, EPOCHS, LEARNING_RATE = 2048, 4, 7e-4
 EARLIER_SHARE = 0.4
 """Where in training the earlier checkpoint is taken."""
 DEMO = Path(__file__).parent / "demo"

@@ -89,5 +89,9 @@ def environment(run: Run) -> dict[str, Any]:
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "TOKENIZERS_PARALLELISM": "false",
+            # Subject and engine share cores on a small machine: threads that wait must sleep, for
+            # a spinning one takes a core from the other process (libgomp, Intel's OpenMP).
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "KMP_BLOCKTIME": "0",
         }
     }

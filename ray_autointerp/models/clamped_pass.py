@@ -101,32 +101,32 @@ def mean_change(
     return torch.cat(parts)
 
 
-@dataclass(frozen=True)
-class PromptKL:
-    """KL(clean || clamped) in nats of one prompt, per row."""
-
-    last_B: Tensor
-    """Of the next-token distribution at the last position."""
-    all_positions_B: Tensor
-    """Mean over all counted positions: what the released notebook calibrated on."""
+def next_token_kl(
+    subject: Subject, sae: Sae, clean: CleanRun, latent_B: Sequence[int], value_B: Tensor
+) -> Tensor:
+    """KL(clean || clamped) [B] in nats of the token after one prompt; `clean` is one window."""
+    return _kl(subject, sae, clean, latent_B, value_B, [clean.h_WTD.shape[1] - 1])[:, 0]
 
 
-def prompt_kl(
+def all_positions_kl(
+    subject: Subject, sae: Sae, clean: CleanRun, latent_B: Sequence[int], value_B: Tensor
+) -> Tensor:
+    """The same, mean [B] over every counted position: what the released notebook calibrated on."""
+    counted = clean.mask_WT[0].nonzero()[:, 0].tolist()
+    return _kl(subject, sae, clean, latent_B, value_B, counted).mean(-1)
+
+
+def _kl(
     subject: Subject,
     sae: Sae,
     clean: CleanRun,
     latent_B: Sequence[int],
     value_B: Tensor,
-) -> PromptKL:
-    """How far each clamp moves one prompt's distributions; `clean` holds a single window."""
+    positions: list[int],
+) -> Tensor:
     assert len(clean.h_WTD) == 1, "one prompt at a time: prompts differ in length"
     clamped_BTD = clamped_states(subject, sae, clean, latent_B, value_B)[:, 0]
-    counted_T = clean.mask_WT[0].nonzero()[:, 0]
-    kl_BT = kl_divergence(
-        subject.unembed(clean.normed_WTD[0, counted_T]),
-        subject.unembed(clamped_BTD[:, counted_T]),
+    return kl_divergence(
+        subject.unembed(clean.normed_WTD[0, positions]),
+        subject.unembed(clamped_BTD[:, positions]),
     )
-    last_B = kl_divergence(
-        subject.unembed(clean.normed_WTD[0, -1:]), subject.unembed(clamped_BTD[:, -1:])
-    )[:, 0]
-    return PromptKL(last_B, kl_BT.mean(-1))

@@ -5,12 +5,19 @@ them, per sign; the same search for every latent, so that target and partner are
 (methods 16). What is not reached up to the ceiling is a row with that status.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ray_autointerp.methods.steering import Curve, KLSearch
-from ray_autointerp.models.clamped_pass import CleanRun, clean_run, prompt_kl
+from ray_autointerp.models.clamped_pass import (
+    CleanRun,
+    all_positions_kl,
+    clean_run,
+    next_token_kl,
+)
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
@@ -30,15 +37,20 @@ def run(task: Task, desk: Desk) -> None:
         clean_run(desk.subject, sae, latents, torch.tensor([ids]))
         for ids in neutral_prompt_ids(desk)
     ]
-    everywhere: dict[tuple[int, float], float] = {}
     while len((asked := search.next_values()).curves_N):
-        last_N, all_N = _mean_kl(
-            desk, sae, prompts, [curves[c].latent for c in asked.curves_N], asked.clamp_values_N
-        )
-        for curve, value, kl in zip(asked.curves_N, asked.clamp_values_N, all_N, strict=True):
-            everywhere[int(curve), float(value)] = float(kl)
-        search.observe(last_N)
-    index = {(curve.latent, curve.sign): i for i, curve in enumerate(curves)}
+        tried = [curves[c].latent for c in asked.curves_N]
+        search.observe(_mean_kl(next_token_kl, desk, sae, prompts, tried, asked.clamp_values_N))
+    outcomes = search.result()
+    reached = [found for found in outcomes if found.clamp_value is not None]
+    everywhere = _mean_kl(
+        all_positions_kl,
+        desk,
+        sae,
+        prompts,
+        [found.latent for found in reached],
+        np.array([found.clamp_value for found in reached], np.float64),
+    )
+    kl_all_positions = dict(zip(reached, everywhere.tolist(), strict=True))
     desk.write(
         task,
         "clamps",
@@ -50,31 +62,29 @@ def run(task: Task, desk: Desk) -> None:
                 "status": "ok" if found.is_reached else "kl_unreached",
                 "clamp_value": found.clamp_value,
                 "kl_reached": found.kl_reached,
-                "kl_all_positions": None
-                if found.clamp_value is None
-                else everywhere[index[found.latent, found.sign], found.clamp_value],
+                "kl_all_positions": kl_all_positions.get(found),
                 "reference_activation": found.start_activation,
             }
-            for found in search.result()
+            for found in outcomes
         ],
     )
 
 
 def _mean_kl(
+    measure: Callable[..., torch.Tensor],
     desk: Desk,
     sae: Sae,
     prompts: list[CleanRun],
     latents: list[int],
     values_N: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean over prompts of the KL at the last position, and at all positions."""
+) -> npt.NDArray[np.float64]:
+    """Mean over prompts of one KL, per latent and clamp value, `micro_batch` rows at a time."""
     size = desk.run.config.operations.micro_batch
-    last_N, all_N = np.zeros(len(latents)), np.zeros(len(latents))
+    kl_N = np.zeros(len(latents))
     for start in range(0, len(latents), size):
         rows = slice(start, start + size)
         values_B = torch.tensor(values_N[rows], dtype=torch.float32, device=desk.subject.device)
         for clean in prompts:
-            kl = prompt_kl(desk.subject, sae, clean, latents[rows], values_B)
-            last_N[rows] += kl.last_B.cpu().numpy() / len(prompts)
-            all_N[rows] += kl.all_positions_B.cpu().numpy() / len(prompts)
-    return last_N, all_N
+            kl_B = measure(desk.subject, sae, clean, latents[rows], values_B)
+            kl_N[rows] += kl_B.cpu().numpy() / len(prompts)
+    return kl_N
