@@ -27,13 +27,9 @@ class SubjectWorker:
 
     def __init__(self, run: Run) -> None:
         self._desk = Desk(run)
-        self._threads = run.config.operations.threads
 
     def work(self, task: Task) -> Receipt:
         """Execute the task; its objects are on the store when the receipt returns."""
-        import torch  # only the worker's process needs it, not the driver's
-
-        torch.set_num_threads(self._threads)
         started, clock = now()
         asyncio.run(execute(task, self._desk))
         return Receipt(task, started, now()[1] - clock, "done", _name())

@@ -1,17 +1,21 @@
 """What a stage works at: the run's tables, and the models its worker holds.
 
-One desk per worker, reused by its tasks. Models are loaded when first asked for.
+One desk per worker, reused by its tasks. Models, and the slow libraries behind them, are loaded
+when first asked for.
 """
 
 from collections import OrderedDict
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ray_autointerp.llm.door import LLM
-from ray_autointerp.models.sae import Sae
-from ray_autointerp.models.subject import Subject
-from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.tables import Tables
+
+if TYPE_CHECKING:
+    from ray_autointerp.models.sae import Sae
+    from ray_autointerp.models.subject import Subject
+    from ray_autointerp.models.tokenizer import SubjectTokenizer
 
 _SAES_HELD = 2
 """SAEs kept in a worker's memory; the least recently used one is dropped."""
@@ -26,8 +30,13 @@ class Desk(Tables):
         self._saes: OrderedDict[str, Sae] = OrderedDict()
 
     @cached_property
-    def subject(self) -> Subject:
+    def subject(self) -> "Subject":
         """The language model under study, on this worker's device."""
+        import torch
+
+        from ray_autointerp.models.subject import Subject
+
+        torch.set_num_threads(self.run.config.operations.threads)
         section = self.run.config.subject
         return Subject.load(
             section.model,
@@ -38,8 +47,10 @@ class Desk(Tables):
         )
 
     @cached_property
-    def tokenizer(self) -> SubjectTokenizer:
+    def tokenizer(self) -> "SubjectTokenizer":
         """The subject's tokenizer alone: cpu steps need no weights."""
+        from ray_autointerp.models.tokenizer import SubjectTokenizer
+
         section = self.run.config.subject
         return SubjectTokenizer.load(section.model, revision=section.revision)
 
@@ -49,8 +60,10 @@ class Desk(Tables):
         assert self._llm is not None, "an llm step ran on a worker without an LLM"
         return self._llm
 
-    def sae(self, sae_id: str) -> Sae:
+    def sae(self, sae_id: str) -> "Sae":
         """An SAE on the subject's device."""
+        from ray_autointerp.models.sae import Sae
+
         if sae_id not in self._saes:
             section = self.run.section(sae_id)
             self._saes[sae_id] = Sae.load(

@@ -103,8 +103,8 @@ class Worklist:
             raise error
         raise TaskError(
             f"The task `{receipt.task.name}` failed "
-            f"{self._attempts[receipt.task]} time(s): {error}. What is finished is kept; "
-            "the same command continues from there."
+            f"{self._attempts[receipt.task]} time(s): {_why(error, worker_died)}. What is finished "
+            "is kept; the same command continues from there."
         ) from error
 
     def close(self) -> None:
@@ -147,6 +147,12 @@ class Worklist:
         for sae in self._schedule.unselected:
             self._schedule.note_selection(sae, self._tables.selected(sae))
         self._observer.progress(self._schedule.progress())
+
+
+def _why(error: BaseException, worker_died: bool) -> str:
+    if worker_died:
+        return "the process that worked on it died, most often for want of memory (Ray's logs tell)"
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def now() -> tuple[datetime, float]:

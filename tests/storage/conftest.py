@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import uuid4
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ray_autointerp.storage.s3 import S3Store
 from ray_autointerp.storage.store import Store, open_store
@@ -105,37 +102,6 @@ class FaultyDoor:
             do_GET = do_PUT = do_HEAD = do_DELETE = act
 
         return Handler
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def aws_chain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """A standard AWS chain that knows nothing of this machine's own."""
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "dummy")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "dummy")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    return monkeypatch
-
-
-@pytest.fixture
-def bucket(s3_server: str, aws_chain: pytest.MonkeyPatch) -> str:
-    aws_chain.setenv("AWS_ENDPOINT_URL_S3", s3_server)
-    name = f"bucket-{uuid4().hex}"
-    boto3.session.Session().client("s3").create_bucket(Bucket=name)
-    return name
 
 
 @pytest.fixture

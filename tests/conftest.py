@@ -1,0 +1,182 @@
+"""What every floor's tests share: no network but loopback, one planted folder, one Ray, runs."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+# Before any library reads them.
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+os.environ.pop("RAY_ADDRESS", None)
+SCRIPTS = str(Path(__file__).parent / "scripts")
+"""Scripts for the scripted LLM, importable here and in Ray's workers."""
+sys.path.append(SCRIPTS)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), SCRIPTS]))
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.config import Config, parse_config, read_config
+from ray_autointerp.models.planted import PlantedTruth, write_planted
+from ray_autointerp.pipeline import Runner, label
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.run_local import run_local
+
+Planted = Callable[..., Config]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_loopback() -> Iterator[None]:
+    """A test that reaches for the network fails with the address it wanted."""
+    connect = socket.socket.connect
+    own = {"localhost", "0.0.0.0", *_own_addresses()}
+
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = str(address[0])
+            if not (host.startswith("127.") or host == "::1" or host in own):
+                raise AssertionError(f"a test wanted to reach {host}")
+        return connect(self, address)
+
+    socket.socket.connect = guarded  # type: ignore[method-assign]
+    yield
+    socket.socket.connect = connect  # type: ignore[method-assign]
+
+
+def _own_addresses() -> set[str]:
+    """Ray's processes find each other by the machine's own address."""
+    try:
+        return {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
+    except OSError:
+        return set()
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> PlantedTruth:
+    return write_planted(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="session")
+def planted_config(planted: PlantedTruth) -> Planted:
+    """The planted config with changes: planted_config(root, {"score": {"num_units": 4}})."""
+
+    def make(root: str | Path, changes: dict[str, dict[str, Any]] | None = None) -> Config:
+        raw = read_config(planted.config).model_dump(mode="json")
+        raw["run"]["root"] = str(root)
+        for section, values in (changes or {}).items():
+            raw[section] |= values
+        return parse_config(raw, planted.config)
+
+    return make
+
+
+QUICK: dict[str, dict[str, Any]] = {
+    "select": {"rule": "sample", "num_latents": 6, "panel": 4, "sample": 3},
+    "score": {
+        "methods": ["ensemble_raw", "keywords"],
+        "num_units": 4,
+        "num_draws": 1,
+        "three_set_methods": ["ensemble_raw"],
+    },
+    "steering": {"num_prompts": 4, "new_tokens": 8, "kl_targets": [0.25, 0.5]},
+    "operations": {
+        "latents_per_shard": 30,
+        "selected_per_shard": 3,
+        "micro_batch": 16,
+        "threads": 1,
+        "subject_workers": 2,
+    },
+}
+"""Every step, several shards of each axis, in seconds."""
+
+
+@pytest.fixture(scope="session")
+def quick_config(planted_config: Planted) -> Planted:
+    """As planted_config, but every step ends within seconds."""
+
+    def make(root: str | Path, changes: dict[str, dict[str, Any]] | None = None) -> Config:
+        merged = {name: dict(values) for name, values in QUICK.items()}
+        for section, values in (changes or {}).items():
+            merged[section] = merged.get(section, {}) | values
+        return planted_config(root, merged)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quick_run(quick_config: Planted, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A quick run, made locally without interruption: what others are compared with."""
+    return label(quick_config(tmp_path_factory.mktemp("quick")), run_local, Silent())
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One small Ray for all tests that need one."""
+    import ray
+
+    ray.init(
+        num_cpus=6,
+        include_dashboard=False,
+        object_store_memory=100 * 2**20,
+        log_to_driver=False,
+        logging_level="WARNING",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_runner(ray_cluster: None) -> Runner:
+    from ray_autointerp.cluster.run_ray import run_ray
+
+    return run_ray
+
+
+@pytest.fixture(scope="session")
+def planted_run(
+    planted_config: Planted, ray_runner: Runner, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """The whole planted run, every latent, on Ray."""
+    return label(planted_config(tmp_path_factory.mktemp("whole")), ray_runner, Silent())
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws_chain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A standard AWS chain that knows nothing of this machine's own."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "dummy")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "dummy")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return monkeypatch
+
+
+@pytest.fixture
+def bucket(s3_server: str, aws_chain: pytest.MonkeyPatch) -> str:
+    aws_chain.setenv("AWS_ENDPOINT_URL_S3", s3_server)
+    name = f"bucket-{uuid4().hex}"
+    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    return name

@@ -1,0 +1,34 @@
+"""LLMs on a bad day, for the scripted backend: `script = "bad_day:garbage"`."""
+
+import os
+
+from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.scripted import planted_script
+
+
+def garbage(request: Request) -> Answer:
+    """No description, no JSON, no choice."""
+    return Answer("\x00<|im_end|> \ufffd", "stop")
+
+
+def refusing(request: Request) -> Answer:
+    return Answer("I'm sorry, but I can't help with that.", "stop")
+
+
+def truncated(request: Request) -> Answer:
+    """Everything is cut off at the limit, except judgements, which are one token."""
+    whole = planted_script(request)
+    if request.choices is not None:
+        return whole
+    return Answer(whole.text[: len(whole.text) // 2], "length")
+
+
+def not_asked(request: Request) -> Answer:
+    return Answer("the prompt is too long", "error")
+
+
+def deadly(request: Request) -> Answer:
+    """A prompt that kills whoever answers it."""
+    if "owl" in request.messages[-1].content:
+        os._exit(1)
+    return planted_script(request)

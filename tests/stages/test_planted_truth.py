@@ -1,0 +1,191 @@
+"""The whole pipeline on a planted truth, on Ray, with a scripted LLM that reads prompts alone.
+
+Latent i fires exactly on trigger A(i) and promotes exactly effect B(i): evidence must find both,
+true descriptions must pass, and shuffled ones must not.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.methods.output_score import is_unequal_treatment
+from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.records.flow import step_named
+from ray_autointerp.records.layout import part_name
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.run_local import run_local
+from ray_autointerp.stages.tables import Row, Tables
+from ray_autointerp.storage.parquet import read_table, write_table
+
+SAE = "planted"
+SHIFTS = (7, 11, 17, 23, 31)
+
+
+def rows(run: Run, table: str, method: str | None = None) -> list[Row]:
+    return Tables(run).read(table, SAE, method).to_pylist()
+
+
+def test_max_act_finds_the_trigger_of_every_latent(planted_run: Run, planted: PlantedTruth) -> None:
+    for row in rows(planted_run, "top_examples"):
+        if not planted.is_alive(row["latent"]):
+            assert (row["status"], row["examples"]) == ("no_evidence", [])
+            continue
+        for example in row["examples"]:
+            fired = {
+                t.strip()
+                for t, a in zip(example["texts"], example["activations"], strict=True)
+                if a > 0
+            }
+            assert fired == {planted.triggers[row["latent"]]}
+            assert example["texts"][example["peak"]].strip() == planted.triggers[row["latent"]]
+
+
+@pytest.mark.parametrize("table", ["vocab_proj", "token_change/all"])
+def test_output_evidence_finds_the_effect_of_every_latent(
+    planted_run: Run, planted: PlantedTruth, table: str
+) -> None:
+    found = rows(planted_run, table)
+    assert {row["latent"] for row in found} == set(range(len(planted.effects)))
+    for row in found:
+        side = "suppressed" if row.get("sign") == -1 else "promoted"
+        assert row["status"] == "ok", "a latent that never fires has output evidence all the same"
+        assert row[side][0]["text"].strip() == planted.effects[row["latent"]]
+
+
+def test_dead_latent_has_no_max_act_description_but_an_ensemble(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    for method, status in (("max_act", "no_evidence"), ("ensemble_raw", "ok")):
+        dead = [r for r in rows(planted_run, "descriptions", method) if r["latent"] >= 52]
+        assert [row["status"] for row in dead] == [status] * 4
+
+
+def test_keywords_name_trigger_and_effect_without_an_llm(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    for row in rows(planted_run, "descriptions", "keywords"):
+        latent = row["latent"]
+        assert planted.effects[latent] in row["description"]
+        assert (planted.triggers[latent] in row["description"]) == planted.is_alive(latent)
+
+
+def test_true_descriptions_pass_both_scores_of_nearly_every_latent(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    labels = [row for row in rows(planted_run, "labels") if planted.is_alive(row["latent"])]
+    assert len(labels) == planted.num_alive
+    assert (
+        share(row["input_auroc"] == 1 and row["input_paper_success"] == 1 for row in labels) > 0.95
+    )
+    assert share(row["output_win_rate"] == 1 for row in labels) >= 0.95
+    assert share(row["output_three_set"] == 1 for row in labels) >= 0.95
+
+
+def test_label_is_the_first_ok_description_of_the_preferred_methods(planted_run: Run) -> None:
+    by_method = {
+        method: {row["latent"]: row for row in rows(planted_run, "descriptions", method)}
+        for method in planted_run.config.describe.methods
+    }
+    for row in rows(planted_run, "labels"):
+        ok = [m for m, made in by_method.items() if made[row["latent"]]["status"] == "ok"]
+        assert row["method"] == ok[0]
+        assert row["label"] == by_method[ok[0]][row["latent"]]["description"]
+
+
+@pytest.fixture(scope="module")
+def shuffled_runs(planted_run: Run, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """The planted run with every description given to another latent, scored anew."""
+    root = tmp_path_factory.mktemp("shuffled")
+    return [shuffled(planted_run, root / f"by-{shift}", shift) for shift in SHIFTS]
+
+
+def shuffled(run: Run, folder: Path, shift: int) -> Run:
+    shutil.copytree(run.uri, folder)
+    for step in ("write_sentences", "input_score", "output_score", "publish"):
+        for table in step_named(step).writes:
+            for found in folder.glob(f"**/{table}"):
+                shutil.rmtree(found)
+    for found in folder.glob("**/labels*"):
+        shutil.rmtree(found) if found.is_dir() else found.unlink()
+    score = run.config.score.model_copy(
+        update={"three_set_methods": run.config.score.methods, "num_draws": 1}
+    )
+    copy = replace(run, uri=str(folder), config=run.config.model_copy(update={"score": score}))
+    tables = Tables(copy)
+    for method in score.methods:
+        described = tables.read("descriptions", SAE, method).to_pylist()
+        given = {row["latent"]: row for row in described}
+        for name in sorted(tables.store.list(f"{SAE_FOLDER}/descriptions/{method}/")):
+            part = read_table(tables.store, name)
+            moved = [
+                {**given[(latent + shift) % len(given)], "latent": latent}
+                for latent in part["latent"].to_pylist()
+            ]
+            Path(folder / name).unlink()
+            table = type(part).from_pylist(moved, schema=part.schema)
+            write_table(tables.store, name, table, part.schema, {}, key=("latent",))
+    run_local(copy, Silent())
+    return copy
+
+
+SAE_FOLDER = part_name("descriptions", SAE, "max_act", 0, 1).split("/descriptions/")[0]
+
+
+def judged(runs: list[Run], kind: str) -> Iterator[Row]:
+    for run in runs:
+        for method in run.config.score.methods:
+            for row in rows(run, "judgements", method):
+                if row["kind"] == kind and row["status"] == "ok":
+                    yield row
+
+
+def test_shuffled_descriptions_are_at_chance_in_two_sets(shuffled_runs: list[Run]) -> None:
+    wins = [row["win"] for row in judged(shuffled_runs, "two_set")]
+    assert len(wins) > 1000
+    assert abs(share(wins) - 1 / 2) < 0.05
+
+
+def test_shuffled_descriptions_are_at_chance_in_three_sets(shuffled_runs: list[Run]) -> None:
+    right = [row["right"] for row in judged(shuffled_runs, "three_set")]
+    assert len(right) > 1000
+    assert abs(share(right) - 1 / 3) < 0.05
+
+
+def test_shuffled_descriptions_score_far_below_true_ones_on_inputs(
+    planted_run: Run, shuffled_runs: list[Run], planted: PlantedTruth
+) -> None:
+    def mean_auroc(run: Run) -> float:
+        scores = rows(run, "input_scores", "ensemble_raw")
+        return share(r["auroc"] for r in scores if planted.is_alive(r["latent"]))
+
+    assert mean_auroc(planted_run) > 0.95
+    assert all(mean_auroc(run) < 0.6 for run in shuffled_runs)
+
+
+def test_texts_of_a_pair_are_treated_equally_and_half_the_kl_is_found_out(
+    planted_run: Run,
+) -> None:
+    """A partner steered half as far could be told apart by its fluency alone."""
+    reached = {
+        (row["latent"], row["prompt"], row["sign"], round(row["kl_target"], 6)): row["kl_reached"]
+        for row in rows(planted_run, "completions")
+        if row["status"] == "ok"
+    }
+    num_pairs = 0
+    for row in judged([planted_run], "two_set"):
+        target = round(row["kl_target"], 6)
+        unit = (row["prompt"], row["sign"])
+        own, partner = reached[row["latent"], *unit, target], reached[row["partner"], *unit, target]
+        assert not is_unequal_treatment(target, own, partner)
+        assert is_unequal_treatment(target, own, partner / 2)
+        num_pairs += 1
+    assert num_pairs > 1000
+
+
+def share(values: object) -> float:
+    listed = [float(value) for value in values]  # type: ignore[attr-defined]
+    return sum(listed) / len(listed)

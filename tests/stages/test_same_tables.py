@@ -1,0 +1,158 @@
+"""One run has one set of tables: wherever, whenever and by whomever its tasks were done."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.config import Config
+from ray_autointerp.errors import RunMismatch, TaskError
+from ray_autointerp.pipeline import Runner, label
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.run_local import run_local
+from ray_autointerp.stages.worklist import Receipt
+from ray_autointerp.storage.store import open_store
+
+Planted = Callable[..., Config]
+
+
+def contents(uri: str) -> dict[str, str]:
+    """Digest of every table of a run; the ledger tells of times and is left out."""
+    store = open_store(uri)
+    names = [name for name in store.list("") if name.endswith(".parquet")]
+    return {
+        name: hashlib.sha256(store.get(name)).hexdigest()
+        for name in names
+        if not name.startswith("ledger/")
+    }
+
+
+def test_s3_run_has_the_tables_of_the_folder_run(
+    quick_run: Run, quick_config: Planted, bucket: str
+) -> None:
+    run = label(quick_config(f"s3://{bucket}/labels"), run_local, Silent())
+    assert contents(run.uri) == contents(quick_run.uri)
+
+
+def test_killed_run_continues_and_ends_with_the_same_tables(
+    quick_run: Run, quick_config: Planted, tmp_path: Path
+) -> None:
+    """kill -9 three times, each a little further, then to the end."""
+    config = quick_config(tmp_path)
+    script = (
+        "import sys, json; from pathlib import Path\n"
+        "from ray_autointerp.cluster.progress import Silent\n"
+        "from ray_autointerp.config import Config\n"
+        "from ray_autointerp.pipeline import Runner, label\n"
+        "from ray_autointerp.stages.run_local import run_local\n"
+        "label(Config.model_validate_json(Path(sys.argv[1]).read_text()), run_local, Silent())\n"
+    )
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    command = [sys.executable, "-c", script, str(tmp_path / "config.json")]
+    whole = len(contents(quick_run.uri))
+    folder = tmp_path / config.run.name
+    for share in (0.3, 0.75):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(folder.glob("**/*.parquet"))) < share * whole:
+            time.sleep(0.02)
+        assert process.poll() is None, "the run ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    continued = Recorder()
+    run = label(config, run_local, continued)
+    assert contents(run.uri) == contents(quick_run.uri)
+    assert 0 < len(continued.tasks) < whole, "what was finished was not done again"
+
+
+def test_finished_run_does_nothing_again(quick_run: Run) -> None:
+    recorder = Recorder()
+    label(quick_run.config, run_local, recorder)
+    assert recorder.tasks == []
+
+
+def test_run_of_the_same_name_with_another_seed_is_refused(quick_run: Run) -> None:
+    section = quick_run.config.run.model_copy(update={"seed": 1})
+    other = quick_run.config.model_copy(update={"run": section})
+    with pytest.raises(RunMismatch, match=r"cannot be continued.*run\.seed = 0.*now says 1"):
+        label(other, run_local, Silent())
+
+
+def test_ray_run_with_a_killed_worker_has_the_tables_of_the_local_run(
+    quick_run: Run, quick_config: Planted, ray_runner: Runner, tmp_path: Path
+) -> None:
+    killer = WorkerKiller()
+    run = label(quick_config(tmp_path), ray_runner, killer)
+    assert killer.num_killed == 2
+    assert killer.lost, "the ledger's watcher saw the attempt that was lost"
+    assert contents(run.uri) == contents(quick_run.uri)
+
+
+def test_prompt_that_kills_every_worker_stops_the_run_with_its_task(
+    quick_config: Planted, ray_runner: Runner, tmp_path: Path
+) -> None:
+    deadly = quick_config(tmp_path, POISONED | {"llm": {"script": "bad_day:deadly"}})
+    with pytest.raises(TaskError, match=r"`explain.*failed 2 time\(s\).*continues from there"):
+        label(deadly, ray_runner, Silent())
+
+
+POISONED = {
+    "select": {"rule": "list", "latents": [9], "panel": 3, "sample": 1},
+    "operations": {"max_attempts": 2},
+}
+"""Latent 9 fires on the word that the deadly script dies of."""
+
+
+class Recorder(Silent):
+    """Keeps the tasks that were started."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Task] = []
+
+    def started(self, task: Task) -> None:
+        self.tasks.append(task)
+
+
+class WorkerKiller(Silent):
+    """Kills a worker at work, as the kernel would: twice, each time after one of these steps."""
+
+    def __init__(self) -> None:
+        self._steps = ["hub_stats", "calibrate"]
+        self.num_killed = 0
+        self.lost: list[Task] = []
+
+    def ended(self, receipt: Receipt) -> None:
+        if receipt.outcome != "done":
+            self.lost.append(receipt.task)
+        elif receipt.task.step in self._steps:
+            self._steps.remove(receipt.task.step)
+            threading.Thread(target=self._kill, daemon=True).start()
+
+    def _kill(self) -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            for pid in busy_subject_workers():
+                os.kill(pid, signal.SIGKILL)
+                self.num_killed += 1
+                return
+            time.sleep(0.005)
+
+
+def busy_subject_workers() -> list[int]:
+    """Ray renames an actor's process after the method that it runs."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"ray::SubjectWorker.work" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
