@@ -14,6 +14,8 @@ from ray_autointerp.llm.door import Answer, Request
 
 _QUOTED = re.compile(r'"([^"]+)"')
 _MARKED = re.compile(r"<<([^<>]+)>>")
+_FIRST_LIKED = 0.25
+"""Judges lean to what they read first: an order that is not balanced or drawn shows in scores."""
 _FILLER = "We saw that the house was near the old road and the evening was quiet"
 
 
@@ -72,6 +74,7 @@ def _judgement(asked: str, choices: tuple[str, ...]) -> Answer:
         if (match := re.match(r"Set (\w+):\n(.*)", block, re.S))
     }
     counts = [float(sum(word in quoted for word in sets[choice])) for choice in choices]
+    counts[0] += _FIRST_LIKED
     total = math.log(sum(math.exp(count) for count in counts))
     logprobs = {c: count - total for c, count in zip(choices, counts, strict=True)}
     return Answer(max(choices, key=lambda c: logprobs[c]), "stop", choice_logprobs=logprobs)

@@ -82,7 +82,7 @@ def test_true_descriptions_pass_both_scores_of_nearly_every_latent(
         share(row["input_auroc"] == 1 and row["input_paper_success"] == 1 for row in labels) > 0.95
     )
     assert share(row["output_win_rate"] == 1 for row in labels) >= 0.95
-    assert share(row["output_three_set"] == 1 for row in labels) >= 0.95
+    assert share(row["output_three_set_success"] == 1 for row in labels) >= 0.95
 
 
 def test_label_is_the_first_ok_description_of_the_preferred_methods(planted_run: Run) -> None:
