@@ -8,7 +8,7 @@ from ray_autointerp.llm.scripted import planted_script
 
 def garbage(request: Request) -> Answer:
     """No description, no JSON, no choice."""
-    return Answer("\x00<|im_end|> \ufffd", "stop")
+    return Answer("\x00?? \ufffd", "stop")
 
 
 def refusing(request: Request) -> Answer:

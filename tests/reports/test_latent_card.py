@@ -1,0 +1,54 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from ray_autointerp.errors import UserError
+from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.reports.label_table import Filter, filtered, labels
+from ray_autointerp.reports.latent_card import latent_card, marked
+from ray_autointerp.stages.run import Run
+
+
+def shown(run: Run, latent: int) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    console.print(latent_card(run, "planted", latent))
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_chosen_latent_shows_examples_tokens_descriptions_and_scores(
+    quick_run: Run, planted: PlantedTruth
+) -> None:
+    latent = filtered(labels(quick_run, "planted"), Filter(chosen_only=True))["latent"][0].as_py()
+    card = shown(quick_run, latent)
+    for word in (
+        "top examples",
+        "VocabProj",
+        "TokenChange",
+        "raised",
+        "lowered",
+        "AUROC",
+        "nearest",
+    ):
+        assert word in card
+    assert planted.triggers[latent] in card and planted.effects[latent] in card
+    for method in quick_run.config.describe.methods:
+        assert method in card
+
+
+def test_latent_that_never_fires_shows_what_it_promotes(
+    quick_run: Run, planted: PlantedTruth
+) -> None:
+    card = shown(quick_run, 55)
+    assert "dead" in card and planted.effects[55] in card
+
+
+def test_latent_outside_the_run_is_refused_with_the_range(quick_run: Run) -> None:
+    with pytest.raises(UserError, match="Latent 56 is not among 0:56"):
+        shown(quick_run, 56)
+
+
+def test_marks_grow_with_the_activation() -> None:
+    line = marked(["a", "b", "c"], [0.0, 0.2, 1.0], 1.0)
+    styles = [str(span.style) for span in line.spans]
+    assert styles == ["dim", "yellow underline", "bold black on yellow"]
