@@ -24,16 +24,24 @@ if has base "$base" && { ((${#locks[@]} == 1)) || has dev "$all"; }; then exit 0
 
 started=$SECONDS
 rm -f "$venv"/.stamp-*
-[[ -x "$venv/bin/python" ]] || "$python" -m venv "$venv" || fail "cannot make a virtual environment in $venv."
-pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps)
+
+# pip writes INSTALLER when a package's files are all there: without it a killed run left a half.
+packages="$venv/lib/python3.11/site-packages"
+for info in "$packages"/*.dist-info; do
+  if [[ -d "$info" && ! -f "$info/INSTALLER" ]]; then rm -rf "$info"; fi
+done
+# A killed `venv` leaves an interpreter without pip, or without the scripts it writes last.
+if [[ ! -x "$venv/bin/python" || ! -f "$venv/bin/activate" ]] ||
+  ! compgen -G "$packages/pip-*.dist-info" >/dev/null; then
+  "$python" -m venv "$venv" || fail "cannot make a virtual environment in $venv."
+fi
+pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps)
 
 # The CPU build of torch: from wherever pip is configured to look, else from PyTorch's own index.
 torch="$(grep '^torch==' jobs/env/cpu.txt)"
-if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit('torch==' + m.version('torch') != '$torch')" 2>/dev/null; then
-  "${pip[@]}" "$torch" 2>/dev/null ||
-    "${pip[@]}" --index-url https://download.pytorch.org/whl/cpu "$torch" ||
-    fail "could not get $torch: it is neither on the configured package index nor reachable on PyTorch's CPU index."
-fi
+"${pip[@]}" "$torch" 2>/dev/null ||
+  "${pip[@]}" --index-url https://download.pytorch.org/whl/cpu "$torch" ||
+  fail "could not get $torch: it is neither on the configured package index nor reachable on PyTorch's CPU index."
 requirements="$(mktemp)"
 trap 'rm -f "$requirements"' EXIT
 cat "${locks[@]}" | grep -v '^torch==' >"$requirements"
