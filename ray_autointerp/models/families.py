@@ -27,8 +27,6 @@ class Family:
     """Attribute of the list of layers in the stack."""
     norm: str
     """Attribute of the final norm in the stack."""
-    head: str = "lm_head"
-    """Attribute of the unembedding in the causal LM."""
     norm_kind: Literal["layer", "rms"] = "rms"
     unit_offset: bool = False
     """Whether the norm multiplies by 1 + weight (Gemma)."""
@@ -38,14 +36,7 @@ class Family:
 
 FAMILIES: tuple[Family, ...] = (
     Family(("gpt2",), "transformer", "h", "ln_f", norm_kind="layer", context="n_positions"),
-    Family(
-        ("gpt_neox",),
-        "gpt_neox",
-        "layers",
-        "final_layer_norm",
-        head="embed_out",
-        norm_kind="layer",
-    ),
+    Family(("gpt_neox",), "gpt_neox", "layers", "final_layer_norm", norm_kind="layer"),
     Family(("llama", "qwen2", "qwen3", "mistral"), "model", "layers", "norm"),
     Family(("gemma", "gemma2", "gemma3_text"), "model", "layers", "norm", unit_offset=True),
 )
@@ -88,7 +79,7 @@ def parts_of(model: Any, family: Family) -> Parts:
     return Parts(
         layers=getattr(body, family.layers),
         norm=norm,
-        head=getattr(model, family.head),
+        head=model.get_output_embeddings(),
         final_norm=final_norm,
         softcap=getattr(model.config, "final_logit_softcapping", None),
     )

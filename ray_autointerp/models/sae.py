@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch
 from sae_lens import SAE
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
@@ -75,8 +75,10 @@ def check_card(
             config = json.loads(config_file.read_text())
             with safe_open(weights, "pt") as tensors:
                 shape = tuple(tensors.get_slice("W_dec").get_shape())
-        except (ValueError, OSError, KeyError, RuntimeError) as error:
+        except (ValueError, OSError, SafetensorError) as error:
             raise SaeError(f"The SAE in {path} cannot be read: {error}.") from error
+        if not isinstance(config, dict) or not {"d_in", "d_sae"} <= set(config):
+            raise SaeError(f"{config_file} is no SAE's configuration: it needs d_in and d_sae.")
         card = _card(path, config, _digest(config_file, weights), shape)
     return card
 
@@ -142,7 +144,11 @@ class Sae:
             raise SaeError(f"The SAE {card.source} names no hook point; give one.")
         if path is None:
             return cls(_from_registry(release, sae_id, str(device), dtype), where)
-        return cls(SAE.load_from_disk(path, device=str(device), dtype=dtype), where)
+        try:
+            return cls(SAE.load_from_disk(path, device=str(device), dtype=dtype), where)
+        except (ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            said = " ".join(str(error).split())
+            raise SaeError(f"The SAE in {path} cannot be loaded: {said}.") from error
 
     @property
     def W_dec_LD(self) -> Tensor:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -116,12 +117,15 @@ def _config(model: str, revision: str | None) -> Any:
     if looks_local and not Path(model).is_dir():
         raise SubjectError(f"The subject's directory {model} does not exist; set subject.model.")
     try:
-        config = AutoConfig.from_pretrained(model, revision=revision)
+        # The config as it is, not its text part: a model that also reads images has its layers
+        # elsewhere, and to boot one TransformerLens installs packages.
+        return AutoConfig.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
-        raise SubjectError(
-            f"The subject {model} cannot be found: {str(error).splitlines()[0]}"
-        ) from error
-    return getattr(config, "text_config", config)
+        raise SubjectError(f"The subject {model} cannot be found: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
 
 
 class _Stop(Exception):
@@ -165,9 +169,9 @@ class Subject:
             )
             plain = plain.to(place)
             boot(model, _twin(plain), tokenizer)
-        except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise SubjectError(
-                f"The subject {model} cannot be loaded: {str(error).splitlines()[0]}"
+                f"The subject {model} cannot be loaded: {_first_line(error)}"
             ) from error
         return cls(plain, tokenizer, card)
 
