@@ -70,16 +70,18 @@ def clamped_states(
     """Final normed states [B, W, T, D] with latent_B[b] set to value_B[b] in row b.
 
     One pass over B x W windows: the caller decides how many rows go together, and that number is
-    part of the run's identity, because batch shape moves the last bits of float32.
+    part of the run's identity, because batch shape moves the last bits of float32. The clamp is
+    computed in float32 at least and rounded once to the subject's dtype.
     """
     index_B = torch.tensor([clean.latents.index(latent) for latent in latent_B])
+    wide = torch.promote_types(clean.h_WTD.dtype, torch.float32)
     h_BWTD = clamp(
-        clean.h_WTD,
-        clean.acts_WTL[..., index_B].movedim(-1, 0).to(clean.h_WTD.dtype),
-        value_B.to(clean.h_WTD),
-        sae.W_dec_LD[list(latent_B)].to(clean.h_WTD),
+        clean.h_WTD.to(wide),
+        clean.acts_WTL[..., index_B].movedim(-1, 0).to(wide),
+        value_B.to(clean.h_WTD.device, wide),
+        sae.W_dec_LD[list(latent_B)].to(wide),
         clean.mask_WT,
-    )
+    ).to(clean.h_WTD.dtype)
     flat = subject.resume(h_BWTD.flatten(0, 1), clean.site)
     return flat.reshape(h_BWTD.shape)
 

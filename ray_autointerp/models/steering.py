@@ -1,20 +1,22 @@
 """Steered text: generation while a latent is clamped, prompt and generated positions alike.
 
 All rows of a call share one prompt, so there is no padding to get wrong; keys and values are
-kept; BOS and sinks are never clamped; noise is a function of the row's own seed and position, so
-a row's text does not depend on what shares its batch (methods 9.10).
+kept; which positions are clamped is the rule of the calibrating passes; noise is a function of
+the row's own seed and position, so a row's text does not depend on its batch (methods 9.10).
 """
 
 # R rows (latent, clamp value, seed), T positions of the prompt, D d_model, V vocabulary
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ray_autointerp.methods.clamp import clamp
 from ray_autointerp.methods.gumbel import gumbel_noise, sample
+from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
 
@@ -42,14 +44,14 @@ def steer(
 ) -> list[list[int]]:
     """The generated token ids of each row, ended early by an end-of-text token (left out)."""
     site = subject.site(sae.hook_point)
-    change = _clamps(subject, sae, rows, site)
+    clamped = _Clamps(subject, sae, rows, site)
     cache = subject.new_cache()
     device = subject.device
     seeds_R = torch.tensor([row.seed for row in rows], device=device)
     tokens = torch.tensor([list(prompt_ids)] * len(rows), device=device)
     texts: list[Tensor] = []
     for step in range(num_tokens):
-        logits_RV = subject.next_logits(tokens, cache, site, change)
+        logits_RV = subject.next_logits(tokens, cache, site, partial(clamped, tokens))
         positions_R = torch.full_like(seeds_R, step)
         noise_RV = gumbel_noise(seeds_R, positions_R, logits_RV.shape[-1])
         next_R = sample(logits_RV, noise_RV, temperature)
@@ -58,37 +60,32 @@ def steer(
     return [_until_end(row, subject.tokenizer.eos_id) for row in torch.stack(texts, 1).tolist()]
 
 
-class _clamps:
+class _Clamps:
     """Clamps each row's latent in the residual stream of the positions it is given in turn."""
 
     def __init__(self, subject: Subject, sae: Sae, rows: Sequence[SteeredRow], site: int) -> None:
-        self._sae = sae
-        self._threshold = subject.sink_threshold(site)
+        self._subject, self._sae, self._site = subject, sae, site
+        subject.sink_threshold(site)  # a pass of its own, which must not run inside the hook
         self._latents_R = torch.tensor([row.latent or 0 for row in rows], device=subject.device)
         self._values_R = torch.tensor([row.clamp_value for row in rows], device=subject.device)
         self._is_steered_R = torch.tensor(
             [row.latent is not None for row in rows], device=subject.device
         )
-        self._is_first = True
 
-    def __call__(self, h_RTD: Tensor) -> Tensor:
-        mask_RT = h_RTD.float().norm(dim=-1) <= self._threshold
+    def __call__(self, tokens_RT: Tensor, h_RTD: Tensor) -> Tensor:
+        mask_RT = position_mask(self._subject, tokens_RT, h_RTD, self._site)
         mask_RT &= self._is_steered_R[:, None]
-        if self._is_first:
-            mask_RT[:, 0] = False  # BOS
-            self._is_first = False
+        wide = torch.promote_types(h_RTD.dtype, torch.float32)
         acts_RTL = self._sae.activations_of(h_RTD, self._latents_R)
         index_R = torch.arange(len(h_RTD), device=h_RTD.device)
-        acts_RT = acts_RTL[index_R, :, index_R].to(h_RTD.dtype)
-        directions_RD = self._sae.W_dec_LD[self._latents_R].to(h_RTD)
         moved_R1TD = clamp(
-            h_RTD[:, None],
-            acts_RT[:, None],
-            self._values_R.to(h_RTD),
-            directions_RD,
+            h_RTD[:, None].to(wide),
+            acts_RTL[index_R, :, index_R][:, None].to(wide),
+            self._values_R.to(wide),
+            self._sae.W_dec_LD[self._latents_R].to(wide),
             mask_RT[:, None],
         )
-        return moved_R1TD[:, 0]
+        return moved_R1TD[:, 0].to(h_RTD.dtype)
 
 
 def _until_end(token_ids: list[int], eos_id: int | None) -> list[int]:

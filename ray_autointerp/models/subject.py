@@ -303,6 +303,7 @@ class Subject:
             ids = self.tokenizer.encode(_PROBE_TEXT)
             if self.tokenizer.bos_id is not None:
                 ids = [self.tokenizer.bos_id, *ids]
+            ids = ids[: self.card.context_length]
             norms_T = self.residual(torch.tensor([ids]), site)[0].float().norm(dim=-1)
             self._sink_thresholds[site] = SINK_FACTOR * float(norms_T[1:].median())
         return self._sink_thresholds[site]

@@ -12,6 +12,9 @@ from transformers import AutoTokenizer
 
 from ray_autointerp.errors import CorpusError, SubjectError
 
+_SPACE = "\u2581"
+"""What stands for a space in SentencePiece vocabularies."""
+
 
 class SubjectTokenizer:
     """A thin wrapper over the Hugging Face tokenizer."""
@@ -61,4 +64,8 @@ class SubjectTokenizer:
         return hashlib.sha256(repr((vocab, self.bos_id, probe)).encode()).hexdigest()[:16]
 
     def _decoded(self, token: int) -> str:
+        piece = self.hf.convert_ids_to_tokens(token)
+        if piece and piece.startswith(_SPACE):
+            # SentencePiece decoders take the first space off whatever they decode.
+            return str(piece.replace(_SPACE, " "))
         return self.decode([token])
