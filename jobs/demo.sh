@@ -8,8 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 started=$SECONDS
 export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled VLLM_NO_USAGE_STATS=1
 bash jobs/env/setup.sh
-model="$(.venv/bin/python jobs/demo/subject.py | tail -n 1)"
-export HF_HUB_OFFLINE=1 RAY_AUTOINTERP_CACHE="${model%/*}"
+.venv/bin/python jobs/demo/subject.py
+export HF_HUB_OFFLINE=1
 
 number=1
 while compgen -G "runs/demo-$number/demo/sae/*/labels.parquet" >/dev/null; do number=$((number + 1)); done

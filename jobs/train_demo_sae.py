@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from demo.subject import NAME, default_cache
+from demo.subject import CACHE, NAME
 from sae_lens import SAE, SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
 from sae_lens.config import SAETrainerConfig
 from safetensors.torch import load_file, save_file
@@ -85,7 +85,7 @@ class Subject:
     """The lower layers of the demo's subject."""
 
     def __init__(self) -> None:
-        path = default_cache() / NAME
+        path = CACHE / NAME
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self._model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32).model
         self._model.layers = self._model.layers[: LAYER + 1]

