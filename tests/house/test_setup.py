@@ -110,6 +110,7 @@ def test_setup_of_an_empty_folder_installs_torch_then_the_lock_then_the_package(
 
 
 def test_setup_for_developers_adds_their_lock(setup: Setup, clone: Path) -> None:
+    assert setup("elsewhere").returncode == 0
     assert setup("--dev", "elsewhere").returncode == 0
     assert "pytest==" in (clone / "calls.requirements").read_text()
     assert (clone / "elsewhere" / "bin" / "python").exists()
