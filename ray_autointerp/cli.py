@@ -108,8 +108,8 @@ def labels(
 def doctor(
     root: Annotated[str, typer.Option(help="The store to probe.")] = "runs",
     model: Annotated[
-        str | None, typer.Option(help="A model for vLLM to start with; none skips it.")
-    ] = None,
+        str, typer.Option(help='What vLLM is started with; "" leaves that out.')
+    ] = "~/.cache/ray_autointerp/SmolLM2-135M-Instruct",
 ) -> None:
     """Say what is installed, which GPUs there are, whether the store and vLLM work."""
     from ray_autointerp.stages.doctor import examine

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
@@ -20,7 +21,16 @@ from ray_autointerp.prompts.message import Message
 from ray_autointerp.storage.probe import conditional_put_holds
 from ray_autointerp.storage.store import open_store
 
-PACKAGES = ("ray", "torch", "transformer_lens", "sae_lens", "transformers", "pyarrow", "boto3")
+PACKAGES = (
+    "ray_autointerp",
+    "ray",
+    "torch",
+    "transformer_lens",
+    "sae_lens",
+    "transformers",
+    "pyarrow",
+    "boto3",
+)
 
 
 @dataclass(frozen=True)
@@ -32,14 +42,14 @@ class Finding:
     detail: str
 
 
-def examine(root: str, model: str | None) -> Iterator[Finding]:
-    """All findings, cheapest first; `model` is what vLLM is started with, None skips that."""
+def examine(root: str, model: str) -> Iterator[Finding]:
+    """All findings, cheapest first; `model` is what vLLM is started with, "" skips that."""
     yield Finding("python", sys.version_info >= (3, 11), ".".join(map(str, sys.version_info[:3])))
     yield from _packages()
     yield _gpus()
     yield _disk()
     yield _store(root)
-    if model is not None:
+    if model:
         yield _vllm(model)
 
 
@@ -89,6 +99,7 @@ def _store(root: str) -> Finding:
 
 
 def _vllm(model: str) -> Finding:
+    model = str(Path(model).expanduser()) if model.startswith("~") else model
     section = LLMSection(model=model, max_model_len=512)
     try:
         check_llm(section, gpus=0)
