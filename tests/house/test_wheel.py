@@ -76,7 +76,7 @@ def test_installed_wheel_labels_the_planted_sae_and_shows_it(outside: Path) -> N
 
 def test_installed_wheel_runs_doctor(outside: Path) -> None:
     command = "from ray_autointerp.cli import main; main()"
-    done = run(outside, "-c", command, "doctor", "--root", "store")
+    done = run(outside, "-c", command, "doctor", "--root", "store", "--model", "")
     assert done.returncode == 0, done.stdout + done.stderr
     for what in ("ray_autointerp", "torch", "vllm", "store"):
         assert what in done.stdout
