@@ -26,6 +26,15 @@ _STATEFUL = ("layer_norm", "constant_norm_rescale", "covariance_whitening")
 _CLAMPABLE = ("standard", "gated", "topk", "abstopk", "jumprelu")
 """Architectures that write back, along W_dec, where they read."""
 
+_PROCESSING = (
+    "center_unembed",
+    "center_writing_weights",
+    "fold_ln",
+    "fold_value_biases",
+    "refactor_factored_attn_matrices",
+)
+"""Arguments of TransformerLens' loader that reshape weights; SAELens keeps them in metadata."""
+
 
 @dataclass(frozen=True)
 class SaeCard:
@@ -42,6 +51,7 @@ class SaeCard:
     """Whether (or which) special tokens were left out of training."""
     digest: str
     model_kwargs: dict[str, Any] = field(default_factory=dict)
+    """How the subject was loaded for training, without TransformerLens' own arguments."""
 
     def require_fits(self, d_model: int, hook_point: str) -> None:
         """Raises SaeError, naming both shapes, unless the SAE reads that residual stream."""
@@ -104,6 +114,12 @@ def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]
             f"{shape[0]} x {shape[1]}."
         )
     metadata = {**config, **(config.get("metadata") or {})}
+    model_kwargs = dict(metadata.get("model_from_pretrained_kwargs") or {})
+    if model_kwargs.get("center_writing_weights"):
+        raise SaeError(
+            f"The SAE {source} was trained with center_writing_weights, on a residual stream "
+            "without its mean; here the subject runs with its weights as they are."
+        )
     excluded = metadata.get("exclude_special_tokens") or False
     return SaeCard(
         source=source,
@@ -115,7 +131,7 @@ def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]
         prepend_bos=metadata.get("prepend_bos"),
         exclude_special_tokens=tuple(excluded) if isinstance(excluded, list) else bool(excluded),
         digest=digest,
-        model_kwargs=dict(metadata.get("model_from_pretrained_kwargs") or {}),
+        model_kwargs={k: v for k, v in model_kwargs.items() if k not in _PROCESSING},
     )
 
 

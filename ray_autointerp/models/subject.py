@@ -124,6 +124,12 @@ def _config(model: str, revision: str | None) -> Any:
         raise SubjectError(f"The subject {model} cannot be found: {_first_line(error)}") from error
 
 
+def _attention(model: str, revision: str | None) -> dict[str, str]:
+    """Only eager attention caps its scores; the fast kernels leave Gemma 2's cap out silently."""
+    is_capped = getattr(_config(model, revision), "attn_logit_softcapping", None) is not None
+    return {"attn_implementation": "eager"} if is_capped else {}
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
@@ -165,7 +171,10 @@ class Subject:
         tokenizer = SubjectTokenizer.load(model, revision=revision)
         try:
             plain: Any = AutoModelForCausalLM.from_pretrained(
-                model, revision=revision, dtype=_DTYPES[dtype], **dict(model_kwargs or {})
+                model,
+                revision=revision,
+                dtype=_DTYPES[dtype],
+                **{**_attention(model, revision), **(model_kwargs or {})},
             )
             plain = plain.to(place)
             boot(model, _twin(plain), tokenizer)

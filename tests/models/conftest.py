@@ -1,0 +1,232 @@
+"""Tiny random subjects, one per model type that can be resumed, and random SAEs for them."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sae_lens import SAE
+from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from ray_autointerp.models.sae import Sae
+from ray_autointerp.models.subject import Subject
+
+WIDTH, NUM_LAYERS, VOCAB, BOS, EOS = 32, 4, 280, 0, 1
+SHAPE = {
+    "vocab_size": VOCAB,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": NUM_LAYERS,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 512,
+    "bos_token_id": BOS,
+    "eos_token_id": EOS,
+}
+GROUPED = {**SHAPE, "num_key_value_heads": 2, "head_dim": 8}
+# Windows of 8 are shorter than the texts of the tests, so that sliding matters.
+SLIDING = {**GROUPED, "sliding_window": 8}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "gpt2": {
+        "vocab_size": VOCAB,
+        "n_embd": WIDTH,
+        "n_layer": NUM_LAYERS,
+        "n_head": 4,
+        "n_positions": 512,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+    },
+    "gpt_neox": SHAPE,
+    "llama": GROUPED,
+    "mistral": SLIDING,
+    "qwen2": {**SHAPE, "num_key_value_heads": 2},
+    "qwen3": GROUPED,
+    "gemma": GROUPED,
+    "gemma2": {
+        **SLIDING,
+        "query_pre_attn_scalar": 8,
+        "final_logit_softcapping": 3.0,
+        "attn_logit_softcapping": 1.0,
+    },
+    "gemma3_text": {**SLIDING, "query_pre_attn_scalar": 8},
+}
+MODEL_TYPES = sorted(CONFIGS)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with `model_type` and no parameters of its own runs for every one."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    named = any("model_type" in str(mark.args[0]) for mark in marks)
+    if "model_type" in metafunc.fixturenames and not named:
+        metafunc.parametrize("model_type", MODEL_TYPES)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_installs() -> Iterator[None]:
+    """A library that would install packages into the environment cannot."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", "/nowhere")
+        patch.setenv("UV_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer() -> Callable[[Path], None]:
+    """Writes a byte-level BPE tokenizer, of the kind of GPT-2's, into a folder."""
+
+    def write(folder: Path) -> None:
+        bpe = Tokenizer(models.BPE())
+        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        bpe.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=VOCAB,
+            special_tokens=["<s>", "</s>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        bpe.train_from_iterator(["the cat sat on the mat and the dog ran over the hill"], trainer)
+        PreTrainedTokenizerFast(
+            tokenizer_object=bpe, bos_token="<s>", eos_token="</s>"
+        ).save_pretrained(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(
+    tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Callable[[Path], None]
+) -> Callable[[str], str]:
+    """The directory of a random subject: every weight moved, norms and biases too."""
+
+    @cache
+    def write(model_type: str) -> str:
+        folder = tmp_path_factory.mktemp(model_type)
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(model_type, **CONFIGS[model_type])
+        )
+        draws = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.25 * torch.randn(parameter.shape, generator=draws)
+        model.save_pretrained(folder)
+        byte_tokenizer(folder)
+        return str(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Callable[[str], str]) -> Callable[..., Subject]:
+    """The loaded subject: tiny("gemma2"), tiny("llama", "bfloat16")."""
+
+    @cache
+    def load(model_type: str, dtype: str = "float32") -> Subject:
+        return Subject.load(tiny_folder(model_type), device="cpu", dtype=dtype)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def plain(tiny_folder: Callable[[str], str]) -> Callable[[str], Any]:
+    """The same weights as Hugging Face loads and runs them: the oracle of every pass."""
+
+    @cache
+    def load(model_type: str) -> Any:
+        # Eager attention is the one that caps its scores; for the others the default serves.
+        attention = {"attn_implementation": "eager"} if model_type == "gemma2" else {}
+        model = AutoModelForCausalLM.from_pretrained(
+            tiny_folder(model_type), dtype=torch.float32, **attention
+        ).eval()
+        return model.requires_grad_(False)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def spliceable(
+    tiny_folder: Callable[[str], str], tiny: Callable[..., Subject]
+) -> Callable[[str], SAETransformerBridge]:
+    """The same weights as TransformerLens runs them, ready for SAELens to splice SAEs in."""
+
+    @cache
+    def load(model_type: str) -> SAETransformerBridge:
+        return SAETransformerBridge.boot_transformers(
+            tiny_folder(model_type), tokenizer=tiny(model_type).tokenizer.hf, device="cpu"
+        )
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def sae_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A random SAE as SAELens saves it: sae_folder("topk", k=6), metadata as a dict."""
+
+    def write(
+        architecture: str = "standard",
+        hook_point: str | None = "blocks.1.hook_resid_post",
+        d_in: int = WIDTH,
+        d_sae: int = 40,
+        metadata: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> str:
+        config = {
+            "architecture": architecture,
+            "d_in": d_in,
+            "d_sae": d_sae,
+            "dtype": "float32",
+            "device": "cpu",
+            "metadata": {"hook_name": hook_point, **(metadata or {})},
+            **fields,
+        }
+        sae: Any = SAE.from_dict(config)
+        draws = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for name, parameter in sae.named_parameters():
+                parameter.copy_(0.2 * torch.randn(parameter.shape, generator=draws))
+                if name == "threshold":
+                    parameter.abs_()
+        folder = tmp_path_factory.mktemp(architecture)
+        sae.save_model(folder)
+        return str(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def sae(sae_folder: Callable[..., str]) -> Callable[..., Sae]:
+    """The loaded SAE, by the same arguments."""
+
+    def load(*args: Any, **kwargs: Any) -> Sae:
+        return Sae.load(sae_folder(*args, **kwargs))
+
+    return load
+
+
+@pytest.fixture
+def windows_WT() -> Tensor:
+    """Three windows of 20 tokens, BOS first, one with a special token in the middle."""
+    draws = torch.Generator().manual_seed(2)
+    token_ids = torch.randint(2, VOCAB, (3, 20), generator=draws)
+    token_ids[:, 0] = BOS
+    token_ids[1, 7] = EOS
+    return token_ids
+
+
+@pytest.fixture
+def edited_sae(sae_folder: Callable[..., str]) -> Callable[..., str]:
+    """A standard SAE's folder after fields of its cfg.json were set, or removed by None."""
+
+    def edit(**fields: Any) -> str:
+        folder = sae_folder()
+        path = Path(folder) / "cfg.json"
+        config = {**json.loads(path.read_text()), **fields}
+        path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+        return folder
+
+    return edit

@@ -1,0 +1,235 @@
+"""Stopped and resumed passes against Hugging Face's whole pass and TransformerLens' bridge."""
+
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoConfig
+
+from ray_autointerp.errors import SubjectError
+from ray_autointerp.methods.vocab_proj import apply_norm
+from ray_autointerp.models.subject import (
+    Subject,
+    boot,
+    check_hook_point,
+    describe,
+    subject_digest,
+)
+
+Tiny = Callable[..., Subject]
+
+
+@torch.inference_mode()
+def test_split_pass_equals_the_full_pass_bit_for_bit_at_every_site(
+    tiny: Tiny, plain: Callable[[str], Any], windows_WT: Tensor, model_type: str
+) -> None:
+    subject = tiny(model_type)
+    full = plain(model_type)(windows_WT, output_hidden_states=True)
+    for site in range(subject.card.num_layers + 1):
+        h_WTD = subject.residual(windows_WT, site)
+        normed_WTD = subject.resume(h_WTD, site)
+        assert torch.equal(normed_WTD, full.hidden_states[-1]), site
+        assert torch.equal(subject.unembed(normed_WTD), full.logits), site
+
+
+def test_residuals_of_several_sites_are_those_asked_for_one_by_one(
+    tiny: Tiny, windows_WT: Tensor
+) -> None:
+    subject = tiny("llama")
+    together = subject.residuals(windows_WT, [3, 0, 2])
+    assert sorted(together) == [0, 2, 3]
+    for site, h_WTD in together.items():
+        assert torch.equal(h_WTD, subject.residual(windows_WT, site))
+
+
+def test_resumed_pass_of_other_lengths_and_batches_keeps_nothing_from_the_last(
+    tiny: Tiny, plain: Callable[[str], Any], windows_WT: Tensor
+) -> None:
+    """What layers are given beside the states is captured once per length."""
+    subject, whole = tiny("gemma3_text"), plain("gemma3_text")
+    for rows, length in ((3, 20), (2, 11), (3, 20), (1, 20), (2, 1)):
+        windows = windows_WT[:rows, :length]
+        with torch.inference_mode():
+            logits = whole(windows).logits
+        assert torch.equal(subject.unembed(subject.resume(subject.residual(windows, 2), 2)), logits)
+
+
+@torch.inference_mode()
+def test_later_tokens_and_padding_change_no_earlier_state(tiny: Tiny, windows_WT: Tensor) -> None:
+    subject = tiny("mistral")
+    other = windows_WT.clone()
+    other[:, 12:] = 1
+    states = [subject.resume(subject.residual(ids, 1), 1) for ids in (windows_WT, other)]
+    torch.testing.assert_close(states[0][:, :12], states[1][:, :12], rtol=0, atol=1e-5)
+    assert (states[0][:, 12:] - states[1][:, 12:]).abs().max() > 0.1
+
+
+@torch.inference_mode()
+def test_hook_points_are_where_transformer_lens_has_them(
+    tiny: Tiny, plain: Callable[[str], Any], windows_WT: Tensor, model_type: str
+) -> None:
+    subject = tiny(model_type)
+    bridge = boot(subject.card.model, deepcopy(plain(model_type)), subject.tokenizer)
+    logits, seen = bridge.run_with_cache(windows_WT, prepend_bos=False)
+    for name in [*subject.card.hook_points(), "blocks.2.hook_in", "blocks.2.hook_out"]:
+        ours_WTD = subject.residual(windows_WT, subject.site(name))
+        torch.testing.assert_close(ours_WTD, seen[name], rtol=1e-4, atol=1e-4)
+    ours = subject.unembed(subject.resume(subject.residual(windows_WT, 1), 1))
+    torch.testing.assert_close(ours, logits, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_final_norm_and_unembedding_as_numbers_are_those_of_the_pass(
+    tiny: Tiny, windows_WT: Tensor, model_type: str
+) -> None:
+    subject = tiny(model_type)
+    h_WTD = subject.residual(windows_WT, subject.card.num_layers)
+    normed_WTD = subject.resume(h_WTD, subject.card.num_layers)
+    torch.testing.assert_close(
+        apply_norm(h_WTD, subject.final_norm), normed_WTD, rtol=1e-4, atol=1e-5
+    )
+    logits_WTV = normed_WTD @ subject.W_U_DV
+    if subject.b_U_V is not None:
+        logits_WTV = logits_WTV + subject.b_U_V
+    if subject.softcap is not None:
+        assert logits_WTV.abs().max() > subject.softcap, "the cap matters"
+        logits_WTV = subject.softcap * torch.tanh(logits_WTV / subject.softcap)
+    torch.testing.assert_close(subject.unembed(normed_WTD), logits_WTV, rtol=1e-4, atol=1e-4)
+
+
+def test_only_gemma_2_has_a_softcap(tiny: Tiny, model_type: str) -> None:
+    assert tiny(model_type).softcap == (3.0 if model_type == "gemma2" else None)
+
+
+def test_card_reads_the_configuration_alone(
+    tiny_folder: Callable[[str], str], tmp_path: Path
+) -> None:
+    for model_type in ("gpt2", "llama"):
+        folder = tmp_path / model_type
+        shutil.copytree(tiny_folder(model_type), folder)
+        (folder / "model.safetensors").unlink()
+        card = describe(str(folder))
+        assert (card.d_model, card.num_layers, card.vocab_size) == (32, 4, 280)
+        assert (card.context_length, card.model_type) == (512, model_type)
+
+
+def test_digest_follows_the_weights_not_the_place(
+    tiny_folder: Callable[[str], str], tmp_path: Path
+) -> None:
+    one = tiny_folder("llama")
+    copy = tmp_path / "copy"
+    shutil.copytree(one, copy)
+    assert subject_digest(str(copy)) == subject_digest(one)
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert subject_digest(str(copy)) != subject_digest(one)
+    assert subject_digest("org/name", revision="abc") == "org/name@abc"
+
+
+@pytest.mark.parametrize(
+    ("hook_point", "site"),
+    [
+        ("blocks.0.hook_resid_pre", 0),
+        ("blocks.0.hook_resid_post", 1),
+        ("blocks.3.hook_resid_pre", 3),
+        ("blocks.3.hook_resid_post", 4),
+    ],
+)
+def test_site_is_the_number_of_layers_below(tiny: Tiny, hook_point: str, site: int) -> None:
+    assert tiny("llama").site(hook_point) == site
+
+
+@pytest.mark.parametrize(
+    "hook_point",
+    [
+        "blocks.4.hook_resid_post",
+        "blocks.1.hook_mlp_out",
+        "blocks.1.attn.hook_z",
+        "blocks.-1.hook_resid_post",
+        "blocks.1.hook_resid_post.extra",
+        "blocks.x.hook_resid_post",
+        "",
+    ],
+)
+def test_hook_point_that_does_not_exist_is_told_which_do(tiny: Tiny, hook_point: str) -> None:
+    with pytest.raises(SubjectError) as caught:
+        check_hook_point(tiny("llama").card, hook_point)
+    said = str(caught.value)
+    assert f"`{hook_point}`" in said and "\n" not in said
+    assert "blocks.0.hook_resid_pre" in said and "blocks.3.hook_resid_post" in said
+
+
+def test_missing_directory_and_unknown_name_are_one_sentence(tmp_path: Path) -> None:
+    for name, said in ((str(tmp_path / "nope"), "does not exist"), ("nobody/nothing", "nobody")):
+        with pytest.raises(SubjectError, match=said) as caught:
+            describe(name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model_type", ["opt", "bert", "mamba"])
+def test_family_without_an_adapter_is_refused_with_those_that_have_one(
+    tmp_path: Path, model_type: str
+) -> None:
+    AutoConfig.for_model(model_type).save_pretrained(tmp_path)
+    with pytest.raises(SubjectError) as caught:
+        describe(str(tmp_path))
+    said = str(caught.value)
+    assert f"`{model_type}`" in said and "gemma2" in said and "llama" in said and "\n" not in said
+
+
+def test_model_that_also_reads_images_is_refused_by_its_configuration(tmp_path: Path) -> None:
+    """TransformerLens would install packages to boot it, and its layers lie elsewhere."""
+    AutoConfig.for_model("gemma3").save_pretrained(tmp_path)
+    with pytest.raises(SubjectError, match="`gemma3`"):
+        describe(str(tmp_path))
+
+
+@pytest.mark.parametrize("broken", ["weights", "no weights", "tokenizer", "config"])
+def test_broken_directory_is_one_sentence(
+    tiny_folder: Callable[[str], str], tmp_path: Path, broken: str
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_folder("llama"), folder)
+    match broken:
+        case "weights":
+            (folder / "model.safetensors").write_bytes(b"not these" * 100)
+        case "no weights":
+            (folder / "model.safetensors").unlink()
+        case "tokenizer":
+            (folder / "tokenizer.json").unlink()
+        case "config":
+            (folder / "config.json").write_text("{")
+    with pytest.raises(SubjectError) as caught:
+        Subject.load(str(folder), device="cpu")
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_model_argument_that_does_not_exist_is_one_sentence(
+    tiny_folder: Callable[[str], str],
+) -> None:
+    with pytest.raises(SubjectError, match="colour") as caught:
+        Subject.load(tiny_folder("llama"), device="cpu", model_kwargs={"colour": "red"})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there_is_refused_before_weights_are_read(
+    tiny_folder: Callable[[str], str],
+) -> None:
+    with pytest.raises(SubjectError, match="say `cpu`"):
+        describe(tiny_folder("llama"), device="cuda")
+
+
+def test_sink_threshold_is_ten_times_the_median_norm_and_ignores_one_sink(
+    tiny: Tiny, windows_WT: Tensor
+) -> None:
+    subject = tiny("llama")
+    for site in (1, 4):
+        norms = subject.residual(windows_WT[:, 1:], site).norm(dim=-1)
+        assert 5 * norms.median() < subject.sink_threshold(site) < 20 * norms.median()
