@@ -23,6 +23,9 @@ from ray_autointerp.stages.worklist import Observer, Receipt, Worklist, now
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Only tasks and receipts pass through Ray's object store on a local start."""
 
+_DETAIL_CHARACTERS = 2000
+"""Of an error kept in the ledger; the whole of it is in Ray's logs."""
+
 
 def run_ray(run: Run, observer: Observer) -> None:
     """Execute every missing task of the run on Ray. Raises what Worklist.failed raises.
@@ -83,6 +86,10 @@ def _pools(run: Run) -> dict[str, Pool]:
 def _work(run: Run, worklist: Worklist) -> None:
     pools = _pools(run)
     in_flight: dict[Any, tuple[Task, Any]] = {}
+    for engine in pools["llm"].actors():
+        # Engines start slowly, and the first tasks are the subject's. A failure is not lost: the
+        # first question meets it again.
+        engine.warm.remote()
     try:
         while not worklist.finished():
             for task in worklist.ready():
@@ -110,7 +117,7 @@ def _settle(reference: Any, task: Task, asked: Any, pool: Pool, worklist: Workli
     except RayTaskError as error:
         pool.settle(reference)
         cause = error.cause if isinstance(error.cause, Exception) else TaskError(str(error))
-        worklist.failed(_lost(task, asked, "failed", error), cause, worker_died=False)
+        worklist.failed(_lost(task, asked, "failed", cause), cause, worker_died=False)
     else:
         pool.settle(reference)
         worklist.done(receipt)
@@ -118,4 +125,5 @@ def _settle(reference: Any, task: Task, asked: Any, pool: Pool, worklist: Workli
 
 def _lost(task: Task, asked: Any, outcome: str, error: BaseException) -> Receipt:
     started, clock = asked
-    return Receipt(task, started, now()[1] - clock, outcome, "unknown", str(error))
+    detail = f"{type(error).__name__}: {error}"[:_DETAIL_CHARACTERS]
+    return Receipt(task, started, now()[1] - clock, outcome, "unknown", detail)

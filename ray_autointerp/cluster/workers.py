@@ -57,7 +57,7 @@ class LLMWorker:
 
     async def warm(self) -> None:
         """Start the engine before the first task asks for it."""
-        await self._opened()
+        await (await self._opened()).llm.start()
 
     async def pid(self) -> int:
         """The process to blame, or to kill in a test."""

@@ -44,6 +44,9 @@ class Answer:
 class LLM(Protocol):
     """Something that answers. Many requests may be in flight at once."""
 
+    async def start(self) -> None:
+        """Be ready to answer; asking does this too. Raises LLMError."""
+
     async def ask(self, request: Request) -> Answer:
         """The answer; a request that cannot be asked is an answer too (`error`)."""
 

@@ -25,6 +25,9 @@ class ScriptedLLM:
     def __init__(self, script: Callable[[Request], Answer]) -> None:
         self._script = script
 
+    async def start(self) -> None:
+        """Nothing to start."""
+
     async def ask(self, request: Request) -> Answer:
         """What the script says."""
         return self._script(request)

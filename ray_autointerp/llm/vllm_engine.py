@@ -14,12 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from ray_autointerp.config import LLMSection
-from ray_autointerp.errors import LLMError
+from ray_autointerp.errors import LLMError, TransientError
 from ray_autointerp.llm.door import Answer, Request
+
+_CPU_ARGUMENTS = {
+    "enforce_eager": True,
+    # A seeded request whose prompt is read in two parts kills a CPU engine (vLLM 0.32: it rewinds
+    # the request's generator, which torch cannot do on a CPU).
+    "enable_chunked_prefill": False,
+}
 
 
 class VLLMEngine:
-    """One engine in this process; it starts with the first request."""
+    """One engine in this process; it starts with the first request, or when told to."""
 
     def __init__(self, section: LLMSection, *, threads: int) -> None:
         self._section = section
@@ -30,8 +37,8 @@ class VLLMEngine:
         self._numbers = itertools.count()
 
     async def ask(self, request: Request) -> Answer:
-        """One answer. Raises LLMError if the engine cannot start or has died."""
-        await self._started()
+        """One answer. Raises LLMError if the engine cannot start, TransientError if it died."""
+        await self.start()
         token_ids = self._rendered(request)
         room = self._section.max_model_len - request.max_tokens
         if len(token_ids) > room:
@@ -40,7 +47,8 @@ class VLLMEngine:
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        answers = self._engine.generate(
+        engine = self._engine
+        answers = engine.generate(
             TokensPrompt(prompt_token_ids=token_ids),
             self._sampling(request),
             f"r{next(self._numbers)}",
@@ -48,7 +56,11 @@ class VLLMEngine:
         try:
             (output,) = [answer async for answer in answers]
         except EngineDeadError as error:
-            raise LLMError(f"The vLLM engine died: {error}.") from error
+            if self._engine is engine:  # the first of the requests that were in flight
+                await self.close()
+            raise TransientError(
+                "The vLLM engine died; the log of its worker says why. A new one is started."
+            ) from error
         return self._answer(request, output)
 
     async def close(self) -> None:
@@ -57,7 +69,8 @@ class VLLMEngine:
             self._engine.shutdown()
             self._engine = None
 
-    async def _started(self) -> None:
+    async def start(self) -> None:
+        """Start the engine, unless it runs. Raises LLMError."""
         async with self._starting:
             if self._engine is None:
                 self._engine = self._start()
@@ -80,7 +93,7 @@ class VLLMEngine:
             # Small models love endless line breaks, which any grammar of JSON allows; only xgrammar
             # can forbid them, and only for a whole engine.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-            **({"enforce_eager": True} if _is_cpu() else {}),
+            **(_CPU_ARGUMENTS if _is_cpu() else {}),
             **section.engine_args,
         }
         try:
@@ -166,14 +179,17 @@ def _set_environment(threads: int) -> None:
 
 def _start_failure(model: str, error: Exception) -> str:
     text = str(error)
-    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    if "validation error" in lines[0]:  # pydantic's headline; the sentence is below it
+        lines = lines[1:]
+    first = lines[0].removeprefix("Value error, ").partition(". ")[0].rstrip(".")
     if not Path(model).is_dir() and ("not a valid model" in text or "offline" in text.lower()):
-        return f"The LLM {model} is neither a local directory nor to be had from the hub: {first}"
+        return f"The LLM {model} is neither a local directory nor to be had from the hub: {first}."
     if "KV cache" in text or "memory" in text.lower():
         return (
             f"vLLM has not enough memory for {model}: lower llm.max_model_len, or give more with "
-            f"llm.engine_args ({first})"
+            f"llm.engine_args ({first})."
         )
     if "dtype" in text.lower():
-        return f"vLLM cannot serve {model} in this dtype; set llm.dtype ({first})"
-    return f"vLLM cannot start with {model}: {first}"
+        return f"vLLM cannot serve {model} in this dtype; set llm.dtype ({first})."
+    return f"vLLM cannot start with {model}: {first}."

@@ -150,6 +150,17 @@ def test_prompt_that_does_not_fit_is_an_answer_with_the_reason(
     assert short.text.strip(), "the engine goes on"
 
 
+def test_many_long_sampled_prompts_at_once_are_all_answered(
+    ask: Callable[..., list[Answer]],
+) -> None:
+    """More prompt tokens than one step takes; a CPU engine may read none in two parts."""
+    asked = [
+        Request(chat(f"{number} " + "word " * 700), max_tokens=4, temperature=0.7, seed=number)
+        for number in range(8)
+    ]
+    assert all(answer.num_generated_tokens for answer in ask(*asked))
+
+
 def test_shared_beginning_of_prompts_is_read_from_the_cache(
     ask: Callable[..., list[Answer]],
 ) -> None:
@@ -179,10 +190,11 @@ def test_engine_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> No
         [sys.executable, "-c", program, str(MODEL)], capture_output=True, text=True, check=False
     )
     (said,) = [line for line in done.stdout.splitlines() if line.startswith("SAID")]
-    assert "max_model_len" in said
+    assert "max_model_len (1000000) is greater than" in said
 
 
 def test_open_llm_starts_nothing_before_the_first_question() -> None:
+    before = set(processes_named("VLLM::"))
     llm = open_llm(LLMSection(model=str(MODEL)), threads=1)
     asyncio.run(llm.close())
-    assert not processes_named("VLLM::")
+    assert set(processes_named("VLLM::")) <= before
