@@ -101,7 +101,7 @@ def labels(
     title = f"{sae}: {table.num_rows:,} labels" + (
         f", the first {limit}" if table.num_rows > limit else ""
     )
-    _console.print(label_table.label_table(table.slice(0, limit), title))
+    _console.print(label_table.label_table(table.slice(0, limit), title, _console.width))
 
 
 @app.command()
@@ -167,7 +167,8 @@ def _show_result(uri: str) -> None:
     run = load_run(uri)
     for sae in run.saes:
         chosen = filtered(labels(run, sae), Filter(chosen_only=True))
-        _console.print(label_table(chosen.slice(0, 20), f"{sae}: labels of the chosen latents"))
+        title = f"{sae}: labels of the chosen latents"
+        _console.print(label_table(chosen.slice(0, 20), title, _console.width))
     _console.print(time_table(step_times(run)))
     _console.print(f"\nThe tables lie in {uri}. Next:", markup=False)
     latent = chosen["latent"][0].as_py() if chosen.num_rows else run.axes.latents[sae].start

@@ -32,7 +32,10 @@ class Answer:
 
     text: str
     finish_reason: Literal["stop", "length", "error"]
-    """`length`: cut off by max_tokens. `error`: not asked at all; `text` says why."""
+    """`length`: cut off by max_tokens, or for saying the same over and over.
+
+    `error`: not asked at all; `text` says why.
+    """
     choice_logprobs: Mapping[str, float] | None = None
     """Natural log-probability of each choice's first token, before any mask or temperature."""
     num_prompt_tokens: int = 0

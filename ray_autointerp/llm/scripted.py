@@ -69,7 +69,7 @@ def _sentences(asked: str, schema: object) -> str:
 
 
 def _judgement(asked: str, choices: tuple[str, ...]) -> Answer:
-    description, *blocks = asked.split("\n\n")
+    *blocks, description, _ = asked.split("\n\n")
     quoted = {word for text in _QUOTED.findall(description) for word in text.lower().split()}
     sets = {
         match[1]: re.findall(r"\w+", match[2].lower())

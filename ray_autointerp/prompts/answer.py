@@ -32,7 +32,9 @@ _OPENING = re.compile(
     r"(?: strongly| most)? (?:on|to|for|in|by) )",
     re.IGNORECASE,
 )
-_LEAK = re.compile(r"<<|>>|</?think|\bneuron \d+\b|\$\w+|\bat most \d+ words\b", re.IGNORECASE)
+_LEAK = re.compile(
+    r"<<|>>|</?think|\bneuron \d+\b|\$cap_words|\bat most \d+ words\b", re.IGNORECASE
+)
 
 
 def read_description(answer: str, finish_reason: str) -> str:

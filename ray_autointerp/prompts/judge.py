@@ -2,7 +2,8 @@
 
 Answers are one token out of a fixed list, read as log-probabilities; no paragraph to parse. The
 text says how many sets there are and how many come from other latents, which the released
-notebook got wrong (methods 7, trap 21). Both orders are asked by the caller.
+notebook got wrong (methods 7, trap 21). Both orders are asked by the caller. The description comes
+last: the same sets are judged under many descriptions, and an engine reads them once.
 """
 
 from collections.abc import Sequence
@@ -27,9 +28,10 @@ def ask_three(description: str, sets: Sequence[Sequence[str]]) -> tuple[Message,
 def _ask(
     name: str, description: str, names: Sequence[str], sets: Sequence[Sequence[str]]
 ) -> tuple[Message, ...]:
-    blocks = [f"Description: {description}"]
+    blocks = []
     for label, texts in zip(names, sets, strict=True):
         lines = [f"- {' '.join(text.split())}" for text in texts]
         blocks.append("\n".join([f"Set {label}:", *lines]))
-    blocks.append(f"Answer with {', '.join(names[:-1])} or {names[-1]}.")
+    blocks.append(f"Description: {description}")
+    blocks.append(f"{', '.join(names[:-1])} or {names[-1]}?")
     return (Message("system", prompt_text(name)), Message("user", "\n\n".join(blocks)))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.text import few_shots, prompt_text
+from ray_autointerp.prompts.text import capped, few_shots, prompt_text
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class MaxActEvidence:
 def ask(evidence: MaxActEvidence, cap_words: int) -> tuple[Message, ...]:
     """Fixed part first, this latent last, so that prompts share a prefix."""
     return (
-        Message("system", prompt_text("max_act", cap_words=cap_words)),
+        Message("system", prompt_text("max_act")),
         *few_shots("max_act"),
-        Message("user", rendered(evidence)),
+        Message("user", capped(rendered(evidence), cap_words)),
     )
 
 

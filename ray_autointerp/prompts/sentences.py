@@ -8,7 +8,7 @@ from typing import Any
 
 from ray_autointerp.prompts.answer import BadAnswer, read_json
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.text import prompt_text
+from ray_autointerp.prompts.text import few_shots, prompt_text
 
 _LONGEST = 160
 """Characters of one sentence: a small writer that rambles is cut by the grammar."""
@@ -23,11 +23,16 @@ class Sentences:
 
 
 def ask(description: str, num_sentences: int) -> tuple[Message, ...]:
-    """Ask for `num_sentences` of each kind."""
+    """Ask for `num_sentences` of each kind; fixed part first, the description last."""
     return (
-        Message("system", prompt_text("sentences", num_sentences=num_sentences)),
-        Message("user", f"Description: {description}"),
+        Message("system", prompt_text("sentences")),
+        *few_shots("sentences"),
+        Message("user", _rendered(description, num_sentences)),
     )
+
+
+def _rendered(description: str, num_sentences: int) -> str:
+    return f"Description: {description}\nSentences of each kind: {num_sentences}"
 
 
 def schema(num_sentences: int) -> dict[str, Any]:

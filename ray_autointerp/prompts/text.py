@@ -33,6 +33,11 @@ def few_shots(name: str) -> tuple[Message, ...]:
     )
 
 
+def capped(evidence: str, cap_words: int) -> str:
+    """Evidence and, last, the longest answer: asked again at another cap, all else is cached."""
+    return f"{evidence}\n\n{prompt_text('cap', cap_words=cap_words)}"
+
+
 def texts_digest() -> str:
     """One digest over every prompt text: a changed word is another identity."""
     content = hashlib.sha256()

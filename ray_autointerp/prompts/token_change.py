@@ -7,7 +7,7 @@ all four through a set (methods 7, trap 9).
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.text import few_shots, prompt_text
+from ray_autointerp.prompts.text import capped, few_shots, prompt_text
 from ray_autointerp.prompts.vocab_proj import quoted
 
 
@@ -24,9 +24,9 @@ class TokenChangeEvidence:
 def ask(evidence: TokenChangeEvidence, cap_words: int) -> tuple[Message, ...]:
     """Fixed part first, this latent last."""
     return (
-        Message("system", prompt_text("token_change", cap_words=cap_words)),
+        Message("system", prompt_text("token_change")),
         *few_shots("token_change"),
-        Message("user", rendered(evidence)),
+        Message("user", capped(rendered(evidence), cap_words)),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.text import few_shots, prompt_text
+from ray_autointerp.prompts.text import capped, few_shots, prompt_text
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class VocabProjEvidence:
 def ask(evidence: VocabProjEvidence, cap_words: int) -> tuple[Message, ...]:
     """Fixed part first, this latent last."""
     return (
-        Message("system", prompt_text("vocab_proj", cap_words=cap_words)),
+        Message("system", prompt_text("vocab_proj")),
         *few_shots("vocab_proj"),
-        Message("user", rendered(evidence)),
+        Message("user", capped(rendered(evidence), cap_words)),
     )
 
 

@@ -8,8 +8,11 @@ from typing import Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from rich import box
+from rich.markup import escape
 from rich.table import Table
 
+from ray_autointerp.errors import UserError
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.stages.run import Run
@@ -23,6 +26,10 @@ _SORTS: dict[str, Literal["ascending", "descending"]] = {
     "output_win_rate": "descending",
 }
 SORT_COLUMNS = tuple(_SORTS)
+
+_LEAST_LABEL = 24
+_WIDE = 110
+"""Characters a label never goes below, and columns of a terminal that also shows tokens."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def labels(run: Run, sae: str) -> pa.Table:
 
 
 def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:
-    """The rows that pass, sorted; rows without a score come last."""
+    """The rows that pass, sorted; rows without a score come last. Raises UserError."""
     conditions: list[pc.Expression] = []
     if only.chosen_only:
         conditions.append(pc.field("chosen"))
@@ -63,35 +70,36 @@ def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:
     for condition in conditions:
         table = table.filter(condition)
     if only.contains:
-        pattern = re.compile(only.contains, re.IGNORECASE)
+        pattern = _pattern(only.contains)
         texts = table["label"].to_pylist()
         table = table.filter(pa.array([bool(text and pattern.search(text)) for text in texts]))
     return table.sort_by([(sort, _SORTS[sort]), ("latent", "ascending")])
 
 
-def label_table(table: pa.Table, title: str) -> Table:
-    """A Rich table, one line per label."""
-    shown = Table(title=title, title_justify="left", show_lines=False, pad_edge=False)
-    for name, justify in (
-        ("latent", "right"),
-        ("label", "left"),
-        ("method", "left"),
-        ("density", "right"),
-        ("input\nAUROC", "right"),
-        ("output\nwin rate", "right"),
-        ("fires on", "left"),
-    ):
-        shown.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+def label_table(table: pa.Table, title: str, width: int = 120) -> Table:
+    """A Rich table, one row per label; a terminal too narrow for all columns keeps the label."""
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("latent", justify="right", no_wrap=True)
+    shown.add_column("label", overflow="fold", min_width=_LEAST_LABEL)
+    shown.add_column("method", no_wrap=True)
+    shown.add_column("density", justify="right", no_wrap=True)
+    shown.add_column("input\nAUROC", justify="right")
+    shown.add_column("output\nwin rate", justify="right")
+    shows_tokens = width >= _WIDE
+    if shows_tokens:
+        shown.add_column("fires on", overflow="fold", max_width=24)
     for row in table.to_pylist():
-        shown.add_row(
+        cells = [
             str(row["latent"]),
-            row["label"] or f"({row['status']})",
+            escape(row["label"] or f"({row['status']})"),
             row["method"] or "",
             f"{100 * row['density']:.2f} %" if row["density"] is not None else "",
             _number(row["input_auroc"]),
             _rate(row),
-            " ".join(repr(token)[1:-1] for token in (row["fires_on"] or [])[:3]),
-        )
+        ]
+        if shows_tokens:
+            cells.append(escape(" ".join(repr(t)[1:-1] for t in (row["fires_on"] or [])[:3])))
+        shown.add_row(*cells)
     return shown
 
 
@@ -101,6 +109,13 @@ def write_csv(table: pa.Table, stream: TextIO) -> None:
     writer.writerow(table.column_names)
     for row in table.to_pylist():
         writer.writerow([_cell(value) for value in row.values()])
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise UserError(f"--contains `{text}` is no regular expression: {error}.") from error
 
 
 def _cell(value: object) -> object:
@@ -121,4 +136,4 @@ def _rate(row: dict[str, float | None]) -> str:
     rate, low, high = (row[f"output_win_rate{end}"] for end in ("", "_low", "_high"))
     if rate is None:
         return ""
-    return f"{rate:.2f}" if low is None or high is None else f"{rate:.2f} ({low:.2f}-{high:.2f})"
+    return f"{rate:.2f}" if low is None or high is None else f"{rate:.2f}\n{low:.2f}-{high:.2f}"

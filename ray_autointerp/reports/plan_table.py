@@ -1,5 +1,6 @@
 """What a run would do and cost, for eyes: the budget as a table, and its two sums."""
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -16,17 +17,20 @@ def plan_table(config: Config, axes: Axes, num_layers: int, layer: int) -> Group
     table = Table(
         title=f"{config.run.name}: {latents:,} latents of {', '.join(axes.latents)}",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for name in ("step", "workers", "shards", "work", "subject tokens", "LLM requests"):
-        numeric = name in ("shards", "subject tokens", "LLM requests")
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    table.add_column("step", no_wrap=True)
+    table.add_column("pool", no_wrap=True)
+    table.add_column("work", overflow="fold")
+    for name in ("shards", "subject\ntokens", "LLM\nrequests"):
+        table.add_column(name, justify="right")
     for line in lines:
         table.add_row(
             line.step,
             line.pool,
-            str(line.num_tasks),
             line.work,
+            str(line.num_tasks),
             f"{line.subject_tokens:,}" if line.subject_tokens else "",
             f"{line.llm_requests:,}" if line.llm_requests else "",
         )

@@ -1,0 +1,72 @@
+"""The planted script is ideal and blind: what it says follows from the prompt's text alone."""
+
+import asyncio
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from ray_autointerp.config import LLMSection
+from ray_autointerp.errors import LLMError
+from ray_autointerp.llm.door import Request
+from ray_autointerp.llm.open import check_llm, open_llm
+from ray_autointerp.llm.scripted import planted_script
+from ray_autointerp.prompts import judge, max_act, sentences, vocab_proj
+from ray_autointerp.prompts.max_act import Example, MaxActEvidence
+from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
+
+SECTION = LLMSection(backend="scripted", script="ray_autointerp.llm.scripted:planted_script")
+
+
+def test_explainer_names_the_marked_and_the_promoted_word() -> None:
+    example = Example((" the", " owl", " and"), (0.0, 3.0, 0.0))
+    asked = Request(max_act.ask(MaxActEvidence((example,), 3.0), 25), max_tokens=40)
+    assert planted_script(asked).text == 'responds to "owl"'
+    asked = Request(vocab_proj.ask(VocabProjEvidence((" moon",), (" sun",)), 25), max_tokens=40)
+    assert planted_script(asked).text == 'leads to "moon"'
+
+
+def test_writer_uses_the_described_word_in_activating_sentences_alone() -> None:
+    asked = Request(sentences.ask('responds to "owl"', 3), 400, json_schema=sentences.schema(3))
+    answer = planted_script(asked)
+    written = sentences.read(answer.text, answer.finish_reason, 3)
+    assert all("owl" in text for text in written.activating)
+    assert not any("owl" in text for text in written.neutral)
+    assert json.loads(answer.text).keys() == {"activating", "neutral"}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_judge_prefers_the_set_with_the_described_word_and_leans_to_the_first(
+    is_first: bool,
+) -> None:
+    true, other = ["the moon rose"], ["a tax on wool"]
+    sets = (true, other) if is_first else (other, true)
+    asked = Request(judge.ask_two('leads to "moon"', *sets), 1, choices=judge.TWO_SET_CHOICES)
+    logprobs = planted_script(asked).choice_logprobs
+    assert logprobs is not None
+    assert math.isclose(sum(math.exp(value) for value in logprobs.values()), 1.0)
+    assert (logprobs["A"] > logprobs["B"]) == is_first
+    blind = planted_script(replace(asked, messages=judge.ask_two("nothing", *sets)))
+    assert blind.choice_logprobs is not None
+    assert blind.choice_logprobs["A"] > blind.choice_logprobs["B"]
+
+
+def test_scripted_llm_answers_by_its_script_and_has_nothing_to_start() -> None:
+    llm = open_llm(SECTION, threads=1)
+    example = Example((" owl",), (3.0,))
+    asked = Request(max_act.ask(MaxActEvidence((example,), 3.0), 25), max_tokens=40)
+
+    async def use() -> str:
+        await llm.start()
+        answer = await llm.ask(asked)
+        await llm.close()
+        return answer.text
+
+    assert asyncio.run(use()) == 'responds to "owl"'
+
+
+@pytest.mark.parametrize("script", ["nowhere:planted", "json:nothing", "json", ""])
+def test_script_that_cannot_be_imported_is_one_sentence(script: str) -> None:
+    with pytest.raises(LLMError, match=r"module:function.*cannot be imported"):
+        check_llm(SECTION.model_copy(update={"script": script}), gpus=0)

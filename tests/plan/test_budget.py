@@ -1,0 +1,81 @@
+"""What `plan` says a run costs is what the run then does."""
+
+from collections.abc import Callable
+
+import pytest
+
+from ray_autointerp.config import Config
+from ray_autointerp.plan.budget import budget, texts_per_latent, three_set_texts, two_set_units
+from ray_autointerp.records.flow import FLOW
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.tables import Tables
+
+Planted = Callable[..., Config]
+
+
+@pytest.fixture
+def lines(quick_run: Run):  # type: ignore[no-untyped-def]
+    return {line.step: line for line in budget(quick_run.config, quick_run.axes, 4, 1)}
+
+
+def test_every_step_has_a_line_in_the_flows_order(quick_run: Run) -> None:
+    lines = budget(quick_run.config, quick_run.axes, 4, 1)
+    assert [line.step for line in lines] == [step.name for step in FLOW]
+    assert all(line.num_tasks > 0 for line in lines)
+
+
+def test_requests_are_those_the_run_made(quick_run: Run, lines) -> None:  # type: ignore[no-untyped-def]
+    """Where evidence exists: latents without any are asked less about, never more."""
+    tables, config = Tables(quick_run), quick_run.config
+    described = [m for m in config.describe.methods if m != "keywords"]
+    asked = sum(
+        len((row["prompt_digest"] or "").split("+")) if row["prompt_digest"] else 0
+        for method in described
+        for row in tables.read("descriptions", "planted", method).to_pylist()
+    )
+    assert 0.8 * lines["explain"].llm_requests <= asked <= lines["explain"].llm_requests
+    judged = sum(
+        len(row["answers"] or [])
+        for method in config.score.methods
+        for row in tables.read("judgements", "planted", method).to_pylist()
+    )
+    assert 0.8 * lines["output_score"].llm_requests <= judged
+    assert judged <= lines["output_score"].llm_requests
+
+
+def test_texts_are_made_once_whatever_is_scored(quick_run: Run, lines) -> None:  # type: ignore[no-untyped-def]
+    """Steered text belongs to the latent, not to a description (methods 7, trap 24)."""
+    rows = Tables(quick_run).read("completions", "planted").to_pylist()
+    per_latent = texts_per_latent(quick_run.config)
+    assert len(rows) == len({row["latent"] for row in rows}) * len(per_latent)
+    keys = {
+        (r["latent"], r["prompt"], r["sign"], round(r["kl_target"], 6), r["draw"]) for r in rows
+    }
+    assert len(keys) == len(rows)
+    assert lines["steering"].subject_tokens == len(rows) * quick_run.config.steering.new_tokens
+
+
+def test_clamped_tokens_are_counted_for_all_latents_not_for_one(
+    planted_config: Planted, quick_run: Run
+) -> None:
+    def tokens(num_latents: int) -> int:
+        changes = {
+            "select": {"rule": "sample", "num_latents": num_latents, "panel": 4, "sample": 4}
+        }
+        lines = budget(planted_config("x", changes), quick_run.axes, 4, 1)
+        return {line.step: line for line in lines}["token_change"].subject_tokens
+
+    evidence = quick_run.config.evidence
+    one = 2 * evidence.change_windows * evidence.change_window_tokens
+    assert tokens(4) == 4 * one
+    assert tokens(40) == 40 * one
+
+
+def test_three_set_texts_are_the_papers_twelve(planted_config: Planted) -> None:
+    config = planted_config("x")
+    assert len(three_set_texts(config)) == 3 * 2 * len(config.steering.kl_targets)
+    units = two_set_units(config)
+    assert len(units) == len(set(units)) == config.score.num_units
+    assert {unit[0] for unit in units[: config.steering.num_prompts]} == set(
+        range(min(config.steering.num_prompts, config.score.num_units))
+    ), "prompts come before anything is repeated"

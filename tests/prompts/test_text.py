@@ -1,0 +1,59 @@
+"""Prompt texts and placeholders cannot drift apart, and prompts share their beginning."""
+
+import re
+
+import pytest
+
+from ray_autointerp.prompts import vocab_proj
+from ray_autointerp.prompts.ensemble import joined, part_cap
+from ray_autointerp.prompts.message import Message, digest
+from ray_autointerp.prompts.text import few_shots, prompt_text, texts_digest
+from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
+
+
+def test_missing_and_unused_placeholders_are_errors() -> None:
+    with pytest.raises(KeyError, match="cap_words"):
+        prompt_text("cap")
+    with pytest.raises(KeyError, match="no placeholder"):
+        prompt_text("judge_two", cap_words=3)
+
+
+def test_prompts_of_two_latents_differ_in_the_last_message_alone() -> None:
+    """So that an engine reads the long beginning once (prefix cache)."""
+    first = vocab_proj.ask(VocabProjEvidence((" a",), ()), 25)
+    second = vocab_proj.ask(VocabProjEvidence((" b",), ()), 25)
+    assert first[:-1] == second[:-1]
+    assert first[-1] != second[-1]
+
+
+def test_digest_tells_prompts_apart_by_role_order_and_text() -> None:
+    a, b = Message("user", "a"), Message("user", "b")
+    seen = [(a,), (b,), (a, b), (b, a), (Message("system", "a"),), (Message("user", "ab"),)]
+    assert len({digest(messages) for messages in seen}) == len(seen)
+    assert len(texts_digest()) == 16
+
+
+def test_concat_joins_what_exists_in_the_papers_order_within_one_cap() -> None:
+    parts = {"token_change": "T", "max_act": "M", "vocab_proj": "V"}
+    assert joined(parts) == "V\nM\nT"
+    assert joined({"token_change": "T"}) == "T"
+    assert joined({}) is None
+    assert 3 * part_cap(25) <= 25
+
+
+NAMES = ("max_act", "vocab_proj", "token_change", "ensemble_raw", "sentences")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_few_shots_have_no_tokenizers_own_marks(name: str) -> None:
+    """They are read by every model, whatever its tokens look like (methods 7, trap 4)."""
+    said = "".join(message.content for message in few_shots(name))
+    assert not any(mark in said for mark in ("▁", "Ġ", "Ċ", "##", "<0x", "Ã"))
+
+
+@pytest.mark.parametrize("name", [*NAMES, "judge_two", "judge_three"])
+def test_no_prompt_gives_a_latent_a_number(name: str) -> None:
+    """A number would come back in descriptions (methods 7, trap 12)."""
+    shots = few_shots(name) if name in NAMES else ()
+    said = prompt_text(name) + "".join(message.content for message in shots)
+    assert not re.search(r"\b(neuron|latent|feature|unit) ?#?\d", said, re.IGNORECASE)

@@ -1,0 +1,116 @@
+"""Windows of tokens: nothing is dropped in silence, and each document is on one side."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ray_autointerp.config import Config
+from ray_autointerp.llm.scripted import ScriptedLLM, planted_script
+from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.models.tokenizer import SubjectTokenizer
+from ray_autointerp.plan.shards import Axes
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages import corpus
+from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.tables import Row, Tables
+
+Planted = Callable[..., Config]
+
+
+@pytest.fixture
+def tokenizer(planted: PlantedTruth) -> SubjectTokenizer:
+    return SubjectTokenizer.load(str(planted.folder / "subject"))
+
+
+@pytest.fixture
+def windows(quick_config: Planted, tmp_path: Path) -> Callable[..., list[Row]]:
+    """windows(documents, **corpus settings): the rows of all token shards."""
+
+    def make(documents: list[dict[str, Any]], shards: int = 3, **settings: Any) -> list[Row]:
+        pq.write_table(pa.Table.from_pylist(documents), tmp_path / "corpus.parquet")
+        settings = {
+            "path": str(tmp_path / "corpus.parquet"),
+            "id_column": None,
+            "window": 32,
+            "prepend_bos": True,
+        } | settings
+        config = quick_config(tmp_path / "runs", {"corpus": settings})
+        run = Run(config, Axes(shards, {}, 1, 1), str(tmp_path / f"run-{len(documents)}-{shards}"))
+        desk = Desk(run, llm=ScriptedLLM(planted_script))
+        for shard in range(shards):
+            corpus.run(Task("corpus", None, None, shard, shards), desk)
+        return Tables(run).read("tokens", None).to_pylist()
+
+    return make
+
+
+def text(number: int, length: int = 40) -> str:
+    words = "the a and then we saw it was near some".split()
+    return " ".join(words[(number + i * (1 + number % 3)) % len(words)] for i in range(length))
+
+
+def test_every_token_of_every_document_is_in_one_window(
+    windows: Callable[..., list[Row]], tokenizer: SubjectTokenizer
+) -> None:
+    texts = [text(number, length) for number, length in enumerate((40, 31, 62, 9, 100, 8, 1))]
+    rows = windows([{"text": t} for t in texts], num_tokens=10_000)
+    for document, whole in enumerate(texts):
+        pieces = [row["token_ids"][1:] for row in rows if row["document"] == document]
+        kept = [token for piece in pieces for token in piece]
+        ids = tokenizer.encode(whole)
+        assert kept == ids[: len(kept)], "in order, none twice"
+        assert len(ids) - len(kept) < 8, "only a tail too short to read a latent in is left out"
+    assert all(len(row["token_ids"]) <= 32 for row in rows)
+    assert all(row["token_ids"][0] == tokenizer.bos_id for row in rows)
+
+
+def test_document_is_on_one_side_and_both_sides_have_some(
+    windows: Callable[..., list[Row]],
+) -> None:
+    rows = windows([{"text": text(number, 70 + number)} for number in range(30)])
+    sides = {d: {r["split"] for r in rows if r["document"] == d} for d in range(30)}
+    assert all(len(side) == 1 for side in sides.values())
+    assert set.union(*sides.values()) == {"explain", "score"}
+
+
+def test_shards_take_their_share_of_the_tokens_and_say_how_many(
+    windows: Callable[..., list[Row]],
+) -> None:
+    rows = windows([{"text": text(number)} for number in range(60)], num_tokens=900)
+    by_shard = Counter(row["document"] % 3 for row in rows)
+    assert set(by_shard) == {0, 1, 2}
+    total = sum(len(row["token_ids"]) for row in rows)
+    assert 900 <= total < 900 + 3 * 42, "each shard stops with the document that fills its share"
+
+
+def test_which_documents_are_read_does_not_depend_on_the_number_of_shards(
+    windows: Callable[..., list[Row]],
+) -> None:
+    documents = [{"text": text(number)} for number in range(12)]
+    once = {(r["document"], tuple(r["token_ids"])) for r in windows(documents, 1)}
+    thrice = {(r["document"], tuple(r["token_ids"])) for r in windows(documents, 3)}
+    assert once == thrice
+
+
+def test_token_ids_are_windowed_as_they_are_and_without_bos_where_told(
+    windows: Callable[..., list[Row]],
+) -> None:
+    ids = list(range(3, 43))
+    rows = windows([{"ids": ids}], 1, tokens_column="ids", prepend_bos=False)
+    assert [token for row in rows for token in row["token_ids"]] == ids
+
+
+def test_chat_goes_through_the_subjects_template(
+    windows: Callable[..., list[Row]], planted: PlantedTruth, tokenizer: SubjectTokenizer
+) -> None:
+    template = "{% for m in messages %}{{ m.role }} said : {{ m.content }} {% endfor %}"
+    tokenizer.hf.chat_template = template
+    chat = [{"role": "we", "content": text(0, 12)}, {"role": "they", "content": text(1, 12)}]
+    ids = tokenizer.encode_chat(tuple(chat))
+    assert ids == tokenizer.encode(f"we said : {text(0, 12)} they said : {text(1, 12)} ")
