@@ -83,11 +83,10 @@ class Progress:
 
     def _table(self) -> Group:
         table = Table.grid(padding=(0, 2))
-        for title in ("step", "", "shards", "running", "rate", "left"):
-            table.add_column(Text(title, style="dim"), justify="left")
-        table.add_row(
-            *(Text(t, style="dim") for t in ("step", "", "shards", "now", "rate", "left"))
-        )
+        titles = ("step", "", "shards", "now", "rate", "left")
+        for _ in titles:
+            table.add_column()
+        table.add_row(*(Text(title, style="dim") for title in titles))
         for step in self._steps:
             table.add_row(
                 Text(step.step, style=_COLOURS[step.pool]),
@@ -111,8 +110,8 @@ class Progress:
         seconds = self._seconds[step.step]
         if step.total is None or step.done == step.total or not seconds:
             return "done" if step.total == step.done and step.total else ""
-        wall = time.monotonic() - self._first_start[step.step]
-        return f"{wall / len(seconds) * (step.total - step.done):.0f} s"
+        at_once = max(1, self._running[step.step])
+        return f"{sum(seconds) / len(seconds) * (step.total - step.done) / at_once:.0f} s"
 
 
 class Silent:

@@ -55,9 +55,11 @@ def marked(tokens: Sequence[str], strengths: Sequence[int]) -> str:
     """The text with each run of active tokens between << and >>."""
     pieces, is_open = [], False
     for token, strength in zip(tokens, strengths, strict=True):
+        word = token.lstrip()
         if (strength > 0) != is_open:
-            pieces.append("<<" if strength > 0 else ">>")
             is_open = strength > 0
+            # A mark stands at the word: before it, the space that its token begins with.
+            token = f"{token[: len(token) - len(word)]}<<{word}" if is_open else f">>{token}"
         pieces.append(token)
     if is_open:
         pieces.append(">>")

@@ -1,6 +1,10 @@
 """What flows: the steps of a run as data. The README prints this table and a test holds the two
 together; plan/schedule.py reads nothing else to know what may run when.
 
+Of two ready steps that share workers the later in the table goes first: so the step for which most
+others wait, `max_act`, stands after those that need weights alone, and `token_change`, for which
+the explainers wait, after `steering`.
+
 A step that is per method has one task per description method and shard; its tables lie in a
 folder of the method's name, so methods never wait for each other.
 """
@@ -57,6 +61,9 @@ def _reads(*tables: str) -> tuple[Read, ...]:
 
 FLOW: tuple[Step, ...] = (
     Step("corpus", (), ("tokens",), "corpus", "token", "cpu"),
+    Step("neighbours", (), ("neighbours",), "sae", "latents", "subject"),
+    Step("hub_stats", (), ("hub_stats/lens",), "sae", "whole", "subject"),
+    Step("vocab_proj", _reads("hub_stats/lens"), ("vocab_proj",), "sae", "latents", "subject"),
     Step(
         "max_act",
         _reads("tokens"),
@@ -73,9 +80,6 @@ FLOW: tuple[Step, ...] = (
         "latents",
         "cpu",
     ),
-    Step("neighbours", (), ("neighbours",), "sae", "latents", "subject"),
-    Step("hub_stats", (), ("hub_stats/lens",), "sae", "whole", "subject"),
-    Step("vocab_proj", _reads("hub_stats/lens"), ("vocab_proj",), "sae", "latents", "subject"),
     Step(
         "keywords",
         _reads("top_examples", "vocab_proj"),
@@ -90,6 +94,14 @@ FLOW: tuple[Step, ...] = (
         "calibrate",
         _reads("selection", "latent_stats"),
         ("clamps",),
+        "sae",
+        "selection",
+        "subject",
+    ),
+    Step(
+        "steering",
+        _reads("selection", "clamps"),
+        ("completions",),
         "sae",
         "selection",
         "subject",
@@ -128,14 +140,6 @@ FLOW: tuple[Step, ...] = (
         "selection",
         "subject",
         methods="scored",
-    ),
-    Step(
-        "steering",
-        _reads("selection", "clamps"),
-        ("completions",),
-        "sae",
-        "selection",
-        "subject",
     ),
     Step(
         "output_score",

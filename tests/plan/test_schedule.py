@@ -100,9 +100,7 @@ def test_schedule_explain_waits_only_for_its_own_methods_evidence() -> None:
 def test_schedule_deepest_ready_step_comes_first() -> None:
     schedule = Schedule(config(1), axes(1))
     schedule.note_objects(objects_of(Task("corpus", None, None, 0, 3), ("s0",)))
-    assert [task.step for task in schedule.ready()][:2] == ["hub_stats", "neighbours"] or (
-        schedule.ready()[0].step == "hub_stats"
-    )
+    assert schedule.ready()[0].step == "max_act", "most steps wait for it"
     depths = [[s.name for s in FLOW].index(task.step) for task in schedule.ready()]
     assert depths == sorted(depths, reverse=True)
 

@@ -14,9 +14,10 @@ def test_marks_enclose_exactly_the_active_runs(words: list[str], data: st.DataOb
     strengths = [data.draw(st.integers(0, 10)) for _ in words]
     text = marked(words, strengths)
     assert " ".join(text.replace("<<", "").replace(">>", "").split()) == "".join(words).strip()
-    inside = "".join(part.partition(">>")[0] for part in text.split("<<")[1:])
+    inside = " ".join(part.partition(">>")[0] for part in text.split("<<")[1:])
     active = "".join(w for w, s in zip(words, strengths, strict=True) if s > 0)
     assert inside.split() == active.split()
+    assert "<< " not in text and " >>" not in text, "marks stand at words"
 
 
 @given(st.lists(st.floats(0, 50), min_size=1, max_size=8), st.floats(50, 100))
