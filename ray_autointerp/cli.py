@@ -160,7 +160,7 @@ def _one_sae(saes: tuple[str, ...], asked: str | None) -> str:
 
 
 def _show_result(uri: str) -> None:
-    from ray_autointerp.reports.label_table import Filter, filtered, label_table, labels
+    from ray_autointerp.reports.label_table import Filter, basis, filtered, label_table, labels
     from ray_autointerp.reports.ledger import step_times, time_table
     from ray_autointerp.stages.manifest import load_run
 
@@ -169,6 +169,7 @@ def _show_result(uri: str) -> None:
         chosen = filtered(labels(run, sae), Filter(chosen_only=True))
         title = f"{sae}: labels of the chosen latents"
         _console.print(label_table(chosen.slice(0, 20), title, _console.width))
+    _console.print(basis(run) + "\n", markup=False)
     _console.print(time_table(step_times(run)))
     _console.print(f"\nThe tables lie in {uri}. Next:", markup=False)
     latent = chosen["latent"][0].as_py() if chosen.num_rows else run.axes.latents[sae].start

@@ -198,7 +198,7 @@ def _set_environment(threads: int) -> None:
     defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
     if _is_cpu():
         defaults |= {
-            "VLLM_CPU_KVCACHE_SPACE": "4",
+            "VLLM_CPU_KVCACHE_SPACE": "2",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(threads),
         }

@@ -103,6 +103,19 @@ def label_table(table: pa.Table, title: str, width: int = 120) -> Table:
     return shown
 
 
+def basis(run: Run) -> str:
+    """What the numbers of a run rest on, in one sentence: from how little, or how much."""
+    config, score = run.config, run.config.score
+    chosen = sum(Tables(run).selected(sae).num_chosen for sae in run.saes)
+    latents = sum(len(r) for r in run.axes.latents.values())
+    return (
+        f"{latents:,} latents watched on about {config.corpus.num_tokens:,} tokens, {chosen:,} of "
+        f"them described by the LLM; each description scored with {score.num_sentences} + "
+        f"{score.num_sentences} sentences in {score.num_draws} answer(s) and {score.num_units} "
+        f"trials on steered text."
+    )
+
+
 def write_csv(table: pa.Table, stream: TextIO) -> None:
     """All columns; lists are joined by ` | `, nulls are empty."""
     writer = csv.writer(stream)

@@ -4,7 +4,14 @@ import io
 from rich.console import Console
 
 from ray_autointerp.records.schemas import TABLES
-from ray_autointerp.reports.label_table import Filter, filtered, label_table, labels, write_csv
+from ray_autointerp.reports.label_table import (
+    Filter,
+    basis,
+    filtered,
+    label_table,
+    labels,
+    write_csv,
+)
 from ray_autointerp.stages.run import Run
 
 
@@ -47,3 +54,11 @@ def test_table_for_eyes_shows_label_method_and_scores(quick_run: Run) -> None:
     for row in chosen.to_pylist():
         assert str(row["latent"]) in shown
     assert "ensemble_raw" in shown and "1.00" in shown
+
+
+def test_basis_tells_how_much_the_numbers_rest_on(quick_run: Run) -> None:
+    said = basis(quick_run)
+    score = quick_run.config.score
+    assert "56 latents watched on about 20,000 tokens" in said
+    assert f"{score.num_units} trials" in said
+    assert f"{score.num_sentences} + {score.num_sentences} sentences" in said
