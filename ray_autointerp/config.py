@@ -7,6 +7,7 @@ growth may grow until labels exist; operations are free to change on a resumed r
 
 import difflib
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -341,7 +342,11 @@ def _keys_beside(where: list[str]) -> list[str]:
 
 
 def _expanded(text: str) -> str:
-    return os.path.expandvars(os.path.expanduser(text))
+    text = os.path.expandvars(os.path.expanduser(text))
+    if unset := re.search(r"\$(\w+|\{\w+\})", text):
+        name = unset[1].strip("{}")
+        raise ConfigError(f"`{text}` names the variable {name}, which is not set: export {name}.")
+    return text
 
 
 def _local(text: str, folder: Path) -> str:

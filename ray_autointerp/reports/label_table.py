@@ -27,7 +27,7 @@ _SORTS: dict[str, Literal["ascending", "descending"]] = {
 }
 SORT_COLUMNS = tuple(_SORTS)
 
-_LEAST_LABEL = 24
+_LEAST_LABEL = 20
 _WIDE = 110
 """Characters a label never goes below, and columns of a terminal that also shows tokens."""
 

@@ -82,9 +82,14 @@ def _lists(name: str, rows: list[Row]) -> RenderableType:
     for row in rows:
         sign = {1: "raised: ", -1: "lowered: ", None: ""}[row.get("sign")]
         for side in ("promoted", "suppressed"):
-            tokens = ", ".join(repr(e["text"]) for e in (row[side] or [])[:_TOKENS_SHOWN])
+            tokens = ", ".join(_quoted(e["text"]) for e in (row[side] or [])[:_TOKENS_SHOWN])
             table.add_row(Text(f"{sign}{side}", style="cyan"), Text(tokens or row["status"]))
     return Panel(table, title=name, title_align="left", border_style="dim")
+
+
+def _quoted(token: str) -> str:
+    """A token with its spaces, which no line break may take away."""
+    return repr(token).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> RenderableType:

@@ -6,15 +6,15 @@ Each refusal is one UserError sentence.
 """
 
 import hashlib
-import importlib.util
 import itertools
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ray_autointerp.config import Config, SaeSection
-from ray_autointerp.errors import ConfigError, CorpusError, LLMError
+from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
 from ray_autointerp.models.sae import SaeCard, check_card
 from ray_autointerp.models.subject import SubjectCard, check_hook_point, describe, subject_digest
@@ -52,9 +52,10 @@ def check(config: Config) -> Checked:
     config = _completed(config, subject, saes)
     _check_corpus(config)
     check_llm(config.llm, gpus=config.operations.llm_gpus)
-    _check_methods(config)
-    require_conditional_put(open_store(config.run.root))
+    _check_windows(config)
+    _check_gpus(config)
     axes = _axes(config, saes)
+    store = open_store(config.run.root)
     inputs = Inputs(
         subject=subject_digest(section.model, revision=section.revision),
         tokenizer=subject.tokenizer_digest,
@@ -66,6 +67,7 @@ def check(config: Config) -> Checked:
     hook_point = config.sae[0].hook_point
     assert hook_point is not None
     site = check_hook_point(subject, hook_point)
+    require_conditional_put(store)  # last, as it is the one check that writes
     return Checked(config, axes, inputs, subject, tuple(saes), site - 1)
 
 
@@ -76,12 +78,12 @@ def _checked_sae(section: SaeSection, subject: SubjectCard) -> SaeCard:
         raise ConfigError(
             f"The metadata of SAE {section.id} names no hook point: set hook_point in its [[sae]]."
         )
+    check_hook_point(subject, hook_point)
+    card.require_fits(subject.d_model, hook_point)
     if card.hook_point not in (None, hook_point):
         _log.warning(
             "SAE %s was trained at %s; the config says %s.", section.id, card.hook_point, hook_point
         )
-    check_hook_point(subject, hook_point)
-    card.require_fits(subject.d_model, hook_point)
     return card
 
 
@@ -132,20 +134,32 @@ def _completed(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) ->
 
 
 def _check_corpus(config: Config) -> None:
-    documents = itertools.islice(read_documents(config.corpus), 100)
+    documents = list(itertools.islice(read_documents(config.corpus), 100))
     if not any(d.text or d.token_ids or d.messages for d in documents):
         source = config.corpus.path or config.corpus.dataset
         raise CorpusError(f"The corpus {source} holds no text in its first 100 documents.")
 
 
-def _check_methods(config: Config) -> None:
+def _check_windows(config: Config) -> None:
     if config.evidence.change_window_tokens > (config.corpus.window or 0):
         raise ConfigError(
             f"evidence.change_window_tokens is {config.evidence.change_window_tokens}, longer "
             f"than the corpus's windows of {config.corpus.window}."
         )
-    if config.operations.subject_gpus > 0 and importlib.util.find_spec("torch") is None:
-        raise LLMError("torch is not installed.")
+
+
+def _check_gpus(config: Config) -> None:
+    """A worker that asks for a GPU where there is none would wait for ever."""
+    if os.environ.get("RAY_ADDRESS"):
+        return  # the cluster's nodes have what they have
+    import torch
+
+    for name in ("subject_gpus", "llm_gpus"):
+        if getattr(config.operations, name) > 0 and not torch.cuda.is_available():
+            raise ConfigError(
+                f"operations.{name} asks for a GPU and this machine has none: set it to 0, or "
+                "RAY_ADDRESS to a cluster that has some."
+            )
 
 
 def _axes(config: Config, saes: Sequence[SaeCard]) -> Axes:

@@ -62,6 +62,11 @@ def _document(index: int, row: dict[str, Any], corpus: CorpusSection) -> Documen
             f"The corpus has no column `{column}` (document {index}); it has: "
             f"{', '.join(sorted(row))}."
         )
+    if corpus.id_column and corpus.id_column not in row:
+        raise CorpusError(
+            f"The corpus has no column `{corpus.id_column}`, which corpus.id_column names; it "
+            f"has: {', '.join(sorted(row))}."
+        )
     content = row[column]
     name = str(row.get(corpus.id_column or "", index))
     try:
@@ -83,9 +88,9 @@ def _parquet_rows(path: Path, corpus: CorpusSection) -> Iterator[dict[str, Any]]
     wanted = {_content_column(corpus), corpus.id_column}
     try:
         file = pq.ParquetFile(path)
-        columns = [name for name in file.schema_arrow.names if name in wanted]
-        if _content_column(corpus) not in columns:
-            columns = file.schema_arrow.names
+        names = file.schema_arrow.names
+        # All columns where one is missing, so that the refusal can list them.
+        columns = [name for name in names if name in wanted] if wanted <= {*names, None} else names
         for batch in file.iter_batches(batch_size=256, columns=columns):
             yield from batch.to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
@@ -93,12 +98,14 @@ def _parquet_rows(path: Path, corpus: CorpusSection) -> Iterator[dict[str, Any]]
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise CorpusError(f"Line {number} of {path} is not UTF-8: {error}.") from error
             except ValueError as error:
                 raise CorpusError(f"Line {number} of {path} is not JSON: {error}.") from error
             if not isinstance(row, dict):

@@ -37,10 +37,9 @@ class FolderStore:
         with self._told_as_store_error(f"write {name}"):
             if path.is_dir():
                 raise StoreError(f"Cannot write {name} in {self.uri}: a folder has that name.")
-            _make_folders(path.parent)
             temporary = path.with_name(f".{path.name}.{uuid4().hex}")
             try:
-                _write_to_disk(temporary, data)
+                _write_new(temporary, data)
                 is_ours = _link(temporary, path)
             finally:
                 with suppress(OSError):
@@ -91,10 +90,12 @@ class FolderStore:
         return FolderStore(self.root, f"{self.inside}/{name}" if self.inside else name)
 
     def delete(self, name: str) -> None:
-        """Remove an object, if there; for probes."""
+        """Remove an object, if there, and the store's folder if it is then empty; for probes."""
         path = self._path(name)
         with self._told_as_store_error(f"delete {name}"):
             path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._top().rmdir()
 
     def _top(self) -> Path:
         return self._followed(self.inside)
@@ -129,6 +130,18 @@ def _make_folders(folder: Path) -> None:
     _make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
     _sync_folder(folder.parent)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    for is_last in (False, False, True):
+        _make_folders(path.parent)
+        try:
+            _write_to_disk(path, data)
+        except FileNotFoundError:  # another's probe took the folder away that it left empty
+            if is_last:
+                raise
+        else:
+            return
 
 
 def _write_to_disk(path: Path, data: bytes) -> None:
