@@ -11,6 +11,12 @@ def garbage(request: Request) -> Answer:
     return Answer("\x00?? \ufffd", "stop")
 
 
+def silent_judge(request: Request) -> Answer:
+    """Explains and writes as planted; judgements come without log-probabilities."""
+    answer = planted_script(request)
+    return answer if request.choices is None else Answer(answer.text, "stop")
+
+
 def refusing(request: Request) -> Answer:
     return Answer("I'm sorry, but I can't help with that.", "stop")
 

@@ -49,7 +49,7 @@ def test_answer_that_is_no_description_is_a_row_with_status_and_answer(
 def test_judge_without_log_probabilities_gives_unreadable_trials_and_no_score(
     quick_config: Planted, tmp_path: Path
 ) -> None:
-    read = label_with("garbage", quick_config, tmp_path)
+    read = label_with("silent_judge", quick_config, tmp_path)
     trials = read("judgements", "keywords")
     assert {row["status"] for row in trials} == {"unreadable"}
     assert all(row["answers"] for row in trials)
