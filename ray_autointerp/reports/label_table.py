@@ -9,8 +9,8 @@ from typing import Literal, TextIO
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ray_autointerp.errors import UserError
 from ray_autointerp.records.layout import labels_file
@@ -28,8 +28,7 @@ _SORTS: dict[str, Literal["ascending", "descending"]] = {
 SORT_COLUMNS = tuple(_SORTS)
 
 _LEAST_LABEL = 20
-_WIDE = 110
-"""Characters a label never goes below, and columns of a terminal that also shows tokens."""
+"""Characters a line of a label never goes below, however narrow the terminal."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:
     return table.sort_by([(sort, _SORTS[sort]), ("latent", "ascending")])
 
 
-def label_table(table: pa.Table, title: str, width: int = 120) -> Table:
-    """A Rich table, one row per label; a terminal too narrow for all columns keeps the label."""
+def label_table(table: pa.Table, title: str) -> Table:
+    """A Rich table, one row per label; below each label, to judge it by, what it fires on."""
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column("latent", justify="right", no_wrap=True)
     shown.add_column("label", overflow="fold", min_width=_LEAST_LABEL)
@@ -85,21 +84,19 @@ def label_table(table: pa.Table, title: str, width: int = 120) -> Table:
     shown.add_column("density", justify="right", no_wrap=True)
     shown.add_column("input\nAUROC", justify="right")
     shown.add_column("output\nwin rate", justify="right")
-    shows_tokens = width >= _WIDE
-    if shows_tokens:
-        shown.add_column("fires on", overflow="fold", max_width=24)
     for row in table.to_pylist():
-        cells = [
+        label = Text(row["label"] or f"({row['status']})")
+        if row["fires_on"] and row["method"] != "keywords":  # which say so themselves
+            tokens = ", ".join(repr(token.strip())[1:-1] for token in row["fires_on"])
+            label.append(f"\nfires on {tokens}", style="dim")
+        shown.add_row(
             str(row["latent"]),
-            escape(row["label"] or f"({row['status']})"),
+            label,
             row["method"] or "",
             f"{100 * row['density']:.2f} %" if row["density"] is not None else "",
             _number(row["input_auroc"]),
             _rate(row),
-        ]
-        if shows_tokens:
-            cells.append(escape(" ".join(repr(t)[1:-1] for t in (row["fires_on"] or [])[:3])))
-        shown.add_row(*cells)
+        )
     return shown
 
 
