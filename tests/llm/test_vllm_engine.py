@@ -3,8 +3,11 @@
 import asyncio
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import ray
 
 from ray_autointerp.cluster.workers import LLMWorker, environment
 from ray_autointerp.config import Config, LLMSection
-from ray_autointerp.errors import LLMError
+from ray_autointerp.errors import LLMError, TransientError
 from ray_autointerp.llm.door import Answer, Request
 from ray_autointerp.llm.open import check_llm, open_llm
 from ray_autointerp.plan.shards import Axes
@@ -168,6 +171,25 @@ def test_shared_beginning_of_prompts_is_read_from_the_cache(
     ask(Request(chat(start + "One."), max_tokens=1))
     (second,) = ask(Request(chat(start + "Two."), max_tokens=1))
     assert second.num_cached_tokens > 100
+
+
+def test_answer_in_a_loop_is_cut_and_told_as_cut(ask: Callable[..., list[Answer]]) -> None:
+    asked = "Repeat without end: the sea, the sea, the sea, the sea, the sea, the sea, the sea,"
+    (answer,) = ask(Request(chat(asked), max_tokens=400))
+    assert answer.finish_reason == "length"
+    assert answer.num_generated_tokens < 400
+
+
+def test_engine_that_died_is_started_again(ask: Callable[..., list[Answer]]) -> None:
+    """Who asked at that moment is told to try again; who asks next is answered."""
+    for process in processes_named("VLLM::"):
+        os.kill(process, signal.SIGKILL)
+    with pytest.raises(TransientError, match="engine died"):
+        for _ in range(20):  # the front notices within a moment
+            ask(Request(chat("Say hello."), max_tokens=4))
+            time.sleep(0.5)
+    (answer,) = ask(Request(chat("Say hello."), max_tokens=4))
+    assert answer.num_generated_tokens
 
 
 def test_engine_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> None:
