@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.methods.intervals import chance_verdict, wilson_interval
 from ray_autointerp.methods.output_score import is_unequal_treatment
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.records.flow import step_named
@@ -143,16 +144,23 @@ def judged(runs: list[Run], kind: str) -> Iterator[Row]:
                     yield row
 
 
+def verdict(outcomes: list[float], chance: float) -> str:
+    """By two one-sided tests: within 0.05 of chance, or not shown to be."""
+    rate, number = share(outcomes), len(outcomes)
+    narrow, wide = wilson_interval(rate, number, 0.9), wilson_interval(rate, number)
+    return chance_verdict(narrow, wide, chance, margin=0.05)
+
+
 def test_shuffled_descriptions_are_at_chance_in_two_sets(shuffled_runs: list[Run]) -> None:
     wins = [row["win"] for row in judged(shuffled_runs, "two_set")]
     assert len(wins) > 1000
-    assert abs(share(wins) - 1 / 2) < 0.05
+    assert verdict(wins, 1 / 2) == "at chance"
 
 
 def test_shuffled_descriptions_are_at_chance_in_three_sets(shuffled_runs: list[Run]) -> None:
     right = [row["right"] for row in judged(shuffled_runs, "three_set")]
     assert len(right) > 1000
-    assert abs(share(right) - 1 / 3) < 0.05
+    assert verdict(right, 1 / 3) == "at chance"
 
 
 def test_shuffled_descriptions_score_far_below_true_ones_on_inputs(
