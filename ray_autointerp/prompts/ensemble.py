@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ray_autointerp.prompts import max_act, token_change, vocab_proj
 from ray_autointerp.prompts.max_act import MaxActEvidence
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.text import capped, few_shots, prompt_text
+from ray_autointerp.prompts.text import explainer_prompt
 from ray_autointerp.prompts.token_change import TokenChangeEvidence
 from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
 
@@ -29,11 +29,7 @@ class RawEvidence:
 
 def ask(evidence: RawEvidence, cap_words: int) -> tuple[Message, ...]:
     """One prompt over inputs and outputs; fixed part first, this latent last."""
-    return (
-        Message("system", prompt_text("ensemble_raw")),
-        *few_shots("ensemble_raw"),
-        Message("user", capped(rendered(evidence), cap_words)),
-    )
+    return explainer_prompt("ensemble_raw", rendered(evidence), cap_words)
 
 
 def rendered(evidence: RawEvidence) -> str:

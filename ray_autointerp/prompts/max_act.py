@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.text import capped, few_shots, prompt_text
+from ray_autointerp.prompts.text import explainer_prompt
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,7 @@ class MaxActEvidence:
 
 def ask(evidence: MaxActEvidence, cap_words: int) -> tuple[Message, ...]:
     """Fixed part first, this latent last, so that prompts share a prefix."""
-    return (
-        Message("system", prompt_text("max_act")),
-        *few_shots("max_act"),
-        Message("user", capped(rendered(evidence), cap_words)),
-    )
+    return explainer_prompt("max_act", rendered(evidence), cap_words)
 
 
 def rendered(evidence: MaxActEvidence) -> str:

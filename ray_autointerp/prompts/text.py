@@ -33,9 +33,13 @@ def few_shots(name: str) -> tuple[Message, ...]:
     )
 
 
-def capped(evidence: str, cap_words: int) -> str:
-    """Evidence and, last, the longest answer: asked again at another cap, all else is cached."""
-    return f"{evidence}\n\n{prompt_text('cap', cap_words=cap_words)}"
+def explainer_prompt(name: str, evidence: str, cap_words: int) -> tuple[Message, ...]:
+    """Instructions, worked examples, evidence and, last, the longest answer.
+
+    Asked again about the same evidence at another cap, all but the end is cached.
+    """
+    capped = f"{evidence}\n\n{prompt_text('cap', cap_words=cap_words)}"
+    return (Message("system", prompt_text(name)), *few_shots(name), Message("user", capped))
 
 
 def texts_digest() -> str:

@@ -7,7 +7,7 @@ all four through a set (methods 7, trap 9).
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.text import capped, few_shots, prompt_text
+from ray_autointerp.prompts.text import explainer_prompt
 from ray_autointerp.prompts.vocab_proj import quoted
 
 
@@ -23,11 +23,7 @@ class TokenChangeEvidence:
 
 def ask(evidence: TokenChangeEvidence, cap_words: int) -> tuple[Message, ...]:
     """Fixed part first, this latent last."""
-    return (
-        Message("system", prompt_text("token_change")),
-        *few_shots("token_change"),
-        Message("user", capped(rendered(evidence), cap_words)),
-    )
+    return explainer_prompt("token_change", rendered(evidence), cap_words)
 
 
 def rendered(evidence: TokenChangeEvidence) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.text import capped, few_shots, prompt_text
+from ray_autointerp.prompts.text import explainer_prompt
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,7 @@ class VocabProjEvidence:
 
 def ask(evidence: VocabProjEvidence, cap_words: int) -> tuple[Message, ...]:
     """Fixed part first, this latent last."""
-    return (
-        Message("system", prompt_text("vocab_proj")),
-        *few_shots("vocab_proj"),
-        Message("user", capped(rendered(evidence), cap_words)),
-    )
+    return explainer_prompt("vocab_proj", rendered(evidence), cap_words)
 
 
 def rendered(evidence: VocabProjEvidence) -> str:

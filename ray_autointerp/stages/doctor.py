@@ -4,12 +4,12 @@ Every finding is one line with a verdict; nothing raises, so that one problem hi
 """
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
@@ -99,8 +99,7 @@ def _store(root: str) -> Finding:
 
 
 def _vllm(model: str) -> Finding:
-    model = str(Path(model).expanduser()) if model.startswith("~") else model
-    section = LLMSection(model=model, max_model_len=512)
+    section = LLMSection(model=os.path.expanduser(model), max_model_len=512)
     try:
         check_llm(section, gpus=0)
         text = asyncio.run(_one_answer(section))

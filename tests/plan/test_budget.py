@@ -5,7 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.budget import budget, texts_per_latent, three_set_texts, two_set_units
+from ray_autointerp.plan.budget import (
+    Line,
+    budget,
+    texts_per_latent,
+    three_set_texts,
+    two_set_units,
+)
 from ray_autointerp.records.flow import FLOW
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.tables import Tables
@@ -14,7 +20,7 @@ Planted = Callable[..., Config]
 
 
 @pytest.fixture
-def lines(quick_run: Run):  # type: ignore[no-untyped-def]
+def lines(quick_run: Run) -> dict[str, Line]:
     return {line.step: line for line in budget(quick_run.config, quick_run.axes, 4, 1)}
 
 
@@ -24,7 +30,7 @@ def test_every_step_has_a_line_in_the_flows_order(quick_run: Run) -> None:
     assert all(line.num_tasks > 0 for line in lines)
 
 
-def test_requests_are_those_the_run_made(quick_run: Run, lines) -> None:  # type: ignore[no-untyped-def]
+def test_requests_are_those_the_run_made(quick_run: Run, lines: dict[str, Line]) -> None:
     """Where evidence exists: latents without any are asked less about, never more."""
     tables, config = Tables(quick_run), quick_run.config
     described = [m for m in config.describe.methods if m != "keywords"]
@@ -43,7 +49,7 @@ def test_requests_are_those_the_run_made(quick_run: Run, lines) -> None:  # type
     assert judged <= lines["output_score"].llm_requests
 
 
-def test_texts_are_made_once_whatever_is_scored(quick_run: Run, lines) -> None:  # type: ignore[no-untyped-def]
+def test_texts_are_made_once_whatever_is_scored(quick_run: Run, lines: dict[str, Line]) -> None:
     """Steered text belongs to the latent, not to a description (methods 7, trap 24)."""
     rows = Tables(quick_run).read("completions", "planted").to_pylist()
     per_latent = texts_per_latent(quick_run.config)
