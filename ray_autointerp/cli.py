@@ -105,6 +105,16 @@ def labels(
 
 
 @app.command()
+def agreement(run: RunUri, sae: SaeId = None) -> None:
+    """Show how far each estimate of TokenChange can be believed, against its windows."""
+    from ray_autointerp.reports.agreement_table import agreement_table
+    from ray_autointerp.stages.manifest import load_run
+
+    loaded = load_run(run)
+    _console.print(agreement_table(loaded, _one_sae(loaded.saes, sae)))
+
+
+@app.command()
 def doctor(
     root: Annotated[str, typer.Option(help="The store to probe.")] = "runs",
     model: Annotated[
@@ -176,6 +186,7 @@ def _show_result(uri: str) -> None:
     for command in (
         f"ray-autointerp labels {uri}",
         f"ray-autointerp show {uri} {latent}",
+        f"ray-autointerp agreement {uri}",
         f"ray-autointerp labels {uri} --csv > labels.csv",
     ):
         _console.print(f"  {command}", markup=False)

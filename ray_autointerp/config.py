@@ -20,6 +20,7 @@ Method = Literal[
     "keywords", "max_act", "vocab_proj", "token_change", "ensemble_raw", "ensemble_concat"
 ]
 Dtype = Literal["float32", "bfloat16", "float16"]
+ChangeMode = Literal["all", "active", "last"]
 KLTarget = Annotated[float, Field(gt=0, le=5)]
 
 
@@ -128,15 +129,30 @@ class EvidenceSection(Section):
     """VocabProj: rank by projected logit (the paper), or by its z-score over all latents."""
     num_changed_tokens: int = Field(default=20, ge=1)
     """TokenChange: promoted and suppressed tokens kept, each (the paper's 20)."""
-    change_windows: int = Field(default=32, ge=1)
-    """TokenChange: windows shared by all latents (the paper's 32). Latents x 2 signs x this many
-    windows are passed through the subject's upper layers: most of the bill."""
+    change_modes: tuple[ChangeMode, ...] = Field(default=("all",), min_length=1)
+    """TokenChange: where a latent is clamped. `all`: at every position of the shared windows (the
+    paper's). `active`: where it fires in its own top examples, raised and lowered. `last`: at the
+    windows' final position. Explainers read the first."""
+    change_estimator: Literal["control_variate", "exact"] = "control_variate"
+    """TokenChange `all`: `exact` runs every window; `control_variate` runs as few as give the same
+    standard error, and corrects them by the Jacobian."""
+    change_windows: int = Field(default=32, ge=2)
+    """TokenChange: windows shared by all latents (the paper's 32), or worth as much. Exact, latents
+    x 2 signs x this many windows go through the subject's upper layers: most of the bill."""
     change_window_tokens: int = Field(default=32, ge=2)
     """TokenChange: tokens per window (the paper's 32)."""
-    change_clamp: Literal["max_activation", "kl"] = "max_activation"
-    """TokenChange: clamp to a multiple of the latent's maximum, or to the calibrated KL target."""
+    change_clamp: Literal["max_activation", "kl", "fixed"] = "max_activation"
+    """TokenChange: clamp to a multiple of the latent's maximum, to the calibrated KL target, or to
+    one value for every latent (the released notebook's 10, for parity)."""
     change_clamp_size: float = Field(default=1.0, gt=0)
-    """The multiple, or the KL target (which must be one of `steering.kl_targets`)."""
+    """The multiple, the KL target (which must be one of `steering.kl_targets`), or the value."""
+    change_examples: int = Field(default=16, ge=2)
+    """TokenChange `active`: top examples in which the latent is raised and lowered."""
+    jacobian_windows: int = Field(default=128, ge=2)
+    """JacobianProj: windows behind the average Jacobian of a hook point. More than about 128 stop
+    helping; the cost is d_model backward sweeps over them, once for all latents."""
+    agreement_windows: int = Field(default=256, ge=4)
+    """Windows of other documents on which every estimate is judged, for the sample's latents."""
     num_neighbours: int = Field(default=10, ge=1)
     """Decoder-nearest latents kept."""
 
@@ -245,6 +261,8 @@ class OperationsSection(Section):
     """GPUs of each subject actor."""
     llm_gpus: float = Field(default=0, ge=0)
     """GPUs of each engine actor."""
+    directions_per_shard: int = Field(default=256, ge=1)
+    """Output directions of the Jacobian in a shard: a backward sweep each."""
     threads: int = Field(default=2, ge=1)
     """CPU threads of each subject actor and each engine."""
     llm_tasks_in_flight: int = Field(default=4, ge=1)

@@ -14,17 +14,24 @@ from torch import Tensor
 from ray_autointerp.methods.token_lists import HubStats, RankBy, SignedLists, signed_lists
 
 
-def mean_normed_diff(clamped_BWTD: Tensor, clean_WTD: Tensor, mask_WT: Tensor) -> Tensor:
-    """Mean over unmasked positions of (clamped - clean) states after the final norm, [B, D].
+def normed_diff_sums(clamped_BWTD: Tensor, clean_WTD: Tensor, mask_WT: Tensor) -> Tensor:
+    """Per window, the sum over unmasked positions of (clamped - clean) normed states, [B, W, D].
 
     Subtracted per position and summed in float64, so that small diffs of large states survive;
-    returned in float32, or in float64 if the states are.
+    returned in float32, or in float64 if the states are. Divide by the unmasked positions.
     """
+    wide = torch.promote_types(clean_WTD.dtype, torch.float32)
+    diff_BWTD = clamped_BWTD.to(wide) - clean_WTD.to(wide)
+    diff_BWTD = diff_BWTD.masked_fill(~mask_WT[..., None], 0)
+    return diff_BWTD.sum(2, dtype=torch.float64).to(wide)
+
+
+def mean_normed_diff(clamped_BWTD: Tensor, clean_WTD: Tensor, mask_WT: Tensor) -> Tensor:
+    """Mean over unmasked positions of (clamped - clean) states after the final norm, [B, D]."""
     num_positions = int(mask_WT.sum())
     assert num_positions > 0, "a mean over no positions"
-    wide = torch.promote_types(clean_WTD.dtype, torch.float32)
-    diff_BND = clamped_BWTD[:, mask_WT].to(wide) - clean_WTD[mask_WT].to(wide)
-    return (diff_BND.sum(1, dtype=torch.float64) / num_positions).to(wide)
+    sums_BWD = normed_diff_sums(clamped_BWTD, clean_WTD, mask_WT)
+    return (sums_BWD.sum(1, dtype=torch.float64) / num_positions).to(sums_BWD.dtype)
 
 
 def mean_logit_diff(mean_diff_BD: Tensor, W_U_DV: Tensor) -> Tensor:

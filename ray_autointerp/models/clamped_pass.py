@@ -9,14 +9,16 @@ BOS and attention sinks are never clamped and never counted.
 # W windows, T positions, D d_model, V vocabulary, L latents asked, B rows = (latent, value) pairs
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ray_autointerp.methods.clamp import clamp
-from ray_autointerp.methods.kl import kl_divergence
-from ray_autointerp.methods.token_change import mean_normed_diff
+from ray_autointerp.methods.confidence import token_confidence
+from ray_autointerp.methods.kl import kl_divergence, mean_kl
+from ray_autointerp.methods.token_change import normed_diff_sums
+from ray_autointerp.models.prefix import Prefix
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
 
@@ -35,11 +37,33 @@ class CleanRun:
     acts_WTL: Tensor
     """Activations of the latents asked about."""
     latents: tuple[int, ...]
+    prefix: Prefix | None = None
+    """Keys and values of the clean windows, where asked for."""
 
     @property
     def num_positions(self) -> int:
         """Positions counted."""
         return int(self.mask_WT.sum())
+
+    @property
+    def counts_W(self) -> Tensor:
+        """Positions counted of each window."""
+        return self.mask_WT.sum(1)
+
+    def masked(self, keep_WT: Tensor) -> "CleanRun":
+        """Counting only what the mask keeps: padded windows have positions that are no text."""
+        return replace(self, mask_WT=self.mask_WT & keep_WT)
+
+    def windows(self, start: int, stop: int) -> "CleanRun":
+        """Some of the windows, without their keys."""
+        return replace(
+            self,
+            h_WTD=self.h_WTD[start:stop],
+            normed_WTD=self.normed_WTD[start:stop],
+            mask_WT=self.mask_WT[start:stop],
+            acts_WTL=self.acts_WTL[start:stop],
+            prefix=None,
+        )
 
 
 def position_mask(subject: Subject, token_ids_WT: Tensor, h_WTD: Tensor, site: int) -> Tensor:
@@ -50,17 +74,26 @@ def position_mask(subject: Subject, token_ids_WT: Tensor, h_WTD: Tensor, site: i
     return torch.logical_not(is_special_WT | is_sink_WT)
 
 
-def clean_run(subject: Subject, sae: Sae, latents: Sequence[int], token_ids_WT: Tensor) -> CleanRun:
+def clean_run(
+    subject: Subject,
+    sae: Sae,
+    latents: Sequence[int],
+    token_ids_WT: Tensor,
+    *,
+    keep_keys: bool = False,
+) -> CleanRun:
     """The clean pass over windows of equal length, with the latents' activations."""
     site = subject.site(sae.hook_point)
     h_WTD = subject.residual(token_ids_WT, site)
+    prefix = subject.keep_keys(h_WTD, site) if keep_keys else None
     return CleanRun(
         site=site,
         h_WTD=h_WTD,
-        normed_WTD=subject.resume(h_WTD, site),
+        normed_WTD=subject.resume(h_WTD, site) if prefix is None else prefix.normed_WTD,
         mask_WT=position_mask(subject, token_ids_WT, h_WTD, site),
         acts_WTL=sae.activations_of(h_WTD, torch.tensor(latents, device=h_WTD.device)),
         latents=tuple(latents),
+        prefix=prefix,
     )
 
 
@@ -73,20 +106,54 @@ def clamped_states(
     part of the run's identity, because batch shape moves the last bits of float32. The clamp is
     computed in float32 at least and rounded once to the subject's dtype.
     """
-    index_B = torch.tensor([clean.latents.index(latent) for latent in latent_B])
+    h_BWTD = clamped_residual(sae, clean, latent_B, value_B)
+    flat = subject.resume(h_BWTD.flatten(0, 1), clean.site)
+    return flat.reshape(h_BWTD.shape)
+
+
+def clamped_residual(sae: Sae, clean: CleanRun, latent_B: Sequence[int], value_B: Tensor) -> Tensor:
+    """The residual stream [B, W, T, D] at the hook with latent_B[b] set to value_B[b] in row b."""
+    place = {latent: i for i, latent in enumerate(clean.latents)}
+    index_B = torch.tensor([place[latent] for latent in latent_B], device=clean.h_WTD.device)
     wide = torch.promote_types(clean.h_WTD.dtype, torch.float32)
-    h_BWTD = clamp(
+    return clamp(
         clean.h_WTD.to(wide),
         clean.acts_WTL[..., index_B].movedim(-1, 0).to(wide),
         value_B.to(clean.h_WTD.device, wide),
         sae.W_dec_LD[list(latent_B)].to(wide),
         clean.mask_WT,
     ).to(clean.h_WTD.dtype)
-    flat = subject.resume(h_BWTD.flatten(0, 1), clean.site)
-    return flat.reshape(h_BWTD.shape)
 
 
-def mean_change(
+@dataclass(frozen=True)
+class Changes:
+    """What clamping did to the final normed states, window by window."""
+
+    sums_BWD: Tensor
+    """Sum over the window's counted positions of clamped minus clean, float32."""
+    last_BWD: Tensor
+    """Clamped states at the last position, in the subject's dtype."""
+
+
+def window_changes(
+    subject: Subject,
+    sae: Sae,
+    clean: CleanRun,
+    latent_B: Sequence[int],
+    value_B: Tensor,
+    rows_per_pass: int,
+) -> Changes:
+    """Every row clamped at every counted position of every window of the clean run."""
+    sums, last = [], []
+    for start in range(0, len(latent_B), rows_per_pass):
+        rows = slice(start, start + rows_per_pass)
+        clamped = clamped_states(subject, sae, clean, latent_B[rows], value_B[rows])
+        sums.append(normed_diff_sums(clamped, clean.normed_WTD, clean.mask_WT))
+        last.append(clamped[:, :, -1].clone())
+    return Changes(torch.cat(sums), torch.cat(last))
+
+
+def last_position_states(
     subject: Subject,
     sae: Sae,
     clean: CleanRun,
@@ -94,13 +161,53 @@ def mean_change(
     value_B: Tensor,
     rows_per_pass: int,
 ) -> Tensor:
-    """Mean change [B, D] of the final normed states over windows and positions, float32."""
+    """Final normed states [B, W, D] of each window's last position, it alone clamped.
+
+    The clean run must have kept its keys: of each window one position goes through the layers.
+    """
+    assert clean.prefix is not None, "the clean run kept no keys and values"
+    num_windows, num_positions = clean.mask_WT.shape
+    last = replace(
+        clean,
+        h_WTD=clean.h_WTD[:, -1:],
+        acts_WTL=clean.acts_WTL[:, -1:],
+        mask_WT=clean.mask_WT[:, -1:],
+    )
     parts = []
     for start in range(0, len(latent_B), rows_per_pass):
         rows = slice(start, start + rows_per_pass)
-        clamped = clamped_states(subject, sae, clean, latent_B[rows], value_B[rows])
-        parts.append(mean_normed_diff(clamped, clean.normed_WTD, clean.mask_WT))
+        h_BW1D = clamped_residual(sae, last, latent_B[rows], value_B[rows])
+        windows_N = torch.arange(num_windows, device=h_BW1D.device).repeat(len(h_BW1D))
+        states_N1D = subject.resume_suffix(
+            h_BW1D.flatten(0, 1),
+            clean.prefix,
+            windows_N,
+            torch.full_like(windows_N, num_positions - 1),
+        )
+        parts.append(states_N1D.reshape(len(h_BW1D), num_windows, -1))
     return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class NextTokenEffects:
+    """How a clamp moves next-token distributions, mean over positions, float32 [B]."""
+
+    kl_B: Tensor
+    """KL(clean || clamped) in nats."""
+    delta_confidence_B: Tensor
+    """Token confidence, clamped minus clean, in nats."""
+
+
+def next_token_effects(subject: Subject, clean_PD: Tensor, clamped_BPD: Tensor) -> NextTokenEffects:
+    """From final normed states at some positions; P x V logits at a time."""
+    clean_PV = subject.unembed(clean_PD)
+    before = token_confidence(clean_PV).mean()
+    kl, delta = [], []
+    for clamped_PD in clamped_BPD:
+        clamped_PV = subject.unembed(clamped_PD)
+        kl.append(mean_kl(clean_PV, clamped_PV[None])[0])
+        delta.append(token_confidence(clamped_PV).mean() - before)
+    return NextTokenEffects(torch.stack(kl).float(), torch.stack(delta).float())
 
 
 def next_token_kl(

@@ -211,6 +211,9 @@ num_vocab_tokens = 10
 num_changed_tokens = 10
 change_windows = 8
 change_window_tokens = 16
+change_modes = ["all", "active", "last"]
+jacobian_windows = 24
+agreement_windows = 16
 
 [select]
 rule = "all"
@@ -236,6 +239,7 @@ script = "ray_autointerp.llm.scripted:planted_script"
 [operations]
 latents_per_shard = 20
 selected_per_shard = 16
+directions_per_shard = 64
 micro_batch = 16
 threads = 1
 """

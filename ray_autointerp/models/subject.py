@@ -27,6 +27,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.methods.vocab_proj import FinalNorm
 from ray_autointerp.models.families import Parts, family_of, first_tensor, parts_of, supported
+from ray_autointerp.models.prefix import (
+    JoinedKeys,
+    KeptKeys,
+    Prefix,
+    named_arguments,
+    suffix_arguments,
+    with_cache,
+)
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 
 SINK_FACTOR = 10.0
@@ -251,10 +259,43 @@ class Subject:
 
         Equals the full pass bit for bit at equal batch shape; only layers above the site run.
         """
+        return self.resume_with_gradients(h_BTD, site)
+
+    def resume_with_gradients(self, h_BTD: Tensor, site: int) -> Tensor:
+        """The same pass, differentiable in `h_BTD` where autograd is on."""
         arguments = self._arguments(h_BTD.shape[1])
         for layer, (rest, kwargs) in zip(self._parts.layers[site:], arguments[site:], strict=True):
             h_BTD = first_tensor(layer(h_BTD, *rest, **kwargs))
         return cast(Tensor, self._parts.norm(h_BTD))
+
+    @torch.inference_mode()
+    def keep_keys(self, h_WTD: Tensor, site: int) -> Prefix:
+        """Run clean windows above a site and keep every layer's keys and values."""
+        kept = KeptKeys()
+        arguments = self._arguments(h_WTD.shape[1])
+        for layer, (rest, kwargs) in zip(self._parts.layers[site:], arguments[site:], strict=True):
+            named = named_arguments(layer, rest, kwargs)
+            h_WTD = first_tensor(layer(h_WTD, **with_cache(named, kept)))
+        return Prefix(site, cast(Tensor, self._parts.norm(h_WTD)), kept.layers)
+
+    @torch.inference_mode()
+    def resume_suffix(
+        self, h_BSD: Tensor, prefix: Prefix, windows_B: Tensor, starts_B: Tensor
+    ) -> Tensor:
+        """Final normed states [B, S, D] of S positions, over the clean keys of what is before.
+
+        Row b stands at positions `starts_B[b]` to `starts_B[b] + S` of clean window
+        `windows_B[b]`. Equal to `resume` of the whole window, to the last digits of its dtype,
+        where the positions before the suffix are clean.
+        """
+        places_BS = starts_B[:, None] + torch.arange(h_BSD.shape[1], device=starts_B.device)
+        arguments = self._arguments(prefix.normed_WTD.shape[1])
+        keys = JoinedKeys(prefix.layers, windows_B)
+        layers = zip(self._parts.layers[prefix.site :], arguments[prefix.site :], strict=True)
+        for layer, (rest, kwargs) in layers:
+            named = suffix_arguments(named_arguments(layer, rest, kwargs), places_BS, h_BSD.dtype)
+            h_BSD = first_tensor(layer(h_BSD, **with_cache(named, keys)))
+        return cast(Tensor, self._parts.norm(h_BSD))
 
     @torch.inference_mode()
     def unembed(self, normed_XD: Tensor) -> Tensor:
@@ -343,7 +384,9 @@ class Subject:
             ]
             try:
                 ids_1T = torch.zeros(1, num_positions, dtype=torch.long, device=self.device)
-                self._model(ids_1T, use_cache=False, logits_to_keep=1)
+                # Plain tensors: autograd cannot save those that are made in inference mode.
+                with torch.inference_mode(False), torch.no_grad():
+                    self._model(ids_1T, use_cache=False, logits_to_keep=1)
             finally:
                 for handle in handles:
                     handle.remove()

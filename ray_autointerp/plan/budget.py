@@ -54,6 +54,10 @@ def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line
         0 if m == "keywords" else CONCAT_PARTS if m == "ensemble_concat" else 1 for m in described
     )
     above = num_layers - layer - 1
+    window = evidence.change_window_tokens
+    sample = sum(min(config.select.sample, len(r)) for r in axes.latents.values())
+    judged = evidence.change_windows + evidence.agreement_windows
+    hook_points = len(set(axes.hook_points.values()))
     work: dict[str, tuple[str, int, int]] = {
         "corpus": (f"{config.corpus.num_tokens:,} tokens", 0, 0),
         "max_act": (
@@ -65,6 +69,17 @@ def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line
             f"{chosen} latents x 2 signs x about {_SEARCH_PASSES} values x {steering.num_prompts} "
             f"prompts, {above} layers",
             chosen * 2 * _SEARCH_PASSES * steering.num_prompts * _PROMPT_TOKENS,
+            0,
+        ),
+        "jacobian": (
+            f"{hook_points} hook point(s) x {axes.d_model} backward sweeps over "
+            f"{evidence.jacobian_windows} windows x {window} tokens, {above} layers",
+            hook_points * axes.d_model * evidence.jacobian_windows * window,
+            0,
+        ),
+        "agreement": (
+            f"{sample} latents x 2 strengths x {judged} windows x {window} tokens, {above} layers",
+            sample * 2 * judged * window,
             0,
         ),
         "token_change": (

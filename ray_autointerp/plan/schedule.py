@@ -10,7 +10,16 @@ from dataclasses import dataclass
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.shards import Axes, Selected, methods_of, tasks_of
-from ray_autointerp.records.flow import EVIDENCE, FLOW, Pool, Read, Step, step_named
+from ray_autointerp.records.flow import (
+    EVIDENCE,
+    FLOW,
+    MAP_READS,
+    MODE_READS,
+    Pool,
+    Read,
+    Step,
+    step_named,
+)
 from ray_autointerp.records.layout import objects_of, part_name
 from ray_autointerp.records.task import Task
 
@@ -108,7 +117,8 @@ class Schedule:
         """A step that reads tables cut over the selection waits until selections are known."""
         cut_over_selection = any(
             producer.split == "selection"
-            for read in step.reads
+            for method in methods_of(step, self._config)
+            for read in reads_of(step, method, self._config)
             for producer in _producers(read.table)
         )
         return not cut_over_selection or all(sae in self._selected for sae in self._saes)
@@ -118,23 +128,25 @@ class Schedule:
         return (-_DEPTH[task.step], task.shard, task.sae or "", task.method or "")
 
     def _inputs(self, step: Step, task: Task) -> Iterator[str]:
-        reads = step.reads
-        if step.name == "explain":
-            assert task.method is not None
-            reads += tuple(Read(table) for table in EVIDENCE[task.method])
-        for read in reads:
+        for read in reads_of(step, task.method, self._config):
             owners = self._owners(read.table, task)
             for owner in owners:
                 for method in self._methods_read(read, task):
                     yield from self._parts(read, owner, method, step, task)
 
     def _owners(self, table: str, task: Task) -> tuple[str | None, ...]:
-        if _producers(table)[0].scope == "corpus":
+        scope = _producers(table)[0].scope
+        if scope == "corpus":
             return (None,)
+        if scope == "hook":
+            assert task.sae is not None, "only what belongs to an SAE reads a hook point's tables"
+            return (self._axes.hook_points[task.sae],)
         return (task.sae,) if task.sae is not None else self._saes
 
     def _methods_read(self, read: Read, task: Task) -> Iterable[str | None]:
         producers = _producers(read.table)
+        if read.method is not None:
+            return (read.method,)
         if producers[0].methods == "none":
             return (None,)
         if read.every_method:
@@ -155,6 +167,28 @@ class Schedule:
                 shards |= set(range(self._axes.num_panel_shards(self._selected[owner])))
         for shard in sorted(shards):
             yield part_name(read.table, owner, method, shard, count)
+
+
+def reads_of(step: Step, method: str | None, config: Config) -> tuple[Read, ...]:
+    """What a task of the step reads: its own tables, and what its method, map or mode asks for."""
+    if step.name == "explain":
+        assert method is not None
+        return step.reads + evidence_of(method, config)
+    if step.name == "hub_stats":
+        assert method is not None
+        return step.reads + tuple(Read(table) for table in MAP_READS[method])
+    if step.name == "token_change":
+        assert method is not None
+        return step.reads + tuple(Read(table) for table in MODE_READS[method])
+    return step.reads
+
+
+def evidence_of(method: str, config: Config) -> tuple[Read, ...]:
+    """The evidence tables of a description method; of TokenChange, the config's first mode."""
+    return tuple(
+        Read(table, method=config.evidence.change_modes[0] if table == "token_change" else None)
+        for table in EVIDENCE[method]
+    )
 
 
 def _producers(table: str) -> tuple[Step, ...]:
@@ -182,6 +216,8 @@ def part_count(
         return axes.num_token_shards
     if producer.split == "whole":
         return 1
+    if producer.split == "directions":
+        return axes.num_direction_shards
     assert sae is not None
     if producer.split == "latents":
         return axes.num_latent_shards(sae)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.config import Config
-from ray_autointerp.records.flow import Step
+from ray_autointerp.records.flow import MAPS, Step
 from ray_autointerp.records.task import Task
 
 
@@ -41,6 +41,11 @@ class Axes:
     """By SAE id, in the config's order."""
     latents_per_shard: int
     selected_per_shard: int
+    hook_points: Mapping[str, str]
+    """By SAE id: the hook point it writes to."""
+    d_model: int
+    """Output directions of a Jacobian."""
+    directions_per_shard: int
 
     def num_latent_shards(self, sae: str) -> int:
         """Shards over all latents of the SAE's range."""
@@ -51,6 +56,16 @@ class Axes:
         whole = self.latents[sae]
         start = whole.start + shard * self.latents_per_shard
         return range(start, min(start + self.latents_per_shard, whole.stop))
+
+    @property
+    def num_direction_shards(self) -> int:
+        """Shards over the output directions of one hook point's Jacobian."""
+        return num_shards(self.d_model, self.directions_per_shard)
+
+    def direction_shard(self, shard: int) -> range:
+        """The output directions of one shard."""
+        start = shard * self.directions_per_shard
+        return range(start, min(start + self.directions_per_shard, self.d_model))
 
     def num_selection_shards(self, selected: Selected) -> int:
         """Shards over the chosen latents; none when nothing was chosen."""
@@ -75,6 +90,8 @@ def methods_of(step: Step, config: Config) -> Sequence[str | None]:
         "explained": tuple(m for m in described if m != "keywords"),
         "described": described,
         "scored": config.score.methods,
+        "maps": MAPS,
+        "modes": config.evidence.change_modes,
     }[step.methods]
 
 
@@ -82,6 +99,13 @@ def tasks_of(
     step: Step, config: Config, axes: Axes, selected: Mapping[str, Selected]
 ) -> list[Task] | None:
     """Every task of a step, or None while a selection it is cut over is not yet published."""
+    if step.scope == "hook":
+        count = axes.num_direction_shards
+        return [
+            Task(step.name, None, None, shard, count, hook_point)
+            for hook_point in dict.fromkeys(axes.hook_points.values())
+            for shard in range(count)
+        ]
     saes: Sequence[str | None] = tuple(axes.latents) if step.scope == "sae" else (None,)
     tasks = []
     for sae in saes:

@@ -12,18 +12,21 @@ folder of the method's name, so methods never wait for each other.
 from dataclasses import dataclass
 from typing import Literal
 
-Scope = Literal["corpus", "subject", "sae"]
-"""corpus: once per run. subject: one pass for all SAEs, tables per SAE. sae: once per SAE."""
+Scope = Literal["corpus", "subject", "hook", "sae"]
+"""corpus: once per run. subject: one pass for all SAEs, tables per SAE. hook: once per hook point,
+for all SAEs that write there. sae: once per SAE."""
 
-Split = Literal["token", "latents", "selection", "whole"]
-"""The axis a step's work is cut along: token shards, all latents, the chosen latents, or not."""
+Split = Literal["token", "latents", "selection", "directions", "whole"]
+"""The axis a step's work is cut along: token shards, all latents, the chosen latents, the output
+directions of a Jacobian, or not at all."""
 
 Pool = Literal["cpu", "subject", "llm"]
 """Which workers run it: plain tasks, actors that hold the subject, actors that hold an LLM."""
 
-Methods = Literal["none", "keywords", "explained", "described", "scored"]
-"""Which methods a step runs for: no method, keywords alone, those an LLM call or a joining makes,
-all that yield a description, or those the config asks to score."""
+Methods = Literal["none", "keywords", "explained", "described", "scored", "maps", "modes"]
+"""What a step has tasks for, each with a folder of its own: nothing of the kind, the description
+methods (keywords alone, those an LLM call or a joining makes, all, those the config scores), the
+maps from a decoder row to the vocabulary, or the config's modes of TokenChange."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Read:
     which: Literal["aligned", "panel"] = "aligned"
     every_method: bool = False
     """Of a table per method: not the task's own method alone but every scored one."""
+    method: str | None = None
+    """Of a table per map or mode: this one."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,24 @@ def _reads(*tables: str) -> tuple[Read, ...]:
 FLOW: tuple[Step, ...] = (
     Step("corpus", (), ("tokens",), "corpus", "token", "cpu"),
     Step("neighbours", (), ("neighbours",), "sae", "latents", "subject"),
-    Step("hub_stats", (), ("hub_stats/lens",), "sae", "whole", "subject"),
-    Step("vocab_proj", _reads("hub_stats/lens"), ("vocab_proj",), "sae", "latents", "subject"),
+    Step("jacobian", _reads("tokens"), ("jacobian",), "hook", "directions", "subject"),
+    Step("hub_stats", (), ("hub_stats",), "sae", "whole", "subject", methods="maps", revision=2),
+    Step(
+        "vocab_proj",
+        (Read("hub_stats", method="lens"),),
+        ("vocab_proj",),
+        "sae",
+        "latents",
+        "subject",
+    ),
+    Step(
+        "jacobian_proj",
+        (Read("jacobian"), Read("hub_stats", method="jacobian"), Read("latent_stats")),
+        ("jacobian_proj",),
+        "sae",
+        "latents",
+        "subject",
+    ),
     Step(
         "max_act",
         _reads("tokens"),
@@ -107,12 +128,22 @@ FLOW: tuple[Step, ...] = (
         "subject",
     ),
     Step(
+        "agreement",
+        _reads("selection", "tokens", "latent_stats", "clamps", "jacobian"),
+        ("agreement", "change_variance", "hub_stats/exact"),
+        "sae",
+        "whole",
+        "subject",
+    ),
+    Step(
         "token_change",
         _reads("selection", "tokens", "latent_stats", "clamps"),
-        ("token_change/all",),
+        ("token_change",),
         "sae",
         "selection",
         "subject",
+        methods="modes",
+        revision=2,
     ),
     Step(
         "explain",
@@ -162,7 +193,9 @@ FLOW: tuple[Step, ...] = (
             "vocab_proj",
             "neighbours",
             "selection",
-            "token_change/all",
+            "jacobian_proj",
+            "token_change",
+            "agreement",
             "descriptions",
             "input_scores",
             "output_scores",
@@ -178,11 +211,23 @@ EVIDENCE: dict[str, tuple[str, ...]] = {
     "keywords": ("top_examples", "vocab_proj"),
     "max_act": ("top_examples",),
     "vocab_proj": ("vocab_proj",),
-    "token_change": ("token_change/all",),
-    "ensemble_raw": ("top_examples", "vocab_proj", "token_change/all"),
-    "ensemble_concat": ("top_examples", "vocab_proj", "token_change/all"),
+    "token_change": ("token_change",),
+    "ensemble_raw": ("top_examples", "vocab_proj", "token_change"),
+    "ensemble_concat": ("top_examples", "vocab_proj", "token_change"),
 }
 """The evidence tables each description method reads: what `explain` waits for, per method."""
+
+MAP_READS: dict[str, tuple[str, ...]] = {"lens": (), "jacobian": ("jacobian", "latent_stats")}
+"""The maps from a decoder row to the vocabulary, and what `hub_stats` reads for each."""
+
+MAPS: tuple[str, ...] = tuple(MAP_READS)
+
+MODE_READS: dict[str, tuple[str, ...]] = {
+    "all": ("jacobian", "change_variance", "hub_stats/exact"),
+    "active": ("top_examples", "hub_stats/exact"),
+    "last": ("hub_stats/exact",),
+}
+"""The modes of TokenChange (methods 16), and what `token_change` reads for each beside the rest."""
 
 METHODS: tuple[str, ...] = tuple(EVIDENCE)
 

@@ -2,6 +2,7 @@
 
 <run>/manifest.json
 <run>/corpus/tokens/part-00003-of-00064.parquet
+<run>/hook/<slug>/jacobian/part-00003-of-00009.parquet
 <run>/sae/<slug>/<table>/[<method>/]part-00017-of-00128.parquet
 <run>/sae/<slug>/labels.parquet
 <run>/ledger/<writer>-00012.parquet
@@ -17,18 +18,24 @@ MANIFEST = "manifest.json"
 CORPUS_TABLES = ("tokens",)
 """Tables that belong to the corpus and not to an SAE."""
 
+HOOK_TABLES = ("jacobian",)
+"""Tables that belong to a hook point and serve every SAE that writes there."""
 
-def table_folder(table: str, sae: str | None, method: str | None) -> str:
-    """The folder of a table; `sae` is None exactly for the corpus's own tables."""
-    assert (sae is None) == (table in CORPUS_TABLES), f"{table} and SAE {sae!r}"
-    scope = "corpus" if sae is None else f"sae/{slug(sae)}"
+
+def table_folder(table: str, owner: str | None, method: str | None) -> str:
+    """The folder of a table. `owner` is an SAE's id, a hook point, or None for the corpus."""
+    assert (owner is None) == (table in CORPUS_TABLES), f"{table} and owner {owner!r}"
+    kind = "hook" if table in HOOK_TABLES else "sae"
+    scope = "corpus" if owner is None else f"{kind}/{slug(owner)}"
     return "/".join(part for part in (scope, table, method) if part)
 
 
-def part_name(table: str, sae: str | None, method: str | None, shard: int, num_shards: int) -> str:
+def part_name(
+    table: str, owner: str | None, method: str | None, shard: int, num_shards: int
+) -> str:
     """The object that holds one shard of a table."""
     assert 0 <= shard < num_shards, f"shard {shard} of {num_shards}"
-    return f"{table_folder(table, sae, method)}/part-{shard:05d}-of-{num_shards:05d}.parquet"
+    return f"{table_folder(table, owner, method)}/part-{shard:05d}-of-{num_shards:05d}.parquet"
 
 
 def labels_file(sae: str) -> str:
@@ -44,11 +51,14 @@ def ledger_part(writer: str, number: int) -> str:
 def objects_of(task: Task, saes: Sequence[str]) -> tuple[str, ...]:
     """The names of everything the task writes. `saes` are the run's SAE ids."""
     step: Step = step_named(task.step)
-    owners: Sequence[str | None] = (
-        [None] if step.scope == "corpus" else saes if step.scope == "subject" else [task.sae]
-    )
+    owners: dict[str, Sequence[str | None]] = {
+        "corpus": [None],
+        "subject": saes,
+        "hook": [task.hook_point],
+        "sae": [task.sae],
+    }
     return tuple(
         part_name(table, owner, task.method, task.shard, task.num_shards)
-        for owner in owners
+        for owner in owners[step.scope]
         for table in step.writes
     )

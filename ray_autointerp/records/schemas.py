@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -17,6 +17,9 @@ _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
 TOKEN_ENTRY = pa.struct([("token", _I32), ("text", _STR), ("logit", _F32), ("z", _F32)])
 """One token of a promoted or suppressed list. `logit` is a projected logit (VocabProj) or a mean
 logit diff (TokenChange); `z` its distance from the token's mean over latents, null if unknown."""
+
+CHANGED_TOKEN = pa.struct([*TOKEN_ENTRY, ("se", _F32)])
+"""The same with `se`, the standard error over windows of a mean logit diff."""
 
 EXAMPLE = pa.struct(
     [
@@ -125,10 +128,45 @@ TABLES: dict[str, Table] = {
         {"latent": _I32, "sign": _I8},
         status=_STR,
         clamp_value=_F32,
+        estimator=_STR,
         num_windows=_I32,
         num_positions=_I64,
+        kl=_F32,
+        delta_confidence=_F32,
+        promoted=pa.list_(CHANGED_TOKEN),
+        suppressed=pa.list_(CHANGED_TOKEN),
+    ),
+    "jacobian": _table(
+        {"direction": _I32},
+        num_windows=_I32,
+        mean=pa.list_(_F32),
+        singles=pa.list_(pa.list_(_F32)),
+        single_counts=pa.list_(_I64),
+    ),
+    "jacobian_proj": _table(
+        _LATENT,
+        status=_STR,
+        reference_activation=_F32,
         promoted=pa.list_(TOKEN_ENTRY),
         suppressed=pa.list_(TOKEN_ENTRY),
+    ),
+    "agreement": _table(
+        {"latent": _I32, "strength": _STR, "estimator": _STR, "num_windows": _I32},
+        status=_STR,
+        clamp_value=_F32,
+        overlap=_F32,
+        spearman=_F32,
+        relative_error=_F32,
+        coverage=_F32,
+    ),
+    "change_variance": _table(
+        {"latent": _I32, "strength": _STR},
+        status=_STR,
+        clamp_norm=_F32,
+        first_residual=_F32,
+        linear=_F32,
+        residual=_F32,
+        exact=_F32,
     ),
     "sentences": _table(
         {"latent": _I32, "draw": _I16},

@@ -9,14 +9,17 @@ class Task:
 
     step: str
     sae: str | None
-    """The SAE's id; None where the step runs once for the corpus or for all SAEs together."""
+    """The SAE's id; None where the step runs for the corpus, a hook point or all SAEs together."""
     method: str | None
-    """The description method, for steps that run per method."""
+    """The description method, map or mode, for steps that run once for each."""
     shard: int
     num_shards: int
+    hook_point: str | None = None
+    """The hook point, where the step runs once for every SAE that writes there."""
 
     @property
     def name(self) -> str:
         """What people read in the progress display, errors and the ledger."""
-        parts = [self.step, self.sae, self.method, f"{self.shard + 1} of {self.num_shards}"]
+        owner = self.sae or self.hook_point
+        parts = [self.step, owner, self.method, f"{self.shard + 1} of {self.num_shards}"]
         return " · ".join(part for part in parts if part)

@@ -30,8 +30,11 @@ def latent_card(run: Run, sae: str, latent: int) -> RenderableType:
     parts: list[RenderableType] = [_stats(stats, is_chosen)]
     parts.append(_examples(tables.rows("top_examples", sae, [latent])[latent]))
     parts.append(_lists("VocabProj", tables.rows("vocab_proj", sae, [latent])[latent]))
+    parts.append(_lists("JacobianProj", tables.rows("jacobian_proj", sae, [latent])[latent]))
     if is_chosen:
-        parts.append(_lists("TokenChange", tables.rows("token_change/all", sae, [latent])[latent]))
+        for mode in run.config.evidence.change_modes:
+            rows = tables.rows("token_change", sae, [latent], mode)[latent]
+            parts.append(_lists(f"TokenChange ({mode})", rows))
     parts.append(_descriptions(tables, sae, latent, is_chosen))
     nearest = tables.row("neighbours", sae, [latent])[latent]["neighbours"][:5]
     parts.append(

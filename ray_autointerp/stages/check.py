@@ -54,7 +54,7 @@ def check(config: Config) -> Checked:
     check_llm(config.llm, gpus=config.operations.llm_gpus)
     _check_windows(config)
     _check_gpus(config)
-    axes = _axes(config, saes)
+    axes = _axes(config, saes, subject.d_model)
     store = open_store(config.run.root)
     inputs = Inputs(
         subject=subject_digest(section.model, revision=section.revision),
@@ -162,7 +162,7 @@ def _check_gpus(config: Config) -> None:
             )
 
 
-def _axes(config: Config, saes: Sequence[SaeCard]) -> Axes:
+def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
     corpus, operations = config.corpus, config.operations
     ranges = {}
     for section, card in zip(config.sae, saes, strict=True):
@@ -182,6 +182,9 @@ def _axes(config: Config, saes: Sequence[SaeCard]) -> Axes:
         latents=ranges,
         latents_per_shard=operations.latents_per_shard,
         selected_per_shard=operations.selected_per_shard,
+        hook_points={s.id: s.hook_point or "" for s in config.sae},
+        d_model=d_model,
+        directions_per_shard=operations.directions_per_shard,
     )
 
 

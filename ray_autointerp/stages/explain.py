@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Mapping
 
 from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.plan.schedule import evidence_of
 from ray_autointerp.prompts import ensemble, max_act, token_change, vocab_proj
 from ray_autointerp.prompts.answer import BadAnswer, read_description
 from ray_autointerp.prompts.max_act import Example, MaxActEvidence
 from ray_autointerp.prompts.message import Message, digest
 from ray_autointerp.prompts.token_change import TokenChangeEvidence
 from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
-from ray_autointerp.records.flow import EVIDENCE
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
@@ -29,7 +29,10 @@ async def run(task: Task, desk: Desk) -> None:
     """Write one selection shard of `descriptions/<method>`."""
     assert task.sae is not None and task.method is not None
     latents = desk.chosen(task)
-    tables = {table: desk.rows(table, task.sae, latents) for table in EVIDENCE[task.method]}
+    tables = {
+        read.table: desk.rows(read.table, task.sae, latents, read.method)
+        for read in evidence_of(task.method, desk.run.config)
+    }
     stats = desk.row("latent_stats", task.sae, latents)
     rows = await asyncio.gather(
         *(
@@ -139,7 +142,7 @@ def _evidence(
             tables.get("top_examples", []), stats[latent]["max_activation"], describe.num_examples
         ),
         vocab_proj=_vocab_proj(tables.get("vocab_proj", []), describe.num_tokens_shown),
-        token_change=_token_change(tables.get("token_change/all", []), describe.num_tokens_shown),
+        token_change=_token_change(tables.get("token_change", []), describe.num_tokens_shown),
     )
 
 

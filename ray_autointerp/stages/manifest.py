@@ -65,6 +65,9 @@ def load_run(uri: str) -> Run:
         latents={sae: LatentRange(*ends) for sae, ends in manifest["axes"]["latents"]},
         latents_per_shard=manifest["axes"]["latents_per_shard"],
         selected_per_shard=manifest["axes"]["selected_per_shard"],
+        hook_points=manifest["axes"]["hook_points"],
+        d_model=manifest["axes"]["d_model"],
+        directions_per_shard=manifest["axes"]["directions_per_shard"],
     )
     return _run(Config.model_validate(manifest["config"]), axes, uri, manifest["identity"])
 
@@ -80,6 +83,9 @@ def _axes_json(axes: Axes) -> dict[str, Any]:
         "latents": [[sae, [r.start, r.stop]] for sae, r in axes.latents.items()],
         "latents_per_shard": axes.latents_per_shard,
         "selected_per_shard": axes.selected_per_shard,
+        "hook_points": dict(axes.hook_points),
+        "d_model": axes.d_model,
+        "directions_per_shard": axes.directions_per_shard,
     }
 
 

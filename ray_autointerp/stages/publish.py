@@ -11,6 +11,7 @@ import pyarrow as pa
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
+from ray_autointerp.stages.agreement_curve import nearest_map
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.tables import Row, Tables
 from ray_autointerp.storage.parquet import write_table
@@ -26,12 +27,13 @@ def run(task: Task, desk: Tables) -> None:
     selection = desk.selection(task.sae)
     chosen = [latent for latent in latents if latent in selection]
     stats = desk.row("latent_stats", task.sae, latents)
-    lists = desk.row("vocab_proj", task.sae, latents)
+    lists = desk.row(nearest_map(desk, task.sae), task.sae, latents)
     examples = desk.rows("top_examples", task.sae, latents)
     descriptions = _by_method(desk, "descriptions", task.sae, latents, chosen)
     input_scores = _by_method(desk, "input_scores", task.sae, chosen, chosen)
     output_scores = _by_method(desk, "output_scores", task.sae, chosen, chosen)
-    changes = desk.rows("token_change/all", task.sae, chosen)
+    mode = desk.run.config.evidence.change_modes[0]
+    changes = desk.rows("token_change", task.sae, chosen, mode)
     rows = []
     for latent in latents:
         method = _first_ok(latent, desk.run.config.describe.methods, descriptions)
@@ -104,7 +106,7 @@ def _peak_tokens(examples: Sequence[Row]) -> list[str]:
 
 
 def _moved(lists: Row, changes: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """Tokens the latent moves: by exact TokenChange where it was run, else by VocabProj."""
+    """Tokens the latent moves: by TokenChange where it was run, else by the better cheap map."""
     raised = next((row for row in changes if row["sign"] == 1 and row["status"] == "ok"), lists)
     return (
         [entry["text"] for entry in raised["promoted"][:_SHOWN_TOKENS]],

@@ -116,7 +116,7 @@ class Tables:
 
         Whoever was first wins: finding the object there already is no error.
         """
-        owner = sae if sae is not None else task.sae
+        owner = sae or task.sae or task.hook_point
         kind = TABLES[table.split("/")[0]]
         if not isinstance(content, pa.Table):
             content = pa.Table.from_pylist([dict(row) for row in content], schema=kind.schema)
@@ -126,7 +126,7 @@ class Tables:
             part_name(table, owner, task.method, task.shard, task.num_shards),
             ordered,
             kind.schema,
-            {**self.run.stamp(task.step, owner), **(metadata or {})},
+            {**self.run.stamp(task.step, sae or task.sae), **(metadata or {})},
             key=kind.key,
         )
 

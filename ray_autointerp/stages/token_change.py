@@ -1,103 +1,101 @@
-"""token_change: which logits move when a latent is clamped, at every position, both signs.
+"""token_change: which logits move when a chosen latent is clamped, in one of three modes.
 
-One fixed set of windows for all latents (the first by hash of their documents' explain side),
-clean pass shared, error term kept, mean taken before the unembedding (methods 4.3, 9). Chosen
-latents only: 2 signs x windows x tokens per latent through the layers above the hook.
+One fixed set of windows for all latents, clean pass shared, error term kept, mean taken before
+the unembedding (methods 4.3, 9). Lists are signed, with each token's standard error; the KL and
+the change in confidence are of the next token after the positions that the mode looks at: the
+windows' last in `all` and `last`, the active ones in `active`.
 """
 
-import torch
 from torch import Tensor
 
-from ray_autointerp.errors import TaskError
+from ray_autointerp.methods.control_variate import standard_errors
 from ray_autointerp.methods.token_change import mean_logit_diff, token_change
-from ray_autointerp.models.clamped_pass import clean_run, mean_change
-from ray_autointerp.records.keys import hash_order
+from ray_autointerp.methods.token_lists import HubStats, TokenLists
 from ray_autointerp.records.task import Task
+from ray_autointerp.stages.change_modes import MEASURES, Measured, Pair
 from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.hub_stats import read_hub_stats
 from ray_autointerp.stages.reference_activations import reference_activations
-from ray_autointerp.stages.tables import Row
+from ray_autointerp.stages.tables import Row, Tables
 from ray_autointerp.stages.token_entries import token_entries
 
 
 def run(task: Task, desk: Desk) -> None:
-    """Write one selection shard of `token_change/all`: a row per latent and sign."""
-    assert task.sae is not None
-    latents = desk.chosen(task)
-    sae, evidence = desk.sae(task.sae), desk.run.config.evidence
-    windows_WT = shared_windows(desk)
-    clean = clean_run(desk.subject, sae, latents, windows_WT)
-    clamps = clamp_values(task, desk, latents)
-    pairs = [pair for pair in clamps if clamps[pair] is not None]
-    rows_per_pass = max(1, desk.run.config.operations.micro_batch // len(windows_WT))
-    rows: dict[tuple[int, int], Row] = {
-        (latent, sign): {
-            "latent": latent,
-            "sign": sign,
-            "status": "kl_unreached",
-            "num_windows": len(windows_WT),
-            "num_positions": clean.num_positions,
-        }
-        for latent, sign in clamps
-    }
-    if pairs:
-        values_B = torch.tensor([clamps[pair] for pair in pairs], device=desk.subject.device)
-        change_BD = mean_change(
-            desk.subject, sae, clean, [latent for latent, _ in pairs], values_B, rows_per_pass
-        )
-        logit_diff_BV = mean_logit_diff(change_BD, desk.subject.W_U_DV)
-        lists = token_change(logit_diff_BV, evidence.num_changed_tokens)
-        for i, pair in enumerate(pairs):
-            rows[pair] |= {
-                "status": "ok",
-                "clamp_value": clamps[pair],
-                "promoted": token_entries(lists.promoted, i, desk.tokenizer),
-                "suppressed": token_entries(lists.suppressed, i, desk.tokenizer),
-            }
-    desk.write(task, "token_change/all", list(rows.values()))
+    """Write one selection shard of `token_change/<mode>`: a row per latent and sign."""
+    assert task.sae is not None and task.method is not None
+    clamps = clamp_values(desk, task.sae, desk.chosen(task))
+    values = {pair: value for pair, value in clamps.items() if value is not None}
+    measured = MEASURES[task.method](desk, task.sae, values) if values else {}
+    hub = read_hub_stats(desk, task.sae, "exact")
+    rows = []
+    for pair, value in clamps.items():
+        row: Row = {"latent": pair[0], "sign": pair[1]}
+        if value is None:
+            row["status"] = "kl_unreached"
+        elif pair not in measured:
+            row["status"] = "no_evidence"
+        else:
+            set_to = 0.0 if task.method == "active" and pair[1] < 0 else value
+            row |= {"status": "ok", "clamp_value": set_to}
+            row |= _columns(desk, pair, measured[pair], hub)
+        rows.append(row)
+    desk.write(task, "token_change", rows)
 
 
-def shared_windows(desk: Desk) -> Tensor:
-    """The windows [W, T] that every latent is clamped on: explain side, seeded, BOS first.
+def clamp_values(tables: Tables, sae: str, latents: list[int]) -> dict[Pair, float | None]:
+    """By latent and sign, the value the config's rule clamps to; None where a KL is unreached.
 
-    One window from each of as many documents as there are; the first tokens of a corpus window,
-    so that BOS stands where the SAE was trained to see it.
+    In the mode `active` the positive one is what is added, and the negative one is not used.
     """
-    evidence = desk.run.config.evidence
-    length = evidence.change_window_tokens
-    rows = [
-        row
-        for row in desk.read("tokens", None).to_pylist()
-        if row["split"] == "explain" and len(row["token_ids"]) >= length
-    ]
-    by_window = {row["window"]: row for row in rows}
-    order = hash_order(by_window, desk.run.config.run.seed, "change_windows")
-    first_of_document = list({by_window[w]["document"]: w for w in reversed(order)}.values())
-    first_of_document.reverse()
-    rest = [window for window in order if window not in set(first_of_document)]
-    chosen = (first_of_document + rest)[: evidence.change_windows]
-    if not chosen:
-        raise TaskError(
-            f"the corpus has no explain-side window of {length} tokens: give more text, or lower "
-            "evidence.change_window_tokens"
-        )
-    return torch.tensor([by_window[window]["token_ids"][:length] for window in chosen])
-
-
-def clamp_values(task: Task, desk: Desk, latents: list[int]) -> dict[tuple[int, int], float | None]:
-    """By latent and sign, the value the config's rule clamps to; None where a KL is unreached."""
-    assert task.sae is not None
-    evidence = desk.run.config.evidence
+    evidence = tables.run.config.evidence
+    size = evidence.change_clamp_size
     if evidence.change_clamp == "kl":
-        rows = desk.rows("clamps", task.sae, latents)
+        rows = tables.rows("clamps", sae, latents)
         return {
             (latent, row["sign"]): row["clamp_value"]
             for latent in latents
             for row in rows[latent]
-            if abs(row["kl_target"] - evidence.change_clamp_size) < 1e-6
+            if abs(row["kl_target"] - size) < 1e-6
         }
-    scale = reference_activations(desk, task.sae)
+    scale = reference_activations(tables, sae)
     return {
-        (latent, sign): sign * evidence.change_clamp_size * scale[latent]
+        (latent, sign): sign * size * (1 if evidence.change_clamp == "fixed" else scale[latent])
         for latent in latents
         for sign in (1, -1)
     }
+
+
+def _columns(desk: Desk, pair: Pair, measured: Measured, hub: HubStats) -> Row:
+    W_U_DV = desk.subject.W_U_DV
+    lists = token_change(
+        mean_logit_diff(measured.mean_D[None], W_U_DV),
+        desk.run.config.evidence.num_changed_tokens,
+        # What lowering does is, to first order, what raising does with its sign turned.
+        HubStats(pair[1] * hub.mean_V, hub.sd_V),
+    )
+    return {
+        "estimator": measured.estimator,
+        "num_windows": measured.num_windows,
+        "num_positions": measured.num_positions,
+        "kl": measured.kl,
+        "delta_confidence": measured.delta_confidence,
+        "promoted": _entries(lists.promoted, measured, desk),
+        "suppressed": _entries(lists.suppressed, measured, desk),
+    }
+
+
+def _entries(lists: TokenLists, measured: Measured, desk: Desk) -> list[Row]:
+    columns_DK = desk.subject.W_U_DV[:, lists.ids_BK[0]].float()
+
+    def logits(means_ND: Tensor) -> Tensor:
+        return (means_ND.float() @ columns_DK)[None]
+
+    errors_K = standard_errors(
+        logits(measured.scattered_ND),
+        None if measured.linear_ND is None else logits(measured.linear_ND),
+        measured.num_jacobian,
+    )[0]
+    return [
+        {**entry, "se": float(error) if error.isfinite() else None}
+        for entry, error in zip(token_entries(lists, 0, desk.tokenizer), errors_K, strict=True)
+    ]

@@ -1,11 +1,9 @@
 """vocab_proj: promoted and suppressed tokens of every latent, dead ones too; no forward pass."""
 
-import torch
-
-from ray_autointerp.methods.token_lists import HubStats
 from ray_autointerp.methods.vocab_proj import vocab_proj
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.hub_stats import read_hub_stats
 from ray_autointerp.stages.token_entries import token_entries
 
 
@@ -13,7 +11,6 @@ def run(task: Task, desk: Desk) -> None:
     """Write one latent shard of `vocab_proj`."""
     assert task.sae is not None
     subject, sae, evidence = desk.subject, desk.sae(task.sae), desk.run.config.evidence
-    hub = desk.read("hub_stats/lens", task.sae)
     latents = desk.latents(task)
     lists = vocab_proj(
         sae.W_dec_LD[latents.start : latents.stop],
@@ -21,10 +18,7 @@ def run(task: Task, desk: Desk) -> None:
         subject.W_U_DV,
         evidence.num_vocab_tokens,
         b_U_V=subject.b_U_V,
-        hub=HubStats(
-            torch.from_numpy(hub["mean"].to_numpy(zero_copy_only=False).copy()),
-            torch.from_numpy(hub["sd"].to_numpy(zero_copy_only=False).copy()),
-        ),
+        hub=read_hub_stats(desk, task.sae, "lens"),
         rank_by=evidence.vocab_rank_by,
     )
     desk.write(

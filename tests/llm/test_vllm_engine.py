@@ -50,7 +50,7 @@ def ask(
     }
     changes: dict[str, Any] = {"llm": section, "operations": {"threads": 2}}
     config = planted_config(tmp_path_factory.mktemp("engine"), changes)
-    run = Run(config, Axes(1, {}, 1, 1), "unused")
+    run = Run(config, Axes(1, {}, 1, 1, {}, 4, 4), "unused")
     worker = ray.remote(Asked).options(runtime_env=environment(run)).remote(run)  # type: ignore[arg-type]
     yield lambda *requests: ray.get(worker.ask.remote(list(requests)))
     children = processes_named("VLLM::")

@@ -9,7 +9,7 @@ from ray_autointerp.config import Config, parse_config
 from ray_autointerp.plan.identity import Inputs, first_difference, identity
 from ray_autointerp.plan.shards import Axes, LatentRange
 
-AXES = Axes(2, {"s": LatentRange(0, 8)}, 4, 4)
+AXES = Axes(2, {"s": LatentRange(0, 8)}, 4, 4, {"s": "h"}, 4, 4)
 INPUTS = Inputs("subject", "tokenizer", "corpus", {"s": "sae"}, "llm", "prompts")
 
 

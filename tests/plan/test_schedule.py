@@ -33,7 +33,9 @@ def config(saes: int = 2) -> Config:
 
 
 def axes(saes: int = 2, tokens: int = 3, latents: int = 10, per: int = 4, chosen: int = 2) -> Axes:
-    return Axes(tokens, {f"s{i}": LatentRange(0, latents) for i in range(saes)}, per, chosen)
+    ids = [f"s{i}" for i in range(saes)]
+    ranges = {sae: LatentRange(0, latents) for sae in ids}
+    return Axes(tokens, ranges, per, chosen, dict.fromkeys(ids, "hook"), 4, 2)
 
 
 SELECTED = Selected(num_chosen=5, num_panel=3)

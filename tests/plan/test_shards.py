@@ -8,7 +8,7 @@ from ray_autointerp.plan.shards import Axes, LatentRange, Selected, num_shards
 
 @given(st.integers(0, 500), st.integers(1, 300), st.integers(1, 64))
 def test_latent_shards_cover_the_range_once_in_order(start: int, size: int, per: int) -> None:
-    axes = Axes(1, {"s": LatentRange(start, start + size)}, per, 1)
+    axes = Axes(1, {"s": LatentRange(start, start + size)}, per, 1, {"s": "h"}, 4, 2)
     shards = [axes.latent_shard("s", i) for i in range(axes.num_latent_shards("s"))]
     assert [latent for shard in shards for latent in shard] == list(range(start, start + size))
     assert all(0 < len(shard) <= per for shard in shards)
@@ -22,5 +22,5 @@ def test_num_shards_is_the_least_that_covers(size: int, per: int) -> None:
 
 
 def test_panel_shards_hold_the_whole_panel() -> None:
-    axes = Axes(1, {"s": LatentRange(0, 100)}, 10, 4)
+    axes = Axes(1, {"s": LatentRange(0, 100)}, 10, 4, {"s": "h"}, 4, 2)
     assert axes.num_panel_shards(Selected(20, 5)) == 2

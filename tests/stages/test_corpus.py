@@ -41,7 +41,11 @@ def windows(quick_config: Planted, tmp_path: Path) -> Callable[..., list[Row]]:
             "prepend_bos": True,
         } | settings
         config = quick_config(tmp_path / "runs", {"corpus": settings})
-        run = Run(config, Axes(shards, {}, 1, 1), str(tmp_path / f"run-{len(documents)}-{shards}"))
+        run = Run(
+            config,
+            Axes(shards, {}, 1, 1, {}, 4, 4),
+            str(tmp_path / f"run-{len(documents)}-{shards}"),
+        )
         desk = Desk(run, llm=ScriptedLLM(planted_script))
         for shard in range(shards):
             corpus.run(Task("corpus", None, None, shard, shards), desk)

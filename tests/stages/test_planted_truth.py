@@ -45,7 +45,7 @@ def test_max_act_finds_the_trigger_of_every_latent(planted_run: Run, planted: Pl
             assert example["texts"][example["peak"]].strip() == planted.triggers[row["latent"]]
 
 
-@pytest.mark.parametrize("table", ["vocab_proj", "token_change/all"])
+@pytest.mark.parametrize("table", ["vocab_proj", "token_change"])
 def test_output_evidence_finds_the_effect_of_every_latent(
     planted_run: Run, planted: PlantedTruth, table: str
 ) -> None:

@@ -57,7 +57,7 @@ def test_evidence_of_a_latent_does_not_depend_on_which_others_are_labelled(
     )
     run = label(config, run_local, Silent())
     both = 0
-    for table in ("top_examples", "vocab_proj", "token_change/all"):
+    for table in ("top_examples", "vocab_proj", "token_change"):
         whole = {row["latent"]: row for row in Tables(quick_run).read(table, "planted").to_pylist()}
         part = {row["latent"]: row for row in Tables(run).read(table, "planted").to_pylist()}
         for latent in whole.keys() & part.keys():
@@ -74,7 +74,7 @@ def test_evidence_of_a_latent_does_not_depend_on_which_others_are_labelled(
 def test_token_change_clamps_to_the_largest_activation_of_either_sign(quick_run: Run) -> None:
     tables = Tables(quick_run)
     stats = {r["latent"]: r for r in tables.read("latent_stats", "planted").to_pylist()}
-    rows = tables.read("token_change/all", "planted").to_pylist()
+    rows = tables.read("token_change", "planted").to_pylist()
     size = quick_run.config.evidence.change_clamp_size
     for row in rows:
         largest = stats[row["latent"]]["max_activation"]

@@ -1,0 +1,74 @@
+"""jacobian: rows of the average Jacobian from a hook point to the final normed states.
+
+Once per hook point, on the explain side, for every dictionary that writes there: the mean over
+all windows and the first 16 windows singly. A task makes some output directions, a backward sweep
+each over `micro_batch` windows at a time.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from ray_autointerp.methods.jacobian import SINGLE_WINDOWS, Jacobian
+from ray_autointerp.models.clamped_pass import position_mask
+from ray_autointerp.models.jacobian import window_jacobians
+from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.change_windows import change_windows
+from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.tables import Tables
+
+
+def run(task: Task, desk: Desk) -> None:
+    """Write one shard of `jacobian`: a row per output direction."""
+    assert task.hook_point is not None
+    subject, site = desk.subject, desk.subject.site(task.hook_point)
+    directions = desk.run.axes.direction_shard(task.shard)
+    windows_WT = change_windows(desk, "explain", desk.run.config.evidence.jacobian_windows)
+    sums: list[Tensor] = []
+    singles: list[Tensor] = []
+    counts: list[Tensor] = []
+    for batch_WT in torch.split(windows_WT, desk.run.config.operations.micro_batch):
+        h_WTD = subject.residual(batch_WT, site)
+        mask_WT = position_mask(subject, batch_WT, h_WTD, site)
+        rows_KWD = window_jacobians(subject, h_WTD, mask_WT, site, directions).cpu()
+        sums.append(rows_KWD.sum(1, dtype=torch.float64))
+        # Single windows are the first ones: what comes after is only ever used in the mean.
+        singles.append(rows_KWD[:, : max(SINGLE_WINDOWS - sum(len(c) for c in counts), 0)])
+        counts.append(mask_WT.sum(1).cpu())
+    counts_W = torch.cat(counts)
+    mean_KD = (torch.stack(sums).sum(0) / counts_W.sum()).float()
+    singles_KND = torch.cat(singles, 1)
+    table = pa.table(
+        {
+            "direction": list(directions),
+            "num_windows": [len(windows_WT)] * len(directions),
+            "mean": list(mean_KD.numpy()),
+            "singles": [list(row_ND) for row_ND in singles_KND.numpy()],
+            "single_counts": [counts_W[:SINGLE_WINDOWS].tolist()] * len(directions),
+        },
+        schema=TABLES["jacobian"].schema,
+    )
+    desk.write(task, "jacobian", table)
+
+
+def jacobian_of(tables: Tables, sae: str, device: torch.device) -> Jacobian:
+    """The whole Jacobian of the hook point that an SAE writes to."""
+    rows = tables.read("jacobian", tables.run.axes.hook_points[sae])
+    num_directions, first = len(rows), rows.slice(0, 1).to_pylist()[0]
+    num_singles = len(first["single_counts"])
+
+    def numbers(flat: Any, *shape: int) -> Tensor:
+        return torch.tensor(flat.to_numpy()).reshape(shape).to(device)
+
+    singles = pc.list_flatten(pc.list_flatten(rows["singles"]))
+    singles_DND = numbers(singles, num_directions, num_singles, -1)
+    return Jacobian(
+        mean_DD=numbers(pc.list_flatten(rows["mean"]), num_directions, -1),
+        singles_NDD=singles_DND.movedim(1, 0).contiguous(),
+        counts_N=torch.tensor(first["single_counts"], device=device),
+        num_windows=first["num_windows"],
+    )
