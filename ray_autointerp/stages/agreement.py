@@ -24,6 +24,7 @@ from ray_autointerp.methods.control_variate import (
 from ray_autointerp.methods.hub_stats import hub_stats
 from ray_autointerp.methods.jacobian import Jacobian, linear_change, linear_window_sums
 from ray_autointerp.methods.token_change import mean_logit_diff
+from ray_autointerp.methods.token_lists import HubStats
 from ray_autointerp.methods.vocab_proj import project
 from ray_autointerp.models.clamped_pass import clean_run, window_changes
 from ray_autointerp.records.task import Task
@@ -65,6 +66,8 @@ def run(task: Task, desk: Desk) -> None:
     jacobian = jacobian_of(desk, task.sae, desk.subject.device)
     rows: list[Row] = []
     variances: list[Row] = []
+    nothing_V = torch.zeros(desk.subject.W_U_DV.shape[1])
+    hub = HubStats(nothing_V, nothing_V)  # of no sample: z-scores of 0
     for strength in STRENGTHS:
         values = _values(desk, task.sae, sample, strength)
         latents = [latent for latent in sample if values[latent] is not None]
@@ -79,7 +82,8 @@ def run(task: Task, desk: Desk) -> None:
         variances += _scattered(desk, passes, jacobian, strength)
         if strength == "maximum":
             mean_BD = passes.score_BMD.sum(1) / passes.score_counts_M.sum()
-            desk.write(task, "hub_stats/exact", hub_table(hub_stats(mean_BD, desk.subject.W_U_DV)))
+            hub = hub_stats(mean_BD, desk.subject.W_U_DV)
+    desk.write(task, "hub_stats/exact", hub_table(hub))
     desk.write(task, "change_variance", variances)
     desk.write(task, "agreement", rows)
 

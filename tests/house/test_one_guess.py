@@ -17,7 +17,7 @@ GUESSES = (
     ("TokenChange", "methods/token_change.py", "token_change"),
     ("TokenChange", "prompts/token_change.py", "ask"),
     ("clamping", "methods/clamp.py", "clamp"),
-    ("clamped pass", "models/clamped_pass.py", "mean_change"),
+    ("clamped pass", "models/clamped_pass.py", "window_changes"),
     ("Raw", "prompts/ensemble.py", "ask"),
     ("Concat", "prompts/ensemble.py", "joined"),
     ("keywords", "methods/keywords.py", "keyword_description"),

@@ -13,9 +13,9 @@ from ray_autointerp.models.clamped_pass import (
     all_positions_kl,
     clamped_states,
     clean_run,
-    mean_change,
     next_token_kl,
     position_mask,
+    window_changes,
 )
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
@@ -119,7 +119,7 @@ def test_rows_of_a_batch_equal_rows_alone_to_the_last_digits(
     assert (together[0] - together[2]).abs().max() > 0.1
 
 
-def test_mean_change_is_the_mean_over_counted_positions_whatever_rows_share_a_pass(
+def test_changes_are_sums_over_counted_positions_whatever_rows_share_a_pass(
     tiny: Tiny, sae_folder: MakeSae, windows_WT: Tensor
 ) -> None:
     subject, sae, clean = ran(tiny, sae_folder(), windows_WT)
@@ -135,9 +135,11 @@ def test_mean_change_is_the_mean_over_counted_positions_whatever_rows_share_a_pa
         ]
         expected.append(sum(counted) / len(counted))
     for rows_per_pass in (1, 2, 5):
-        change_BD = mean_change(subject, sae, clean, latents, values, rows_per_pass)
-        assert change_BD.dtype == torch.float32
-        torch.testing.assert_close(change_BD.double(), torch.stack(expected), rtol=0, atol=1e-5)
+        changes = window_changes(subject, sae, clean, latents, values, rows_per_pass)
+        assert changes.sums_BWD.dtype == torch.float32
+        change_BD = changes.sums_BWD.double().sum(1) / clean.counts_W.sum()
+        torch.testing.assert_close(change_BD, torch.stack(expected), rtol=0, atol=1e-5)
+        torch.testing.assert_close(changes.last_BWD.double(), states[:, :, -1], rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
@@ -189,8 +191,9 @@ def test_special_tokens_and_sinks_are_neither_clamped_nor_counted(
     is_moved_WT = (states_WTD != clean.normed_WTD).any(-1)
     assert torch.equal(is_moved_WT, mask_WT)
     moved_D = (states_WTD - clean.normed_WTD)[mask_WT].double().mean(0)
-    change_BD = mean_change(subject, sae, clean, [17], torch.tensor([9.0]), 1)
-    torch.testing.assert_close(change_BD[0].double(), moved_D, rtol=0, atol=1e-6)
+    sums_BWD = window_changes(subject, sae, clean, [17], torch.tensor([9.0]), 1).sums_BWD
+    mean_D = sums_BWD[0].double().sum(0) / clean.num_positions
+    torch.testing.assert_close(mean_D, moved_D, rtol=0, atol=1e-6)
 
 
 def test_half_precision_subject_is_clamped_in_float32_and_rounded_once(
@@ -210,4 +213,5 @@ def test_half_precision_subject_is_clamped_in_float32_and_rounded_once(
         moved_WTD = moved_WTD.to(torch.bfloat16).where(clean.mask_WT[..., None], clean.h_WTD)
         expected = subject.resume(moved_WTD, clean.site)
         assert (states[row] != expected).float().mean() < 1e-3, "one rounding, but for halves"
-    assert mean_change(subject, sae, clean, latents, torch.tensor(values), 2).dtype == torch.float32
+    changes = window_changes(subject, sae, clean, latents, torch.tensor(values), 2)
+    assert changes.sums_BWD.dtype == torch.float32

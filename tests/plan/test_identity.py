@@ -30,16 +30,16 @@ def config(**changes: Any) -> Config:
 @pytest.mark.parametrize(
     ("change", "value", "step"),
     [
-        ("run__seed", 1, "max_act"),
+        ("run__seed", 1, "jacobian"),
         ("corpus__num_tokens", 5, "corpus"),
         ("evidence__num_top_examples", 3, "max_act"),
-        ("evidence__change_windows", 3, "token_change"),
+        ("evidence__change_windows", 3, "agreement"),
         ("select__num_latents", 3, "select"),
         ("steering__temperature", 0.1, "steering"),
         ("describe__cap_words", 9, "explain"),
         ("score__num_sentences", 9, "write_sentences"),
         ("score__num_units", 2, "steering"),
-        ("operations__micro_batch", 2, "max_act"),
+        ("operations__micro_batch", 2, "jacobian"),
     ],
 )
 def test_identity_a_deciding_field_names_its_step(change: str, value: Any, step: str) -> None:

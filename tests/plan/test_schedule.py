@@ -124,7 +124,10 @@ def test_schedule_nothing_chosen_still_publishes_labels() -> None:
     ("table", "method", "parts"),
     [
         ("tokens", None, 3),
-        ("hub_stats/lens", None, 1),
+        ("hub_stats", "lens", 1),
+        ("hub_stats/exact", None, 1),
+        ("jacobian", None, 2),
+        ("token_change", "all", 3),
         ("vocab_proj", None, 3),
         ("descriptions", "keywords", 3),
         ("descriptions", "max_act", 3),
@@ -135,5 +138,5 @@ def test_schedule_nothing_chosen_still_publishes_labels() -> None:
 def test_part_count_follows_the_axis_of_the_producing_step(
     table: str, method: str | None, parts: int
 ) -> None:
-    sae = None if table == "tokens" else "s0"
+    sae = None if table == "tokens" else "hook" if table == "jacobian" else "s0"
     assert part_count(axes(1), {"s0": SELECTED}, table, sae, method) == parts

@@ -1,0 +1,21 @@
+"""Token confidence against probabilities written out."""
+
+import math
+
+import pytest
+import torch
+
+from ray_autointerp.methods.confidence import token_confidence
+
+
+def test_confidence_is_minus_the_mean_log_probability_of_the_likeliest_tokens() -> None:
+    p = [0.5, 0.25, 0.125, 0.125]
+    found = token_confidence(torch.tensor(p).log()[None] + 7, num_tokens=2)
+    assert found.item() == pytest.approx(-(math.log(0.5) + math.log(0.25)) / 2)
+
+
+def test_a_sharper_distribution_is_more_confident() -> None:
+    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    assert bool((token_confidence(3 * logits) > token_confidence(logits)).all())
+    uniform = token_confidence(torch.zeros(1, 50))
+    assert uniform.item() == pytest.approx(math.log(50), rel=1e-5)

@@ -1,0 +1,49 @@
+"""The Jacobian by gradients against central differences of the same pass, in every family."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ray_autointerp.models.clamped_pass import position_mask
+from ray_autointerp.models.jacobian import window_jacobians
+from ray_autointerp.models.subject import Subject
+
+
+def test_rows_equal_central_differences_window_by_window(
+    tiny: Callable[..., Subject], windows_WT: Tensor, model_type: str
+) -> None:
+    """All counted positions move together; BOS and specials neither move nor count."""
+    subject, site = tiny(model_type), 2
+    h_WTD = subject.residual(windows_WT, site)
+    mask_WT = position_mask(subject, windows_WT, h_WTD, site)
+    assert not bool(mask_WT.all())
+    directions = range(3, 6)
+    rows_KWD = window_jacobians(subject, h_WTD, mask_WT, site, directions)
+    assert rows_KWD.shape == (3, 3, h_WTD.shape[2]) and rows_KWD.dtype == torch.float32
+    step = 1e-2 * float(h_WTD[mask_WT].norm(dim=-1).median())
+    for coordinate in (0, 7, 31):
+        moved_WTD = torch.zeros_like(h_WTD)
+        moved_WTD[..., coordinate] = step * mask_WT
+        change_WTD = subject.resume(h_WTD + moved_WTD, site) - subject.resume(
+            h_WTD - moved_WTD, site
+        )
+        slope_WD = (change_WTD.double() * mask_WT[..., None]).sum(1) / (2 * step)
+        expected_KW = slope_WD[:, directions.start : directions.stop].T
+        scale = float(rows_KWD.abs().max())
+        torch.testing.assert_close(
+            rows_KWD[..., coordinate].double(), expected_KW, rtol=0.03, atol=0.02 * scale
+        )
+
+
+def test_gradients_are_asked_for_inside_inference_mode_too(
+    tiny: Callable[..., Subject], windows_WT: Tensor
+) -> None:
+    """A worker's earlier passes leave nothing behind that autograd cannot use."""
+    subject = tiny("llama")
+    with torch.inference_mode():
+        h_WTD = subject.residual(windows_WT, 1)
+        subject.resume(h_WTD, 1)
+        mask_WT = torch.ones(windows_WT.shape, dtype=torch.bool)
+        rows_KWD = window_jacobians(subject, h_WTD, mask_WT, 1, range(2))
+    assert rows_KWD.abs().max() > 0
