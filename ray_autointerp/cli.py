@@ -80,7 +80,8 @@ def labels(
     min_input: Annotated[float | None, typer.Option(help="Least input AUROC.")] = None,
     min_output: Annotated[float | None, typer.Option(help="Least output win rate.")] = None,
     sort: Annotated[
-        str, typer.Option(help="latent, density, input_auroc or output_win_rate.")
+        str,
+        typer.Option(help="latent, density, s_in, s_out, effect_kl, input_auroc, output_win_rate."),
     ] = "latent",
     limit: Annotated[int, typer.Option(help="Rows shown; --csv writes all.")] = 40,
     csv: Annotated[bool, typer.Option("--csv", help="All columns, to standard output.")] = False,

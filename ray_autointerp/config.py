@@ -127,6 +127,8 @@ class EvidenceSection(Section):
     """VocabProj: promoted and suppressed tokens kept, each (the paper's 50)."""
     vocab_rank_by: Literal["logit", "z"] = "logit"
     """VocabProj: rank by projected logit (the paper), or by its z-score over all latents."""
+    num_read_tokens: int = Field(default=20, ge=1)
+    """VocabProj: tokens kept whose embeddings the encoder reads most, and least."""
     num_changed_tokens: int = Field(default=20, ge=1)
     """TokenChange: promoted and suppressed tokens kept, each (the paper's 20)."""
     change_modes: tuple[ChangeMode, ...] = Field(default=("all",), min_length=1)
@@ -160,8 +162,11 @@ class EvidenceSection(Section):
 class SelectSection(Section):
     """Which latents deserve LLM money and exact clamps."""
 
-    rule: Literal["sample", "all", "list"] = "sample"
-    """`sample`: `num_latents` alive ones, first by seeded hash. `list`: those in `latents`."""
+    rule: Literal["sample", "all", "list", "top"] = "sample"
+    """`sample`: `num_latents` alive ones, first by seeded hash. `list`: those in `latents`. `top`:
+    the `num_latents` alive ones with the highest score `by`."""
+    by: Literal["s_in", "s_out", "effect_kl", "delta_confidence", "single_token_share"] = "s_out"
+    """The score without an LLM that the `top` rule goes by."""
     num_latents: int = Field(default=256, ge=0)
     """How many the `sample` rule takes."""
     latents: tuple[int, ...] = ()

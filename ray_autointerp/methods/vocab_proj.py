@@ -82,6 +82,29 @@ def vocab_proj(
     )
 
 
+def embedding_reads(
+    encoder_LD: Tensor,
+    W_E_VD: Tensor,
+    num_tokens: int,
+    hub: HubStats | None = None,
+    chunk_size: int = 256,
+) -> SignedLists:
+    """Input evidence: the tokens whose embeddings each encoder column reads most, and least.
+
+    W_E W_enc (methods 4.2), with neither bias nor layers between: right where the residual
+    stream still holds the token itself. `hub` comes from `hub_stats(encoder rows, W_E')`.
+    """
+    W_E_DV = W_E_VD.to(torch.promote_types(encoder_LD.dtype, torch.float32)).T
+    parts = [
+        signed_lists(chunk_LD.to(W_E_DV) @ W_E_DV, num_tokens, hub, "logit")
+        for chunk_LD in torch.split(encoder_LD, chunk_size)
+    ]
+    return SignedLists(
+        promoted=_joined([part.promoted for part in parts]),
+        suppressed=_joined([part.suppressed for part in parts]),
+    )
+
+
 def _joined(parts: list[TokenLists]) -> TokenLists:
     z = [part.z_BK for part in parts if part.z_BK is not None]
     return TokenLists(

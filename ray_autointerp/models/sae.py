@@ -176,6 +176,11 @@ class Sae:
         return cast(Tensor, rows)
 
     @property
+    def W_enc_DL(self) -> Tensor:
+        """Encoder columns: what each latent reads, before its bias and threshold."""
+        return cast(Tensor, self._sae.W_enc)
+
+    @property
     def d_sae(self) -> int:
         """Number of latents."""
         return int(self._sae.cfg.d_sae)

@@ -203,6 +203,11 @@ class Subject:
         return self._parts.head.weight.T
 
     @property
+    def W_E_VD(self) -> Tensor:
+        """The embedding, vocabulary x d_model; Gemma scales its rows by sqrt(d_model) after."""
+        return cast(Tensor, self._model.get_input_embeddings().weight)
+
+    @property
     def b_U_V(self) -> Tensor | None:
         """The unembedding's bias, where the family has one."""
         return self._parts.head.bias

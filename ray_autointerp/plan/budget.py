@@ -158,6 +158,7 @@ def _selected(config: Config, num_latents: int) -> Selected:
     rule = config.select
     picked = {
         "sample": rule.num_latents,
+        "top": rule.num_latents,
         "all": num_latents,
         "list": len(rule.latents),
     }[rule.rule]

@@ -32,8 +32,13 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "hub_stats": ("input.subject", "input.saes"),
     "jacobian_proj": ("evidence.num_changed_tokens", "axes.latents", "axes.latents_per_shard"),
     "agreement": (*_SUBJECT, "evidence.agreement_windows", "evidence.change_windows"),
-    "vocab_proj": ("evidence.num_vocab_tokens", "evidence.vocab_rank_by"),
+    "vocab_proj": (
+        "evidence.num_vocab_tokens",
+        "evidence.vocab_rank_by",
+        "evidence.num_read_tokens",
+    ),
     "keywords": (),
+    "free_scores": _SUBJECT,
     "select": ("run.seed", "select"),
     "calibrate": (*_SUBJECT, "steering.kl_targets", "steering.num_prompts", "axes.selected"),
     "token_change": (

@@ -161,7 +161,8 @@ class Schedule:
         producer = producer_of(read.table, method)
         count = part_count(self._axes, self._selected, read.table, owner, method)
         shards = set(range(count))
-        if producer.split == step.split and producer.split != "whole":
+        is_aligned = producer.split == step.split and read.which != "whole"
+        if is_aligned and producer.split != "whole":
             shards = {task.shard}
             if read.which == "panel" and owner is not None:
                 shards |= set(range(self._axes.num_panel_shards(self._selected[owner])))
@@ -180,6 +181,8 @@ def reads_of(step: Step, method: str | None, config: Config) -> tuple[Read, ...]
     if step.name == "token_change":
         assert method is not None
         return step.reads + tuple(Read(table) for table in MODE_READS[method])
+    if step.name == "select" and config.select.rule == "top":
+        return (*step.reads, Read("free_scores"))
     return step.reads
 
 

@@ -18,3 +18,6 @@ NEUTRAL_PROMPTS: tuple[str, ...] = (
     "Yesterday we saw",
     "When he opened the door,",
 )
+
+FREE_SCORE_PROMPT = "From my experience,"
+"""What every latent is clamped after for the scores that need no LLM (Arad et al.'s)."""

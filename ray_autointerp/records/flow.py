@@ -34,11 +34,11 @@ class Read:
     """One input table of a step.
 
     `which` says what of it a task needs: `aligned` is the same shard where both are cut along the
-    same axis, else all of it; `panel` adds the shards that hold the panel.
+    same axis, else all of it; `panel` adds the shards that hold the panel; `whole` is all of it.
     """
 
     table: str
-    which: Literal["aligned", "panel"] = "aligned"
+    which: Literal["aligned", "panel", "whole"] = "aligned"
     every_method: bool = False
     """Of a table per method: not the task's own method alone but every scored one."""
     method: str | None = None
@@ -71,15 +71,16 @@ FLOW: tuple[Step, ...] = (
     Step("hub_stats", (), ("hub_stats",), "sae", "whole", "subject", methods="maps", revision=2),
     Step(
         "vocab_proj",
-        (Read("hub_stats", method="lens"),),
+        (Read("hub_stats", method="lens"), Read("hub_stats", method="reads")),
         ("vocab_proj",),
         "sae",
         "latents",
         "subject",
+        revision=2,
     ),
     Step(
         "jacobian_proj",
-        (Read("jacobian"), Read("hub_stats", method="jacobian"), Read("latent_stats")),
+        (Read("jacobian"), Read("hub_stats", method="jacobian"), Read("latent_stats", "whole")),
         ("jacobian_proj",),
         "sae",
         "latents",
@@ -109,6 +110,14 @@ FLOW: tuple[Step, ...] = (
         "latents",
         "cpu",
         methods="keywords",
+    ),
+    Step(
+        "free_scores",
+        (*_reads("vocab_proj", "top_examples"), Read("latent_stats", "whole")),
+        ("free_scores",),
+        "sae",
+        "latents",
+        "subject",
     ),
     Step("select", _reads("latent_stats"), ("selection",), "sae", "whole", "cpu"),
     Step(
@@ -196,6 +205,7 @@ FLOW: tuple[Step, ...] = (
             "jacobian_proj",
             "token_change",
             "agreement",
+            "free_scores",
             "descriptions",
             "input_scores",
             "output_scores",
@@ -217,8 +227,13 @@ EVIDENCE: dict[str, tuple[str, ...]] = {
 }
 """The evidence tables each description method reads: what `explain` waits for, per method."""
 
-MAP_READS: dict[str, tuple[str, ...]] = {"lens": (), "jacobian": ("jacobian", "latent_stats")}
-"""The maps from a decoder row to the vocabulary, and what `hub_stats` reads for each."""
+MAP_READS: dict[str, tuple[str, ...]] = {
+    "lens": (),
+    "reads": (),
+    "jacobian": ("jacobian", "latent_stats"),
+}
+"""The maps from a latent to the vocabulary, and what `hub_stats` reads for each: the decoder row
+through the final norm and through the Jacobian, and the encoder column against the embedding."""
 
 MAPS: tuple[str, ...] = tuple(MAP_READS)
 

@@ -22,6 +22,9 @@ from ray_autointerp.storage.parquet import read_table
 _SORTS: dict[str, Literal["ascending", "descending"]] = {
     "latent": "ascending",
     "density": "descending",
+    "s_in": "descending",
+    "s_out": "descending",
+    "effect_kl": "descending",
     "input_auroc": "descending",
     "output_win_rate": "descending",
 }

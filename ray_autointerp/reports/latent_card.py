@@ -30,6 +30,7 @@ def latent_card(run: Run, sae: str, latent: int) -> RenderableType:
     parts: list[RenderableType] = [_stats(stats, is_chosen)]
     parts.append(_examples(tables.rows("top_examples", sae, [latent])[latent]))
     parts.append(_lists("VocabProj", tables.rows("vocab_proj", sae, [latent])[latent]))
+    parts.append(_free(tables.row("free_scores", sae, [latent])[latent]))
     parts.append(_lists("JacobianProj", tables.rows("jacobian_proj", sae, [latent])[latent]))
     if is_chosen:
         for mode in run.config.evidence.change_modes:
@@ -68,6 +69,16 @@ def _stats(stats: Row, is_chosen: bool) -> Text:
     )
 
 
+def _free(row: Row) -> Text:
+    """The scores without an LLM, in one line."""
+    share = row["single_token_share"]
+    return Text(
+        f"S_in {_number(row['s_in']) or 'n/a'} · S_out {row['s_out']:.3f} · at its maximum, KL "
+        f"{row['effect_kl']:.2f} nats and confidence {row['delta_confidence']:+.2f}"
+        + ("" if share is None else f" · peaks on {row['single_token']!r} in {share:.0%}")
+    )
+
+
 def _examples(rows: list[Row]) -> RenderableType:
     explain = next(row for row in rows if row["split"] == "explain")
     shown = explain["examples"][:_EXAMPLES_SHOWN]
@@ -84,7 +95,9 @@ def _lists(name: str, rows: list[Row]) -> RenderableType:
     table = Table.grid(padding=(0, 1))
     for row in rows:
         sign = {1: "raised: ", -1: "lowered: ", None: ""}[row.get("sign")]
-        for side in ("promoted", "suppressed"):
+        for side in ("promoted", "suppressed", "reads"):
+            if side not in row:
+                continue
             tokens = ", ".join(_quoted(e["text"]) for e in (row[side] or [])[:_TOKENS_SHOWN])
             table.add_row(Text(f"{sign}{side}", style="cyan"), Text(tokens or row["status"]))
     return Panel(table, title=name, title_align="left", border_style="dim")

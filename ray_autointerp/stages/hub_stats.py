@@ -1,7 +1,8 @@
 """hub_stats: each token's mean and spread of projected logits over all latents of an SAE.
 
-One table per map from decoder rows to the vocabulary. Closed form over the whole dictionary
-(methods 9.9), also when a run labels only a range of it.
+One table per map from latents to the vocabulary. Closed form over the whole dictionary (methods
+9.9), also when a run labels only a range of it; through the Jacobian, where each latent counts at
+its own maximum, over the range.
 """
 
 import pyarrow as pa
@@ -23,16 +24,18 @@ from ray_autointerp.stages.tables import Tables
 def run(task: Task, desk: Desk) -> None:
     """Write `hub_stats/<map>` of one SAE: a row per token."""
     assert task.sae is not None
-    subject, decoder_LD = desk.subject, desk.sae(task.sae).W_dec_LD
+    subject, sae = desk.subject, desk.sae(task.sae)
     if task.method == "lens":
-        x_LD, bias_V = apply_norm(decoder_LD, subject.final_norm), subject.b_U_V
+        rows_LD = apply_norm(sae.W_dec_LD, subject.final_norm)
+        stats = hub_stats(rows_LD, subject.W_U_DV, subject.b_U_V)
+    elif task.method == "reads":
+        stats = hub_stats(sae.W_enc_DL.T, subject.W_E_VD.T)
     else:
-        jacobian = jacobian_of(desk, task.sae, decoder_LD.device)
-        scale_L1 = reference_scale(desk, task.sae, decoder_LD.device)[:, None]
-        whole = desk.run.axes.latents[task.sae]
-        moved_LD = decoder_LD[whole.start : whole.stop] * scale_L1
-        x_LD, bias_V = linear_change(moved_LD, jacobian.mean_DD), None
-    stats = hub_stats(x_LD, subject.W_U_DV, bias_V)
+        whole, device = desk.run.axes.latents[task.sae], sae.W_dec_LD.device
+        scale_L1 = reference_scale(desk, task.sae, device)[:, None]
+        moved_LD = sae.W_dec_LD[whole.start : whole.stop] * scale_L1
+        mean_DD = jacobian_of(desk, task.sae, device).mean_DD
+        stats = hub_stats(linear_change(moved_LD, mean_DD), subject.W_U_DV)
     desk.write(task, "hub_stats", hub_table(stats))
 
 

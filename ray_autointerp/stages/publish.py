@@ -19,6 +19,9 @@ from ray_autointerp.storage.parquet import write_table
 _SHOWN_TOKENS = 5
 """Tokens of each list repeated in the labels table, for eyes."""
 
+_FREE_SCORES = ("s_in", "s_out", "effect_kl", "delta_confidence", "single_token_share")
+"""Columns repeated in the labels table, for filters."""
+
 
 def run(task: Task, desk: Tables) -> None:
     """Write one latent shard of `labels`."""
@@ -28,6 +31,7 @@ def run(task: Task, desk: Tables) -> None:
     chosen = [latent for latent in latents if latent in selection]
     stats = desk.row("latent_stats", task.sae, latents)
     lists = desk.row(nearest_map(desk, task.sae), task.sae, latents)
+    free = desk.row("free_scores", task.sae, latents)
     examples = desk.rows("top_examples", task.sae, latents)
     descriptions = _by_method(desk, "descriptions", task.sae, latents, chosen)
     input_scores = _by_method(desk, "input_scores", task.sae, chosen, chosen)
@@ -46,6 +50,7 @@ def run(task: Task, desk: Tables) -> None:
                 "status": _status(method, latent in selection),
                 "chosen": latent in selection,
                 **{key: stats[latent][key] for key in ("is_dead", "density", "max_activation")},
+                **{key: free[latent][key] for key in _FREE_SCORES},
                 **_input_columns(input_scores.get(method or "", {}).get(latent)),
                 **_output_columns(output_scores.get(method or "", {}).get(latent)),
                 "fires_on": _peak_tokens(examples[latent]),

@@ -20,6 +20,7 @@ def run(task: Task, desk: Desk) -> None:
     panel, sample = set(alive[: rule.panel]), set(alive[: rule.sample])
     picks = {
         "sample": set(alive[: rule.num_latents]),
+        "top": set(_best(desk, task.sae, alive)[: rule.num_latents]),
         "all": {row["latent"] for row in stats},
         "list": set(rule.latents),
     }[rule.rule]
@@ -45,6 +46,17 @@ def run(task: Task, desk: Desk) -> None:
             for latent in (row["latent"] for row in stats)
         ],
     )
+
+
+def _best(desk: Desk, sae: str, alive: list[int]) -> list[int]:
+    """The alive latents by falling score, ties by seeded hash; without a score last."""
+    rule = desk.run.config.select
+    if rule.rule != "top":
+        return []
+    table = desk.read("free_scores", sae, columns=["latent", rule.by]).to_pylist()
+    score = {row["latent"]: row[rule.by] for row in table}
+    none = float("-inf")
+    return sorted(alive, key=lambda i: none if score[i] is None else score[i], reverse=True)
 
 
 def _reason(latent: int, picks: set[int], panel: set[int], sample: set[int], rule: str) -> str:

@@ -1,6 +1,6 @@
 """vocab_proj: promoted and suppressed tokens of every latent, dead ones too; no forward pass."""
 
-from ray_autointerp.methods.vocab_proj import vocab_proj
+from ray_autointerp.methods.vocab_proj import embedding_reads, vocab_proj
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
 from ray_autointerp.stages.hub_stats import read_hub_stats
@@ -21,6 +21,12 @@ def run(task: Task, desk: Desk) -> None:
         hub=read_hub_stats(desk, task.sae, "lens"),
         rank_by=evidence.vocab_rank_by,
     )
+    reads = embedding_reads(
+        sae.W_enc_DL.T[latents.start : latents.stop],
+        subject.W_E_VD,
+        evidence.num_read_tokens,
+        read_hub_stats(desk, task.sae, "reads"),
+    )
     desk.write(
         task,
         "vocab_proj",
@@ -30,6 +36,8 @@ def run(task: Task, desk: Desk) -> None:
                 "status": "ok",
                 "promoted": token_entries(lists.promoted, i, desk.tokenizer),
                 "suppressed": token_entries(lists.suppressed, i, desk.tokenizer),
+                "reads": token_entries(reads.promoted, i, desk.tokenizer),
+                "reads_against": token_entries(reads.suppressed, i, desk.tokenizer),
             }
             for i, latent in enumerate(latents)
         ],

@@ -17,6 +17,7 @@ from ray_autointerp.methods.output_score import is_unequal_treatment
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.records.flow import step_named
 from ray_autointerp.records.layout import part_name
+from ray_autointerp.stages.agreement_curve import agreement_curve, nearest_map
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.run_local import run_local
 from ray_autointerp.stages.tables import Row, Tables
@@ -45,16 +46,66 @@ def test_max_act_finds_the_trigger_of_every_latent(planted_run: Run, planted: Pl
             assert example["texts"][example["peak"]].strip() == planted.triggers[row["latent"]]
 
 
-@pytest.mark.parametrize("table", ["vocab_proj", "token_change"])
+@pytest.mark.parametrize(("table", "mode"), [("vocab_proj", None), ("token_change", "all")])
 def test_output_evidence_finds_the_effect_of_every_latent(
-    planted_run: Run, planted: PlantedTruth, table: str
+    planted_run: Run, planted: PlantedTruth, table: str, mode: str | None
 ) -> None:
-    found = rows(planted_run, table)
+    found = rows(planted_run, table, mode)
     assert {row["latent"] for row in found} == set(range(len(planted.effects)))
     for row in found:
         side = "suppressed" if row.get("sign") == -1 else "promoted"
         assert row["status"] == "ok", "a latent that never fires has output evidence all the same"
         assert row[side][0]["text"].strip() == planted.effects[row["latent"]]
+
+
+def test_cheap_evidence_and_free_scores_know_trigger_and_effect(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    """JacobianProj finds the effect, the encoder its word, amplifying brings the effect out."""
+    for row in rows(planted_run, "jacobian_proj"):
+        assert row["promoted"][0]["text"].strip() == planted.effects[row["latent"]]
+        assert row["promoted"][0]["z"] > 5
+    for row in rows(planted_run, "vocab_proj"):
+        assert row["reads"][0]["text"].strip() == planted.triggers[row["latent"]]
+    found = rows(planted_run, "free_scores")
+    assert len(found) == len(planted.effects)
+    for row in found:
+        assert row["s_out"] > 0.9 and row["s_out_best_rank"] == 0
+        assert row["effect_kl"] > 0.3 and row["max_logit_diff"] > 1
+        if planted.is_alive(row["latent"]):
+            assert row["single_token"].strip() == planted.triggers[row["latent"]]
+            assert row["single_token_share"] == 1
+        else:
+            assert row["s_in"] is None and row["single_token"] is None
+
+
+def test_agreement_says_which_estimates_are_near_the_exact_change(planted_run: Run) -> None:
+    curve = {
+        (p.estimator, p.num_windows): p
+        for p in agreement_curve(Tables(planted_run), SAE)
+        if p.strength == "maximum"
+    }
+    assert nearest_map(Tables(planted_run), SAE) == "jacobian_proj"
+    jacobian, exact = curve["jacobian_proj", 24], curve["exact", 8]
+    assert jacobian.relative_error < 0.1 < curve["vocab_proj", 0].relative_error
+    assert exact.relative_error < jacobian.relative_error
+    assert curve["exact", 8].relative_error <= curve["exact", 1].relative_error
+    assert all(p.num_latents == planted_run.config.select.sample for p in curve.values())
+
+
+@pytest.mark.parametrize("mode", ["all", "active", "last"])
+def test_every_mode_tells_standard_errors_kl_and_confidence(
+    planted_run: Run, planted: PlantedTruth, mode: str
+) -> None:
+    for row in rows(planted_run, "token_change", mode):
+        if mode == "active" and not planted.is_alive(row["latent"]):
+            assert row["status"] == "no_evidence" and row["promoted"] is None
+            continue
+        entry = row["suppressed" if row["sign"] == -1 else "promoted"][0]
+        assert entry["text"].strip() == planted.effects[row["latent"]]
+        assert 0 < entry["se"] < 0.2 * abs(entry["logit"])
+        assert row["kl"] > 0 and row["delta_confidence"] != 0
+        assert row["num_windows"] >= 2 and row["num_positions"] >= row["num_windows"]
 
 
 def test_dead_latent_has_no_max_act_description_but_an_ensemble(

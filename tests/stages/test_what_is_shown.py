@@ -57,9 +57,11 @@ def test_evidence_of_a_latent_does_not_depend_on_which_others_are_labelled(
     )
     run = label(config, run_local, Silent())
     both = 0
-    for table in ("top_examples", "vocab_proj", "token_change"):
-        whole = {row["latent"]: row for row in Tables(quick_run).read(table, "planted").to_pylist()}
-        part = {row["latent"]: row for row in Tables(run).read(table, "planted").to_pylist()}
+    for table, mode in (("top_examples", None), ("vocab_proj", None), ("token_change", "all")):
+        whole, part = (
+            {row["latent"]: row for row in Tables(made).read(table, "planted", mode).to_pylist()}
+            for made in (quick_run, run)
+        )
         for latent in whole.keys() & part.keys():
             both += 1
             for column in ("promoted", "examples"):
@@ -74,7 +76,7 @@ def test_evidence_of_a_latent_does_not_depend_on_which_others_are_labelled(
 def test_token_change_clamps_to_the_largest_activation_of_either_sign(quick_run: Run) -> None:
     tables = Tables(quick_run)
     stats = {r["latent"]: r for r in tables.read("latent_stats", "planted").to_pylist()}
-    rows = tables.read("token_change", "planted").to_pylist()
+    rows = tables.read("token_change", "planted", "all").to_pylist()
     size = quick_run.config.evidence.change_clamp_size
     for row in rows:
         largest = stats[row["latent"]]["max_activation"]
