@@ -121,6 +121,12 @@ class EvidenceSection(Section):
 
     num_top_examples: int = Field(default=100, ge=1)
     """Windows with the highest activation kept per latent and side of the document split."""
+    num_stratified: int = Field(default=20, ge=0)
+    """Windows kept beside them per latent and side, drawn evenly from every strength."""
+    num_near_misses: int = Field(default=10, ge=0)
+    """Windows per latent and side that hold the tokens it peaks on and leave it silent."""
+    sample_windows: int = Field(default=1000, ge=1)
+    """Windows per side, about, whose every non-zero activation is kept."""
     excerpt_tokens: int = Field(default=32, ge=4)
     """Length of the excerpt cut around a peak for people and prompts."""
     num_vocab_tokens: int = Field(default=50, ge=1)

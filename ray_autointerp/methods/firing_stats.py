@@ -29,6 +29,8 @@ class FiringStats:
     num_active_LS: npt.NDArray[np.int64]
     sum_activation_LS: npt.NDArray[np.float64]
     max_activation_LS: npt.NDArray[np.float32]
+    histogram_LSB: npt.NDArray[np.int64]
+    """Active tokens per power of two of activation (example_rank.py)."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def merge_firing_stats(parts: Sequence[FiringStats]) -> FiringStats:
         num_active_LS=np.sum([part.num_active_LS for part in parts], axis=0, dtype=np.int64),
         sum_activation_LS=sums.sum(axis=0),
         max_activation_LS=np.max([part.max_activation_LS for part in parts], axis=0),
+        histogram_LSB=np.sum([part.histogram_LSB for part in parts], axis=0, dtype=np.int64),
     )
 
 

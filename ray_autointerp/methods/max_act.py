@@ -17,6 +17,13 @@ import numpy.typing as npt
 from torch import Tensor
 
 from ray_autointerp.errors import TaskError
+from ray_autointerp.methods.example_rank import (
+    NUM_BINS,
+    Ranking,
+    Stratified,
+    Strongest,
+    activation_bins,
+)
 from ray_autointerp.methods.firing_stats import EXPLAIN, SCORE, FiringStats
 
 
@@ -63,8 +70,45 @@ def active_entries(acts_WTL: Tensor, mask_WT: Tensor) -> ActiveEntries:
     )
 
 
+class _Keeper:
+    """The first `num_kept` examples of every group of a ranking, fed in a stream."""
+
+    def __init__(
+        self, num_latents: int, num_kept: int, ranking: Ranking, max_buffered: int
+    ) -> None:
+        self._num_kept = num_kept
+        self._ranking = ranking
+        self._max_buffered = max_buffered
+        self._limit = max_buffered
+        self.num_buffered = 0
+        self._parts = [empty_examples()]
+        self._threshold_G = np.full(ranking.num_groups(num_latents), ranking.worst)
+
+    def add(self, found: TopExamples) -> None:
+        """Buffer what may still be among the first of its group."""
+        groups_E, priorities_E = _ranked(found, self._ranking)
+        found = take_examples(found, np.flatnonzero(priorities_E <= self._threshold_G[groups_E]))
+        self._parts.append(found)
+        self.num_buffered += len(found.values_N)
+        if self.num_buffered > self._limit:
+            self.compact()
+
+    def compact(self) -> TopExamples:
+        """The examples kept of everything added so far."""
+        kept = merge_examples(self._parts, self._num_kept, self._ranking)
+        groups_E, priorities_E = _ranked(kept, self._ranking)
+        last = np.flatnonzero(_ranks(groups_E) == self._num_kept - 1)
+        self._threshold_G[groups_E[last]] = priorities_E[last]
+        self._parts = [kept]
+        self.num_buffered = len(kept.values_N)
+        self._limit = max(self._max_buffered, 2 * self.num_buffered)
+        return kept
+
+
 class ExampleSieve:
-    """Keeps the top examples of one SAE over one token shard, and its firing statistics.
+    """Keeps the examples of one SAE over one token shard, and its firing statistics.
+
+    The top examples always; of every strength a few, where `num_per_bin` is not 0.
 
     Each window is added once. At most `max_buffered` entries, or twice what is kept if that is
     more, wait between two compactions; a window that cannot reach the top is never buffered.
@@ -72,13 +116,22 @@ class ExampleSieve:
     activations do in their last bits.
     """
 
-    def __init__(self, num_latents: int, num_kept: int, max_buffered: int = 4_000_000) -> None:
-        self._num_kept = num_kept
-        self._max_buffered = max_buffered
-        self._limit = max_buffered
-        self._num_buffered = 0
-        self._parts = [empty_examples()]
-        self._threshold_LS = np.zeros((num_latents, 2), np.float32)
+    def __init__(
+        self,
+        num_latents: int,
+        num_kept: int,
+        max_buffered: int = 4_000_000,
+        *,
+        num_per_bin: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self._top = _Keeper(num_latents, num_kept, Strongest(), max_buffered)
+        self._stratified = (
+            _Keeper(num_latents, num_per_bin, Stratified(seed), max_buffered)
+            if num_per_bin
+            else None
+        )
+        self._histogram_LSB = np.zeros((num_latents, 2, NUM_BINS), np.int64)
         self._num_tokens_S = np.zeros(2, np.int64)
         self._num_active_LS = np.zeros((num_latents, 2), np.int64)
         self._sum_LS = np.zeros((num_latents, 2), np.float64)
@@ -104,23 +157,22 @@ class ExampleSieve:
         if len(found.latents_E) == 0:
             return
         self._count(found)
-        side_E = found.is_score_E.astype(np.int64)
-        may_rank_E = found.activations_E >= self._threshold_LS[found.latents_E, side_E]
-        found = _take(found, np.flatnonzero(may_rank_E))
-        self._parts.append(found)
-        self._num_buffered += len(found.values_N)
-        if self._num_buffered > self._limit:
-            self._compact()
+        self._top.add(found)
+        if self._stratified is not None:
+            self._stratified.add(found)
 
     def examples(self) -> TopExamples:
         """The top examples of everything added so far."""
-        self._compact()
-        return self._parts[0]
+        return self._top.compact()
+
+    def stratified(self) -> TopExamples:
+        """The seeded examples of every strength of everything added so far."""
+        return empty_examples() if self._stratified is None else self._stratified.compact()
 
     @property
     def num_buffered(self) -> int:
         """Active entries held now."""
-        return self._num_buffered
+        return self._top.num_buffered + (self._stratified.num_buffered if self._stratified else 0)
 
     def firing_stats(self) -> FiringStats:
         """The firing statistics of everything added so far."""
@@ -129,6 +181,7 @@ class ExampleSieve:
             self._num_active_LS.copy(),
             self._sum_LS.copy(),
             self._max_LS.copy(),
+            self._histogram_LSB.copy(),
         )
 
     def _count(self, found: TopExamples) -> None:
@@ -139,28 +192,35 @@ class ExampleSieve:
         self._sum_LS[where] += np.add.reduceat(found.values_N, entry_starts, dtype=np.float64)
         largest = np.maximum.reduceat(found.values_N, entry_starts)
         self._max_LS[where] = np.maximum(self._max_LS[where], largest)
-
-    def _compact(self) -> None:
-        kept = merge_examples(self._parts, self._num_kept)
-        rank_E = _ranks(kept.latents_E * np.int64(2) + kept.is_score_E)
-        last = np.flatnonzero(rank_E == self._num_kept - 1)
-        where = (kept.latents_E[last], kept.is_score_E[last].astype(np.int64))
-        self._threshold_LS[where] = kept.activations_E[last]
-        self._parts = [kept]
-        self._num_buffered = len(kept.values_N)
-        self._limit = max(self._max_buffered, 2 * self._num_buffered)
+        side_N = np.repeat(
+            found.latents_E * np.int64(2) + found.is_score_E, np.diff(found.offsets_E1)
+        )
+        flat_B = self._histogram_LSB.reshape(-1)
+        np.add.at(flat_B, side_N * NUM_BINS + activation_bins(found.values_N), 1)
 
 
-def merge_examples(parts: Sequence[TopExamples], num_kept: int) -> TopExamples:
-    """The top examples of all parts together.
+def merge_examples(
+    parts: Sequence[TopExamples], num_kept: int, ranking: Ranking | None = None
+) -> TopExamples:
+    """The first examples of each group of all parts together; the strongest, by default.
 
     Associative, commutative and independent of how windows were cut into parts, as long as no
     window is in two of them.
     """
     examples = _concatenate([empty_examples(), *parts])
-    side_E = examples.latents_E * np.int64(2) + examples.is_score_E
-    order = np.lexsort((examples.windows_E, -examples.activations_E, side_E))
-    return _take(examples, order[_ranks(side_E[order]) < num_kept])
+    groups_E, priorities_E = _ranked(examples, ranking or Strongest())
+    order = np.lexsort((examples.windows_E, priorities_E, groups_E))
+    return take_examples(examples, order[_ranks(groups_E[order]) < num_kept])
+
+
+def _ranked(
+    examples: TopExamples, ranking: Ranking
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    latents_E, activations_E = examples.latents_E, examples.activations_E
+    return (
+        ranking.groups(latents_E, examples.is_score_E, activations_E),
+        ranking.priorities(latents_E, examples.windows_E, activations_E),
+    )
 
 
 def empty_examples() -> TopExamples:
@@ -227,7 +287,8 @@ def _concatenate(parts: Sequence[TopExamples]) -> TopExamples:
     )
 
 
-def _take(examples: TopExamples, chosen: npt.NDArray[np.int64]) -> TopExamples:
+def take_examples(examples: TopExamples, chosen: npt.NDArray[np.int64]) -> TopExamples:
+    """Some of the examples, in the order given."""
     counts = np.diff(examples.offsets_E1)[chosen]
     offsets = _offsets(counts)
     shift = np.repeat(examples.offsets_E1[chosen] - offsets[:-1], counts)

@@ -19,8 +19,16 @@ _LLM = ("run.seed", "llm.backend", "input.llm", "llm.script", "llm.dtype", "llm.
 
 _FIELDS: dict[str, tuple[str, ...]] = {
     "corpus": ("corpus", "input.corpus", "input.tokenizer", "axes.num_token_shards"),
-    "max_act": (*_SUBJECT, "evidence.num_top_examples"),
-    "top_examples": ("evidence.excerpt_tokens", "axes.latents", "axes.latents_per_shard"),
+    "overlap": (),
+    "max_act": (
+        *_SUBJECT,
+        "evidence.num_top_examples",
+        "evidence.num_stratified",
+        "evidence.sample_windows",
+        "axes.latents",
+        "axes.latents_per_shard",
+    ),
+    "top_examples": ("evidence.excerpt_tokens", "evidence.num_near_misses"),
     "neighbours": ("input.saes", "evidence.num_neighbours"),
     "jacobian": (
         *_SUBJECT,

@@ -66,6 +66,7 @@ def _reads(*tables: str) -> tuple[Read, ...]:
 
 FLOW: tuple[Step, ...] = (
     Step("corpus", (), ("tokens",), "corpus", "token", "cpu"),
+    Step("overlap", _reads("tokens"), ("overlap",), "corpus", "whole", "cpu"),
     Step("neighbours", (), ("neighbours",), "sae", "latents", "subject"),
     Step("jacobian", _reads("tokens"), ("jacobian",), "hook", "directions", "subject"),
     Step("hub_stats", (), ("hub_stats",), "sae", "whole", "subject", methods="maps", revision=2),
@@ -89,18 +90,20 @@ FLOW: tuple[Step, ...] = (
     Step(
         "max_act",
         _reads("tokens"),
-        ("example_refs", "firing_stats"),
+        ("example_refs", "firing_stats", "window_sample"),
         "subject",
         "token",
         "subject",
+        revision=2,
     ),
     Step(
         "top_examples",
-        _reads("example_refs", "firing_stats", "tokens"),
+        _reads("example_refs", "firing_stats", "window_sample", "tokens"),
         ("top_examples", "latent_stats"),
         "sae",
         "latents",
         "cpu",
+        revision=2,
     ),
     Step(
         "keywords",
@@ -197,6 +200,7 @@ FLOW: tuple[Step, ...] = (
     Step(
         "publish",
         _reads(
+            "overlap",
             "latent_stats",
             "top_examples",
             "vocab_proj",

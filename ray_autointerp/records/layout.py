@@ -15,7 +15,7 @@ from ray_autointerp.records.keys import slug
 from ray_autointerp.records.task import Task
 
 MANIFEST = "manifest.json"
-CORPUS_TABLES = ("tokens",)
+CORPUS_TABLES = ("tokens", "overlap")
 """Tables that belong to the corpus and not to an SAE."""
 
 HOOK_TABLES = ("jacobian",)

@@ -66,7 +66,7 @@ TABLES: dict[str, Table] = {
         token_ids=pa.list_(_I32),
     ),
     "example_refs": _table(
-        {"latent": _I32, "split": _STR, "rank": _I16},
+        {"latent": _I32, "kind": _STR, "split": _STR, "rank": _I16},
         window=_I64,
         peak=_I16,
         activation=_F32,
@@ -79,9 +79,30 @@ TABLES: dict[str, Table] = {
         num_active=_I64,
         sum_activation=_F64,
         max_activation=_F32,
+        histogram=pa.list_(_I64),
+    ),
+    "window_sample": _table(
+        {"window": _I64},
+        split=_STR,
+        token_ids=pa.list_(_I32),
+        latents=pa.list_(_I32),
+        positions=pa.list_(_I16),
+        values=pa.list_(_F32),
+    ),
+    "overlap": _table(
+        {"split": _STR},
+        num_documents=_I64,
+        num_windows=_I64,
+        num_overlapping=_I64,
+        share=_F64,
     ),
     "top_examples": _table(
-        {"latent": _I32, "split": _STR}, status=_STR, examples=pa.list_(EXAMPLE)
+        {"latent": _I32, "split": _STR},
+        status=_STR,
+        examples=pa.list_(EXAMPLE),
+        stratified=pa.list_(EXAMPLE),
+        near_misses=pa.list_(EXAMPLE),
+        following=pa.list_(pa.struct([("token", _I32), ("text", _STR), ("count", _I32)])),
     ),
     "latent_stats": _table(
         _LATENT,
@@ -93,6 +114,7 @@ TABLES: dict[str, Table] = {
         mean_activation=_F32,
         max_activation=_F32,
         max_activation_score=_F32,
+        histogram=pa.list_(_I64),
         is_dead=_BOOL,
     ),
     "neighbours": _table(

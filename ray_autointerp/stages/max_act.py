@@ -2,26 +2,39 @@
 
 The subject runs once, to the deepest hook point; each SAE's top examples and firing statistics
 are gathered as windows go by. BOS, other special tokens and attention sinks are left out, and
-how many sinks there were is kept in the files' metadata.
+how many sinks there were is kept in the files' metadata. Of a seeded sample of windows every
+non-zero is kept.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ray_autointerp.methods.max_act import ExampleSieve, TopExamples, active_entries
+from ray_autointerp.config import Config
+from ray_autointerp.methods.example_rank import window_hashes
+from ray_autointerp.methods.max_act import (
+    ActiveEntries,
+    ExampleSieve,
+    TopExamples,
+    active_entries,
+)
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.sae import Sae
+from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
 from ray_autointerp.stages.tables import Row
 
 SPLITS = ("explain", "score")
+
+BINS_IN_USE = 5
+"""Powers of two over which a latent's activations spread, about: how many each must give."""
 
 
 @dataclass
@@ -32,6 +45,7 @@ class _Watch:
     site: int
     latents: slice
     sieve: ExampleSieve
+    sample: list[Row]
     num_sinks: int = 0
 
 
@@ -48,18 +62,34 @@ def run(task: Task, desk: Desk) -> None:
     for sae, watch in watches.items():
         first = watch.latents.start
         metadata = {"num_sinks": str(watch.num_sinks)}
-        refs = _refs(watch.sieve.examples(), first)
-        desk.write(task, "example_refs", refs, sae=sae, metadata=metadata)
+        kept = {"stratified": watch.sieve.stratified(), "top": watch.sieve.examples()}
+        refs = pa.concat_tables([_refs(part, first, kind) for kind, part in kept.items()])
+        desk.write(
+            task,
+            "example_refs",
+            refs,
+            sae=sae,
+            metadata=metadata,
+            row_groups=_row_groups(refs["latent"].to_numpy(), desk.run.axes, sae),
+        )
+        desk.write(task, "window_sample", watch.sample, sae=sae, metadata=metadata)
         desk.write(task, "firing_stats", _stats(watch.sieve, first), sae=sae, metadata=metadata)
 
 
 def _watch(sae_id: str, desk: Desk) -> _Watch:
     sae, latents = desk.sae(sae_id), desk.run.axes.latents[sae_id]
+    evidence = desk.run.config.evidence
     return _Watch(
         sae,
         desk.subject.site(sae.hook_point),
         slice(latents.start, latents.stop),
-        ExampleSieve(len(latents), desk.run.config.evidence.num_top_examples),
+        ExampleSieve(
+            len(latents),
+            evidence.num_top_examples,
+            num_per_bin=-(-evidence.num_stratified // BINS_IN_USE),
+            seed=desk.run.config.run.seed,
+        ),
+        [],
     )
 
 
@@ -93,15 +123,51 @@ def _look(
     is_sink_WT = h_WTD.float().norm(dim=-1) > desk.subject.sink_threshold(watch.site)
     watch.num_sinks += int((is_sink_WT & is_token_WT).sum())
     acts_WTL = watch.sae.activations(h_WTD)[..., watch.latents]
+    entries = active_entries(acts_WTL, mask_WT)
+    window_ids = [row["window"] for row in windows]
     watch.sieve.add(
-        torch.tensor([row["window"] for row in windows]),
+        torch.tensor(window_ids),
         torch.tensor([row["split"] == "score" for row in windows]),
         mask_WT.sum(-1).cpu(),
-        active_entries(acts_WTL, mask_WT),
+        entries,
     )
+    hashes = window_hashes(np.array(window_ids), desk.run.config.run.seed)
+    for index in np.flatnonzero(hashes < sample_threshold(desk.run.config)).tolist():
+        watch.sample.append(_sampled(windows[index], index, entries, watch.latents.start))
 
 
-def _refs(examples: TopExamples, first_latent: int) -> pa.Table:
+def sample_threshold(config: Config) -> np.uint64:
+    """Windows whose hash lies below are in the sample: about `sample_windows` of each side.
+
+    The number of windows is taken from the config, so that every shard draws alike.
+    """
+    corpus = config.corpus
+    per_side = corpus.num_tokens / (corpus.window or 1) / len(SPLITS)
+    share = min(1.0, config.evidence.sample_windows / per_side)
+    return np.uint64(min(int(share * 2**64), 2**64 - 1))
+
+
+def _sampled(window: Row, index: int, entries: ActiveEntries, first_latent: int) -> Row:
+    """Every non-zero of one window."""
+    here_N = entries.rows_N == index
+    return {
+        "window": window["window"],
+        "split": window["split"],
+        "token_ids": window["token_ids"],
+        "latents": (entries.latents_N[here_N] + first_latent).cpu().numpy(),
+        "positions": entries.positions_N[here_N].cpu().numpy(),
+        "values": entries.values_N[here_N].cpu().numpy(),
+    }
+
+
+def _row_groups(latents_E: np.ndarray[Any, Any], axes: Axes, sae: str) -> list[int]:
+    """Examples per latent shard: each shard's are read alone."""
+    shard_E = (latents_E - axes.latents[sae].start) // axes.latents_per_shard
+    counts: list[int] = np.bincount(shard_E, minlength=axes.num_latent_shards(sae)).tolist()
+    return counts
+
+
+def _refs(examples: TopExamples, first_latent: int, kind: str) -> pa.Table:
     group = examples.latents_E.astype(np.int64) * 2 + examples.is_score_E
     is_start = np.append(True, group[1:] != group[:-1])[: len(group)]
     starts = np.flatnonzero(is_start)
@@ -110,6 +176,7 @@ def _refs(examples: TopExamples, first_latent: int) -> pa.Table:
     return pa.table(
         {
             "latent": pa.array(examples.latents_E + first_latent, pa.int32()),
+            "kind": [kind] * len(group),
             "split": np.where(examples.is_score_E, "score", "explain").astype(object),
             "rank": pa.array(ranks, pa.int16()),
             "window": examples.windows_E,
@@ -133,6 +200,7 @@ def _stats(sieve: ExampleSieve, first_latent: int) -> pa.Table:
             "num_active": stats.num_active_LS.reshape(-1),
             "sum_activation": stats.sum_activation_LS.reshape(-1),
             "max_activation": stats.max_activation_LS.reshape(-1),
+            "histogram": list(stats.histogram_LSB.reshape(2 * num_latents, -1)),
         },
         schema=TABLES["firing_stats"].schema,
     )

@@ -65,8 +65,9 @@ class Tables:
         *,
         shards: Iterable[int] | None = None,
         columns: Sequence[str] | None = None,
+        row_group: int | None = None,
     ) -> pa.Table:
-        """The rows of some or all parts of a table, in part order."""
+        """The rows of some or all parts of a table, in part order; or one row group of each."""
         count = self._count(table, sae, method)
         names = [
             part_name(table, sae, method, shard, count)
@@ -75,7 +76,7 @@ class Tables:
         schema = TABLES[table.split("/")[0]].schema
         if columns is not None:
             schema = pa.schema([schema.field(name) for name in columns])
-        parts = [read_table(self.store, name, columns) for name in names]
+        parts = [read_table(self.store, name, columns, row_group) for name in names]
         return pa.concat_tables([schema.empty_table(), *parts])
 
     def rows(
@@ -111,6 +112,7 @@ class Tables:
         *,
         sae: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        row_groups: Sequence[int] | None = None,
     ) -> None:
         """Publish one part of a table: sorted by key, put if absent. `sae` defaults to the task's.
 
@@ -128,6 +130,7 @@ class Tables:
             kind.schema,
             {**self.run.stamp(task.step, sae or task.sae), **(metadata or {})},
             key=kind.key,
+            row_groups=row_groups,
         )
 
     def _count(self, table: str, sae: str | None, method: str | None) -> int:

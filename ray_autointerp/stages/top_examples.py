@@ -4,19 +4,30 @@ Merges the partial top examples of all token shards (exact, whatever the shardin
 excerpt around each peak, and merges firing statistics into one row per latent.
 """
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ray_autointerp.methods.example_rank import NUM_BINS, Ranking, Stratified, Strongest
 from ray_autointerp.methods.firing_stats import FiringStats, latent_stats, merge_firing_stats
-from ray_autointerp.methods.max_act import TopExamples, merge_examples
+from ray_autointerp.methods.max_act import (
+    TopExamples,
+    empty_examples,
+    merge_examples,
+    take_examples,
+)
+from ray_autointerp.methods.near_miss import following_tokens
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.max_act import BINS_IN_USE, SPLITS
 from ray_autointerp.stages.tables import Row
+from ray_autointerp.stages.window_sample import WindowSample, excerpt
 
-SPLITS = ("explain", "score")
+_FOLLOWING_TOKENS = 20
+"""Tokens after the peaks kept per latent and side."""
 
 
 def run(task: Task, desk: Desk) -> None:
@@ -24,35 +35,55 @@ def run(task: Task, desk: Desk) -> None:
     assert task.sae is not None
     latents = desk.latents(task)
     _write_stats(task, desk, latents)
-    refs = _merged_refs(task, desk, latents)
-    windows = _windows(desk, refs.windows_E)
-    rows: dict[tuple[int, str], list[Row]] = {
-        (latent, split): [] for latent in latents for split in SPLITS
-    }
-    for index in range(len(refs.latents_E)):
-        key = (int(refs.latents_E[index]), SPLITS[int(refs.is_score_E[index])])
-        rows[key].append(_excerpt(refs, index, windows[int(refs.windows_E[index])], desk))
-    desk.write(
+    evidence = desk.run.config.evidence
+    top = _merged(task, desk, "top", evidence.num_top_examples, Strongest())
+    stratified = _merged(
         task,
-        "top_examples",
-        [
-            {
-                "latent": latent,
-                "split": split,
-                "status": "ok" if examples else "no_evidence",
-                "examples": examples,
-            }
-            for (latent, split), examples in rows.items()
-        ],
+        desk,
+        "stratified",
+        -(-evidence.num_stratified // BINS_IN_USE),
+        Stratified(desk.run.config.run.seed),
     )
+    windows = _windows(desk, np.concatenate([top.windows_E, stratified.windows_E]))
+    examples = {
+        "examples": _by_latent(top, windows, desk),
+        "stratified": _by_latent(_evenly(stratified, evidence.num_stratified), windows, desk),
+    }
+    samples = {split: WindowSample(desk, task.sae, split) for split in SPLITS}
+    rows = []
+    for latent in latents:
+        for split in SPLITS:
+            found = {name: lists.get((latent, split), []) for name, lists in examples.items()}
+            rows.append(
+                {
+                    "latent": latent,
+                    "split": split,
+                    "status": "ok" if found["examples"] else "no_evidence",
+                    **found,
+                    "near_misses": samples[split].near_misses(latent, found["examples"]),
+                    "following": _following(found["examples"], desk),
+                }
+            )
+    desk.write(task, "top_examples", rows)
 
 
-def _merged_refs(task: Task, desk: Desk, latents: range) -> TopExamples:
+def _merged(task: Task, desk: Desk, kind: str, num_kept: int, ranking: Ranking) -> TopExamples:
+    """This shard's examples of one kind, merged over the token shards."""
     parts = []
     for shard in range(desk.run.axes.num_token_shards):
-        refs = desk.read("example_refs", task.sae, shards=[shard])
-        parts.append(_examples(refs.filter(_inside(latents))))
-    return merge_examples(parts, desk.run.config.evidence.num_top_examples)
+        refs = desk.read("example_refs", task.sae, shards=[shard], row_group=task.shard)
+        parts.append(_examples(refs.filter(pc.field("kind") == kind)))
+    return merge_examples(parts, num_kept, ranking) if num_kept else empty_examples()
+
+
+def _evenly(examples: TopExamples, num_kept: int) -> TopExamples:
+    """Of each latent and side so many, one of every strength before a second of any."""
+    groups = Stratified(0).groups(examples.latents_E, examples.is_score_E, examples.activations_E)
+    turn = np.arange(len(groups)) - np.searchsorted(groups, groups)
+    side = groups // NUM_BINS
+    order = np.lexsort((-groups, turn, side))
+    place = np.arange(len(side)) - np.searchsorted(side[order], side[order])
+    return take_examples(examples, order[place < num_kept])
 
 
 def _inside(latents: range) -> pc.Expression:
@@ -82,28 +113,33 @@ def _windows(desk: Desk, wanted: np.ndarray[Any, Any]) -> dict[int, Row]:
     return {row["window"]: row for row in rows.to_pylist()}
 
 
-def _excerpt(refs: TopExamples, index: int, window: Row, desk: Desk) -> Row:
-    """At most `excerpt_tokens` tokens around the peak; BOS is never shown."""
-    length = desk.run.config.evidence.excerpt_tokens
-    token_ids: list[int] = window["token_ids"]
-    first = 1 if token_ids[:1] == [desk.tokenizer.bos_id] else 0
-    peak = int(refs.peaks_E[index])
-    # Three quarters before the peak: what makes a latent fire mostly stands to its left.
-    start = max(first, min(peak - (3 * length) // 4, len(token_ids) - length))
-    stop = min(start + length, len(token_ids))
-    where = slice(refs.offsets_E1[index], refs.offsets_E1[index + 1])
-    activations = np.zeros(len(token_ids), np.float32)
-    activations[refs.positions_N[where]] = refs.values_N[where]
-    return {
-        "window": window["window"],
-        "document": window["document"],
-        "document_id": window["document_id"],
-        "peak": peak - start,
-        "activation": float(refs.activations_E[index]),
-        "token_ids": token_ids[start:stop],
-        "texts": desk.tokenizer.texts(token_ids[start:stop]),
-        "activations": activations[start:stop].tolist(),
-    }
+def _by_latent(
+    examples: TopExamples, windows: dict[int, Row], desk: Desk
+) -> dict[tuple[int, str], list[Row]]:
+    """Excerpts by latent and side, in the examples' order."""
+    rows: dict[tuple[int, str], list[Row]] = defaultdict(list)
+    for index in range(len(examples.latents_E)):
+        where = slice(examples.offsets_E1[index], examples.offsets_E1[index + 1])
+        rows[int(examples.latents_E[index]), SPLITS[int(examples.is_score_E[index])]].append(
+            excerpt(
+                windows[int(examples.windows_E[index])],
+                int(examples.peaks_E[index]),
+                float(examples.activations_E[index]),
+                (examples.positions_N[where], examples.values_N[where]),
+                desk,
+            )
+        )
+    return rows
+
+
+def _following(examples: list[Row], desk: Desk) -> list[Row]:
+    """The tokens after the peaks, commonest first."""
+    found = following_tokens([(e["token_ids"], e["peak"]) for e in examples], _FOLLOWING_TOKENS)
+    texts = desk.tokenizer.texts([token for token, _ in found])
+    return [
+        {"token": token, "text": text, "count": count}
+        for (token, count), text in zip(found, texts, strict=True)
+    ]
 
 
 def _write_stats(task: Task, desk: Desk, latents: range) -> None:
@@ -127,6 +163,7 @@ def _write_stats(task: Task, desk: Desk, latents: range) -> None:
                 "mean_activation": _or_none(found.mean_activation_L, i),
                 "max_activation": _or_none(found.max_activation_L, i),
                 "max_activation_score": _or_none(found.max_activation_score_L, i),
+                "histogram": merged.histogram_LSB[i].sum(0),
                 "is_dead": bool(found.is_dead_L[i]),
             }
             for i, latent in enumerate(latents)
@@ -141,7 +178,11 @@ def _firing_stats(stats: pa.Table, num_latents: int) -> FiringStats:
         return stats[name].to_numpy().reshape(num_latents, len(SPLITS))
 
     return FiringStats(
-        grid("num_tokens")[0], grid("num_active"), grid("sum_activation"), grid("max_activation")
+        grid("num_tokens")[0],
+        grid("num_active"),
+        grid("sum_activation"),
+        grid("max_activation"),
+        pc.list_flatten(stats["histogram"]).to_numpy().reshape(num_latents, len(SPLITS), -1),
     )
 
 

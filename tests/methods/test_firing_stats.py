@@ -1,10 +1,12 @@
 """Merging of firing statistics, and density, means and maxima from them."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
+from ray_autointerp.methods.example_rank import NUM_BINS
 from ray_autointerp.methods.firing_stats import FiringStats, latent_stats, merge_firing_stats
 
 
@@ -16,7 +18,16 @@ def stats_of(acts_NL, is_score_N):
         np.stack([(side > 0).sum(0) for side in sides], axis=1),
         np.stack([side.astype(np.float64).sum(0) for side in sides], axis=1),
         np.stack([side.max(0, initial=0) for side in sides], axis=1).astype(np.float32),
+        np.stack([histogram(side) for side in sides], axis=1),
     )
+
+
+def histogram(side):
+    """Counts per power of two, from 2^-12, for each latent."""
+    counts = np.zeros((side.shape[1], NUM_BINS), np.int64)
+    for row, latent in zip(*np.nonzero(side > 0), strict=True):
+        counts[latent, min(max(math.floor(math.log2(side[row, latent])) + 12, 0), 23)] += 1
+    return counts
 
 
 @pytest.fixture
@@ -37,6 +48,8 @@ def test_merge_parts_equals_statistics_of_all_tokens(parts):
     whole = stats_of(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
     assert merged.num_tokens_S.tolist() == whole.num_tokens_S.tolist()
     assert merged.num_active_LS.tolist() == whole.num_active_LS.tolist()
+    assert merged.histogram_LSB.tolist() == whole.histogram_LSB.tolist()
+    assert merged.histogram_LSB.sum() == merged.num_active_LS.sum()
     assert merged.max_activation_LS.tolist() == whole.max_activation_LS.tolist()
     np.testing.assert_allclose(merged.sum_activation_LS, whole.sum_activation_LS, rtol=1e-14)
 
@@ -44,7 +57,8 @@ def test_merge_parts_equals_statistics_of_all_tokens(parts):
 def test_merge_any_order_changes_no_bit():
     def part(total):
         ones = np.ones((1, 2), np.int64)
-        return FiringStats(ones[0], ones, np.full((1, 2), total), np.ones((1, 2), np.float32))
+        most, bins = np.ones((1, 2), np.float32), np.zeros((1, 2, NUM_BINS), np.int64)
+        return FiringStats(ones[0], ones, np.full((1, 2), total), most, bins)
 
     sums = {
         float(merge_firing_stats(list(order)).sum_activation_LS[0, 0])

@@ -15,6 +15,7 @@ from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.methods.intervals import chance_verdict, wilson_interval
 from ray_autointerp.methods.output_score import is_unequal_treatment
 from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.records.flow import step_named
 from ray_autointerp.records.layout import part_name
 from ray_autointerp.stages.agreement_curve import agreement_curve, nearest_map
@@ -56,6 +57,47 @@ def test_output_evidence_finds_the_effect_of_every_latent(
         side = "suppressed" if row.get("sign") == -1 else "promoted"
         assert row["status"] == "ok", "a latent that never fires has output evidence all the same"
         assert row[side][0]["text"].strip() == planted.effects[row["latent"]]
+
+
+def test_strata_near_misses_and_following_tokens_come_from_the_right_windows(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    """Near misses hold the word and are silent: on the planted subject there are none such."""
+    tokens = {row["window"]: row for row in Tables(planted_run).read("tokens", None).to_pylist()}
+    sample = {row["window"] for row in rows(planted_run, "window_sample")}
+    for row in rows(planted_run, "top_examples"):
+        if not planted.is_alive(row["latent"]):
+            continue
+        for example in row["examples"] + row["stratified"]:
+            assert tokens[example["window"]]["split"] == row["split"]
+        assert row["near_misses"] == [], "the latent fires wherever its word stands"
+        after = {
+            e["texts"][e["peak"] + 1] for e in row["examples"] if e["peak"] + 1 < len(e["texts"])
+        }
+        assert {entry["text"] for entry in row["following"]} <= after
+    assert sample and sample <= set(tokens)
+
+
+def test_sampled_windows_hold_every_non_zero(planted_run: Run, planted: PlantedTruth) -> None:
+    places = {word: latent for latent, word in enumerate(planted.triggers)}
+    tokenizer = SubjectTokenizer.load(str(planted.folder / "subject"))
+    seen = 0
+    for row in rows(planted_run, "window_sample"):
+        texts = [text.strip() for text in tokenizer.texts(row["token_ids"])]
+        expected = {(places[text], i) for i, text in enumerate(texts) if text in places}
+        assert set(zip(row["latents"], row["positions"], strict=True)) == expected
+        assert all(value > 1 for value in row["values"])
+        seen += len(expected)
+    assert seen > 50
+
+
+def test_overlap_of_the_sides_is_counted(planted_run: Run) -> None:
+    found = {row["split"]: row for row in Tables(planted_run).read("overlap", None).to_pylist()}
+    tokens = Tables(planted_run).read("tokens", None).to_pylist()
+    for split, row in found.items():
+        documents = {t["document_id"] for t in tokens if t["split"] == split}
+        assert row["num_documents"] == len(documents)
+        assert row["num_overlapping"] == 0 and row["share"] == 0
 
 
 def test_cheap_evidence_and_free_scores_know_trigger_and_effect(

@@ -1,0 +1,48 @@
+"""overlap: what of the score side's text is also on the explain side, counted.
+
+No document is on both sides: that is asserted. Copies inside documents (quotations, boilerplate)
+remain: windows of one side that share a run of 13 tokens with the other. Every report prints it.
+"""
+
+import numpy as np
+import pyarrow.compute as pc
+
+from ray_autointerp.errors import TaskError
+from ray_autointerp.methods.shingle import shingle_hashes
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages.tables import Tables
+
+_SIDES = ("explain", "score")
+_MOST_HASHES = 20_000_000
+"""Shingles of one side held at once; above, the first by hash stand for all."""
+
+
+def run(task: Task, desk: Tables) -> None:
+    """Write `overlap`: a row per side."""
+    tokens = desk.read("tokens", None)
+    sides = {side: tokens.filter(pc.field("split") == side).to_pylist() for side in _SIDES}
+    documents = {side: {row["document_id"] for row in rows} for side, rows in sides.items()}
+    both = documents["explain"] & documents["score"]
+    if both:
+        raise TaskError(f"document {min(both)} is on both sides of the split: give ids that differ")
+    hashes = {side: _hashes([r["token_ids"] for r in rows]) for side, rows in sides.items()}
+    counted = []
+    for side, other in zip(_SIDES, reversed(_SIDES), strict=True):
+        known = np.unique(np.concatenate([np.zeros(0, np.uint64), *hashes[other]]))[:_MOST_HASHES]
+        limit = known[-1] if len(known) == _MOST_HASHES else np.uint64(2**64 - 1)
+        copied = sum(bool(np.isin(own[own <= limit], known).any()) for own in hashes[side])
+        counted.append(
+            {
+                "split": side,
+                "num_documents": len(documents[side]),
+                "num_windows": len(hashes[side]),
+                "num_overlapping": copied,
+                "share": copied / len(hashes[side]) if hashes[side] else None,
+            }
+        )
+    desk.write(task, "overlap", counted)
+
+
+def _hashes(windows: list[list[int]]) -> list[np.ndarray[tuple[int], np.dtype[np.uint64]]]:
+    """Of each window; the first token, which may be BOS, is left out."""
+    return [shingle_hashes(token_ids[1:]) for token_ids in windows if len(token_ids) > 1]

@@ -1,0 +1,72 @@
+"""The sampled windows of one side: whose every non-zero is known, so that silence is known too."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from ray_autointerp.methods.example_rank import window_hashes
+from ray_autointerp.methods.near_miss import TokenPlaces, near_misses
+from ray_autointerp.stages.desk import Desk
+from ray_autointerp.stages.tables import Row
+
+Active = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+"""Positions and activations of a latent in one window."""
+
+
+class WindowSample:
+    """Silent windows for latents that fire elsewhere."""
+
+    def __init__(self, desk: Desk, sae: str, split: str) -> None:
+        self._desk = desk
+        sample = desk.read("window_sample", sae, columns=["window", "split", "latents"])
+        sample = sample.filter(pc.field("split") == split)
+        tokens = desk.read("tokens", None)
+        tokens = tokens.filter(pc.is_in(tokens["window"], value_set=sample["window"]))
+        self._windows = {row["window"]: row for row in tokens.to_pylist()}
+        self._fires_in: dict[int, set[int]] = {}
+        for row in sample.to_pylist():
+            for latent in set(row["latents"]):
+                self._fires_in.setdefault(latent, set()).add(row["window"])
+        self._places = TokenPlaces({w: row["token_ids"] for w, row in self._windows.items()})
+        ids = np.array(list(self._windows), np.int64)
+        hashes = window_hashes(ids, desk.run.config.run.seed).tolist()
+        self._rank = dict(zip(ids.tolist(), hashes, strict=True))
+
+    def near_misses(self, latent: int, examples: list[Row]) -> list[Row]:
+        """Excerpts around the tokens of the latent's peaks, from windows in which it is silent."""
+        found = near_misses(
+            [(e["token_ids"][e["peak"]], e["activation"]) for e in examples],
+            self._fires_in.get(latent, set()),
+            self._places,
+            self._rank,
+            self._desk.run.config.evidence.num_near_misses,
+        )
+        silence = (np.zeros(0, np.int64), np.zeros(0, np.float32))
+        return [
+            excerpt(self._windows[miss.window], miss.position, 0.0, silence, self._desk)
+            for miss in found
+        ]
+
+
+def excerpt(window: Row, peak: int, activation: float, active: Active, desk: Desk) -> Row:
+    """At most `excerpt_tokens` tokens around a position; BOS is never shown."""
+    length = desk.run.config.evidence.excerpt_tokens
+    token_ids: list[int] = window["token_ids"]
+    first = 1 if token_ids[:1] == [desk.tokenizer.bos_id] else 0
+    # Three quarters before the peak: what makes a latent fire mostly stands to its left.
+    start = max(first, min(peak - (3 * length) // 4, len(token_ids) - length))
+    stop = min(start + length, len(token_ids))
+    activations = np.zeros(len(token_ids), np.float32)
+    activations[active[0]] = active[1]
+    return {
+        "window": window["window"],
+        "document": window["document"],
+        "document_id": window["document_id"],
+        "peak": peak - start,
+        "activation": activation,
+        "token_ids": token_ids[start:stop],
+        "texts": desk.tokenizer.texts(token_ids[start:stop]),
+        "activations": activations[start:stop].tolist(),
+    }
