@@ -7,7 +7,6 @@ A latent's direction in residual space must be its decoder row for the clamp's a
 # X any leading dimensions, L d_sae, D d_model
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import Any, cast
 
 import torch
 from sae_lens import SAE
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
+from ray_autointerp.models.sae_formats import load_weights, read_checkpoint
 
 _STATEFUL = ("layer_norm", "constant_norm_rescale", "covariance_whitening")
 """Normalisations under which a latent's direction differs from token to token."""
@@ -75,21 +75,9 @@ def check_card(
             f"{release}/{sae_id}", sae.cfg.to_dict(), f"{release}/{sae_id}", sae.W_dec.shape
         )
     else:
-        folder = Path(path)
-        config_file, weights = folder / "cfg.json", folder / "sae_weights.safetensors"
-        if not config_file.is_file() or not weights.is_file():
-            raise SaeError(
-                f"There is no SAE in {path}: it needs cfg.json and sae_weights.safetensors."
-            )
-        try:
-            config = json.loads(config_file.read_text())
-            with safe_open(weights, "pt") as tensors:
-                shape = tuple(tensors.get_slice("W_dec").get_shape())
-        except (ValueError, OSError, SafetensorError) as error:
-            raise SaeError(f"The SAE in {path} cannot be read: {error}.") from error
-        if not isinstance(config, dict) or not {"d_in", "d_sae"} <= set(config):
-            raise SaeError(f"{config_file} is no SAE's configuration: it needs d_in and d_sae.")
-        card = _card(path, config, _digest(config_file, weights), shape)
+        found = read_checkpoint(path)
+        digest = _digest(found.folder / "cfg.json", found.weights)
+        card = _card(path, found.config, digest, found.shape)
     return card
 
 
@@ -153,7 +141,7 @@ class Sae:
         device: torch.device | str = "cpu",
         dtype: str = "float32",
     ) -> "Sae":
-        """From a folder in SAELens' format, or from its registry. Raises SaeError."""
+        """From a folder (SAELens' or sparsify's), or from SAELens' registry. Raises SaeError."""
         card = check_card(path, release=release, sae_id=sae_id)
         where = hook_point or card.hook_point
         if where is None:
@@ -161,7 +149,7 @@ class Sae:
         if path is None:
             return cls(_from_registry(release, sae_id, str(device), dtype), where)
         try:
-            return cls(SAE.load_from_disk(path, device=str(device), dtype=dtype), where)
+            return cls(_from_folder(path, str(device), dtype), where)
         except (ValueError, TypeError, RuntimeError, SafetensorError) as error:
             said = " ".join(str(error).split())
             raise SaeError(f"The SAE in {path} cannot be loaded: {said}.") from error
@@ -199,6 +187,10 @@ class Sae:
         flat = h_XD.reshape(-1, h_XD.shape[-1])
         parts = [self.activations(chunk)[:, latents_B] for chunk in torch.split(flat, 4096)]
         return torch.cat(parts).reshape(*h_XD.shape[:-1], len(latents_B))
+
+
+def _from_folder(path: str, device: str, dtype: str) -> Any:
+    return SAE.load_from_disk(path, device=device, dtype=dtype, converter=load_weights)
 
 
 def _from_registry(release: str | None, sae_id: str | None, device: str, dtype: str) -> Any:
