@@ -260,8 +260,12 @@ class OperationsSection(Section):
     """Latents in a shard of the cheap steps."""
     selected_per_shard: int = Field(default=32, ge=1, le=512)
     """Chosen latents in a shard of the costly steps."""
-    micro_batch: int = Field(default=32, ge=1)
-    """Windows in one forward pass. Part of identity: batch shape moves the last float bits."""
+    micro_batch: int = Field(default=0, ge=0)
+    """Windows in one forward pass; 0 finds it from the model's size and `memory_gb`, once per run.
+    Part of identity: batch shape moves the last float bits. Out of memory, a worker halves it."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """What each subject worker may take; None is its GPU's memory, or its share of this machine's
+    (of which an engine on the same cores needs some too)."""
     subject_workers: int = Field(default=1, ge=1)
     """Actors that hold the subject."""
     llm_workers: int = Field(default=1, ge=1)

@@ -31,8 +31,8 @@ class SubjectWorker:
     def work(self, task: Task) -> Receipt:
         """Execute the task; its objects are on the store when the receipt returns."""
         started, clock = now()
-        asyncio.run(execute(task, self._desk))
-        return Receipt(task, started, now()[1] - clock, "done", _name())
+        detail = asyncio.run(execute(task, self._desk))
+        return Receipt(task, started, now()[1] - clock, "done", _name(), detail)
 
     def pid(self) -> int:
         """The process to blame, or to kill in a test."""
@@ -52,8 +52,8 @@ class LLMWorker:
         """Execute the task; its objects are on the store when the receipt returns."""
         desk = await self._opened()
         started, clock = now()
-        await execute(task, desk)
-        return Receipt(task, started, now()[1] - clock, "done", _name())
+        detail = await execute(task, desk)
+        return Receipt(task, started, now()[1] - clock, "done", _name(), detail)
 
     async def warm(self) -> None:
         """Start the engine before the first task asks for it."""

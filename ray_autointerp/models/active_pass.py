@@ -66,15 +66,12 @@ def active_changes(
     moved_NWSD = h_WSD + changes_NWS.masked_fill(~active_WS, 0)[..., None] * direction_D
     flat_BSD = moved_NWSD.to(h_WSD.dtype).flatten(0, 1)
     windows_B, starts_B = windows_W.repeat(num_changes), starts_W.repeat(num_changes)
-    states = [
-        subject.resume_suffix(
-            flat_BSD[rows : rows + rows_per_pass],
-            clean.prefix,
-            windows_B[rows : rows + rows_per_pass],
-            starts_B[rows : rows + rows_per_pass],
-        )
-        for rows in range(0, len(flat_BSD), rows_per_pass)
-    ]
+    prefix = clean.prefix
+
+    def resumed(rows: slice) -> Tensor:
+        return subject.resume_suffix(flat_BSD[rows], prefix, windows_B[rows], starts_B[rows])
+
+    states = subject.halving.run(len(flat_BSD), rows_per_pass, resumed)
     states_NWSD = torch.cat(states).reshape(moved_NWSD.shape)
     return ActiveChanges(
         normed_diff_sums(states_NWSD, normed_WSD, active_WS),

@@ -144,12 +144,13 @@ def window_changes(
     rows_per_pass: int,
 ) -> Changes:
     """Every row clamped at every counted position of every window of the clean run."""
-    sums, last = [], []
-    for start in range(0, len(latent_B), rows_per_pass):
-        rows = slice(start, start + rows_per_pass)
+
+    def change(rows: slice) -> tuple[Tensor, Tensor]:
         clamped = clamped_states(subject, sae, clean, latent_B[rows], value_B[rows])
-        sums.append(normed_diff_sums(clamped, clean.normed_WTD, clean.mask_WT))
-        last.append(clamped[:, :, -1].clone())
+        sums_BWD = normed_diff_sums(clamped, clean.normed_WTD, clean.mask_WT)
+        return sums_BWD, clamped[:, :, -1].clone()
+
+    sums, last = zip(*subject.halving.run(len(latent_B), rows_per_pass, change), strict=True)
     return Changes(torch.cat(sums), torch.cat(last))
 
 
@@ -165,7 +166,8 @@ def last_position_states(
 
     The clean run must have kept its keys: of each window one position goes through the layers.
     """
-    assert clean.prefix is not None, "the clean run kept no keys and values"
+    prefix = clean.prefix
+    assert prefix is not None, "the clean run kept no keys and values"
     num_windows, num_positions = clean.mask_WT.shape
     last = replace(
         clean,
@@ -173,19 +175,19 @@ def last_position_states(
         acts_WTL=clean.acts_WTL[:, -1:],
         mask_WT=clean.mask_WT[:, -1:],
     )
-    parts = []
-    for start in range(0, len(latent_B), rows_per_pass):
-        rows = slice(start, start + rows_per_pass)
+
+    def states(rows: slice) -> Tensor:
         h_BW1D = clamped_residual(sae, last, latent_B[rows], value_B[rows])
         windows_N = torch.arange(num_windows, device=h_BW1D.device).repeat(len(h_BW1D))
         states_N1D = subject.resume_suffix(
             h_BW1D.flatten(0, 1),
-            clean.prefix,
+            prefix,
             windows_N,
             torch.full_like(windows_N, num_positions - 1),
         )
-        parts.append(states_N1D.reshape(len(h_BW1D), num_windows, -1))
-    return torch.cat(parts)
+        return states_N1D.reshape(len(h_BW1D), num_windows, -1)
+
+    return torch.cat(subject.halving.run(len(latent_B), rows_per_pass, states))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.methods.vocab_proj import FinalNorm
 from ray_autointerp.models.families import Parts, family_of, first_tensor, parts_of, supported
+from ray_autointerp.models.halving import Halving
 from ray_autointerp.models.prefix import (
     JoinedKeys,
     KeptKeys,
@@ -158,6 +159,7 @@ class Subject:
         self._parts: Parts = parts_of(model, family)
         self._layer_arguments: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
         self._sink_thresholds: dict[int, float] = {}
+        self.halving = Halving()
 
     @classmethod
     def load(

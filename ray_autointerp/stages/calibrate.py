@@ -79,12 +79,15 @@ def _mean_kl(
     values_N: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
     """Mean over prompts of one KL, per latent and clamp value, `micro_batch` rows at a time."""
-    size = desk.run.config.operations.micro_batch
-    kl_N = np.zeros(len(latents))
-    for start in range(0, len(latents), size):
-        rows = slice(start, start + size)
+
+    def mean(rows: slice) -> npt.NDArray[np.float64]:
         values_B = torch.tensor(values_N[rows], dtype=torch.float32, device=desk.subject.device)
+        kl_B = np.zeros(len(values_B))
         for clean in prompts:
-            kl_B = measure(desk.subject, sae, clean, latents[rows], values_B)
-            kl_N[rows] += kl_B.cpu().numpy() / len(prompts)
-    return kl_N
+            found_B = measure(desk.subject, sae, clean, latents[rows], values_B)
+            kl_B += found_B.cpu().numpy() / len(prompts)
+        return kl_B
+
+    size = desk.run.config.operations.micro_batch
+    parts = desk.subject.halving.run(len(latents), size, mean)
+    return np.concatenate([np.zeros(0), *parts])

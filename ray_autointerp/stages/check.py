@@ -18,6 +18,7 @@ from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
 from ray_autointerp.models.sae import SaeCard, check_card
 from ray_autointerp.models.subject import SubjectCard, check_hook_point, describe, subject_digest
+from ray_autointerp.plan.batch import micro_batch
 from ray_autointerp.plan.identity import Inputs
 from ray_autointerp.plan.shards import Axes, LatentRange, num_shards
 from ray_autointerp.prompts.text import texts_digest
@@ -42,6 +43,8 @@ class Checked:
     saes: tuple[SaeCard, ...]
     layer: int
     """Layers below the first SAE's hook point, for the budget."""
+    micro_batch: int
+    """Windows in one pass that fit into memory, for a run whose config leaves it open."""
 
 
 def check(config: Config) -> Checked:
@@ -68,7 +71,8 @@ def check(config: Config) -> Checked:
     assert hook_point is not None
     site = check_hook_point(subject, hook_point)
     require_conditional_put(store)  # last, as it is the one check that writes
-    return Checked(config, axes, inputs, subject, tuple(saes), site - 1)
+    fits = _micro_batch(config, subject, saes)
+    return Checked(config, axes, inputs, subject, tuple(saes), site - 1, fits)
 
 
 def _checked_sae(section: SaeSection, subject: SubjectCard) -> SaeCard:
@@ -185,6 +189,29 @@ def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
         hook_points={s.id: s.hook_point or "" for s in config.sae},
         d_model=d_model,
         directions_per_shard=operations.directions_per_shard,
+    )
+
+
+def _micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) -> int:
+    """By the memory that is there, not the memory that is free: that would change by the hour."""
+    import torch
+
+    operations = config.operations
+    if operations.memory_gb is not None:
+        memory = int(operations.memory_gb * 2**30)
+    elif torch.cuda.is_available() and config.subject.device != "cpu":
+        share = min(operations.subject_gpus, 1) or 1
+        memory = int(share * torch.cuda.get_device_properties(0).total_memory)
+    else:
+        workers = operations.subject_workers + operations.cpu_workers + operations.llm_workers
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // workers
+    return micro_batch(
+        memory,
+        config.subject.dtype,
+        subject.d_model,
+        subject.num_layers,
+        config.corpus.window or _DEFAULT_WINDOW,
+        max(card.d_sae for card in saes),
     )
 
 

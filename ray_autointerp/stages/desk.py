@@ -5,10 +5,14 @@ when first asked for.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from ray_autointerp.llm.door import LLM
+from ray_autointerp.records.task import Task
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.tables import Tables
 
@@ -28,6 +32,26 @@ class Desk(Tables):
         super().__init__(run)
         self._llm = llm
         self._saes: OrderedDict[str, Sae] = OrderedDict()
+
+    @property
+    def halvings(self) -> int:
+        """How often this worker's batches were halved for want of memory so far."""
+        return self.subject.halving.times if "subject" in self.__dict__ else 0
+
+    def write(
+        self,
+        task: Task,
+        table: str,
+        content: pa.Table | Sequence[Mapping[str, Any]],
+        *,
+        sae: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        row_groups: Sequence[int] | None = None,
+    ) -> None:
+        """As `Tables.write`; says so in the metadata where batches were halved."""
+        halved = {"halved": str(self.halvings)} if self.halvings else {}
+        told = {**halved, **(metadata or {})}
+        super().write(task, table, content, sae=sae, metadata=told, row_groups=row_groups)
 
     @cached_property
     def subject(self) -> "Subject":

@@ -12,9 +12,15 @@ from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
 
 
-async def execute(task: Task, desk: Desk) -> None:
-    """Run the task; when this returns, its objects are on the store."""
+async def execute(task: Task, desk: Desk) -> str | None:
+    """Run the task; when this returns, its objects are on the store.
+
+    Returns what the ledger should keep of it: that batches had to be halved, or nothing.
+    """
+    before = desk.halvings
     stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
     ended = stage.run(task, desk)
     if inspect.isawaitable(ended):
         await ended
+    times = desk.halvings - before
+    return f"batches halved {times} time(s) for want of memory" if times else None

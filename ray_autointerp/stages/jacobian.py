@@ -28,17 +28,18 @@ def run(task: Task, desk: Desk) -> None:
     subject, site = desk.subject, desk.subject.site(task.hook_point)
     directions = desk.run.axes.direction_shard(task.shard)
     windows_WT = change_windows(desk, "explain", desk.run.config.evidence.jacobian_windows)
-    sums: list[Tensor] = []
-    singles: list[Tensor] = []
-    counts: list[Tensor] = []
-    for batch_WT in torch.split(windows_WT, desk.run.config.operations.micro_batch):
-        h_WTD = subject.residual(batch_WT, site)
-        mask_WT = position_mask(subject, batch_WT, h_WTD, site)
+
+    def batch(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        h_WTD = subject.residual(windows_WT[rows], site)
+        mask_WT = position_mask(subject, windows_WT[rows], h_WTD, site)
         rows_KWD = window_jacobians(subject, h_WTD, mask_WT, site, directions).cpu()
-        sums.append(rows_KWD.sum(1, dtype=torch.float64))
         # Single windows are the first ones: what comes after is only ever used in the mean.
-        singles.append(rows_KWD[:, : max(SINGLE_WINDOWS - sum(len(c) for c in counts), 0)])
-        counts.append(mask_WT.sum(1).cpu())
+        singles_KND = rows_KWD[:, : max(SINGLE_WINDOWS - rows.start, 0)]
+        return rows_KWD.sum(1, dtype=torch.float64), singles_KND, mask_WT.sum(1).cpu()
+
+    size = desk.run.config.operations.micro_batch
+    done = subject.halving.run(len(windows_WT), size, batch)
+    sums, singles, counts = zip(*done, strict=True)
     counts_W = torch.cat(counts)
     mean_KD = (torch.stack(sums).sum(0) / counts_W.sum()).float()
     singles_KND = torch.cat(singles, 1)

@@ -30,9 +30,9 @@ def open_run(checked: Checked) -> Run:
     Raises RunMismatch, which names step and field, where the store holds a run whose results
     were decided otherwise.
     """
-    config = checked.config
-    uri = run_uri(config)
+    uri = run_uri(checked.config)
     store = open_store(uri)
+    config = _with_micro_batch(checked, store)
     decided = identity(config, checked.axes, checked.inputs)
     manifest = {
         "run": config.run.name,
@@ -55,6 +55,18 @@ def open_run(checked: Checked) -> Run:
             )
         _refuse_late_growth(store, config, known["config"], uri)
     return _run(config, checked.axes, uri, decided)
+
+
+def _with_micro_batch(checked: Checked, store: Store) -> Config:
+    """Where the config leaves it open, the run's own; of a new run, what fits into memory."""
+    operations = checked.config.operations
+    if operations.micro_batch:
+        return checked.config
+    size = checked.micro_batch
+    if store.exists(MANIFEST):
+        size = _read(store)["config"]["operations"]["micro_batch"]
+    settled = operations.model_copy(update={"micro_batch": size})
+    return checked.config.model_copy(update={"operations": settled})
 
 
 def load_run(uri: str) -> Run:

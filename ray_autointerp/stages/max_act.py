@@ -6,7 +6,6 @@ how many sinks there were is kept in the files' metadata. Of a seeded sample of 
 non-zero is kept.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +52,23 @@ def run(task: Task, desk: Desk) -> None:
     """Write one token shard of `example_refs` and `firing_stats` of every SAE."""
     watches = {sae: _watch(sae, desk) for sae in desk.run.saes}
     sites = sorted({watch.site for watch in watches.values()})
-    for windows in _batches(task, desk):
-        tokens_WT, lengths_W = _padded(windows, desk)
+    # Longest first, so that little is padded.
+    windows = desk.read("tokens", None, shards=[task.shard]).to_pylist()
+    windows.sort(key=lambda row: (-len(row["token_ids"]), row["window"]))
+
+    def look(rows: slice) -> None:
+        tokens_WT, lengths_W = _padded(windows[rows], desk)
         is_token_WT = torch.arange(tokens_WT.shape[1]) < lengths_W[:, None]
         residuals = desk.subject.residuals(tokens_WT, sites)
-        for watch in watches.values():
-            _look(watch, desk, windows, tokens_WT, is_token_WT, residuals[watch.site])
+        # All that can run out of memory first: what is then taken in must be taken in once.
+        seen = [
+            _seen(watch, desk, tokens_WT, is_token_WT, residuals[watch.site])
+            for watch in watches.values()
+        ]
+        for watch, found in zip(watches.values(), seen, strict=True):
+            _take_in(watch, desk, windows[rows], found)
+
+    desk.subject.halving.run(len(windows), desk.run.config.operations.micro_batch, look)
     for sae, watch in watches.items():
         first = watch.latents.start
         metadata = {"num_sinks": str(watch.num_sinks)}
@@ -93,15 +103,6 @@ def _watch(sae_id: str, desk: Desk) -> _Watch:
     )
 
 
-def _batches(task: Task, desk: Desk) -> Iterator[list[Row]]:
-    """The shard's windows, longest first so that little is padded, `micro_batch` at a time."""
-    rows = desk.read("tokens", None, shards=[task.shard]).to_pylist()
-    rows.sort(key=lambda row: (-len(row["token_ids"]), row["window"]))
-    size = desk.run.config.operations.micro_batch
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
-
-
 def _padded(windows: list[Row], desk: Desk) -> tuple[Tensor, Tensor]:
     """Token ids, padded on the right (under causal attention a pad changes nothing before it)."""
     lengths = [len(row["token_ids"]) for row in windows]
@@ -110,30 +111,41 @@ def _padded(windows: list[Row], desk: Desk) -> tuple[Tensor, Tensor]:
     return torch.tensor(padded), torch.tensor(lengths)
 
 
-def _look(
-    watch: _Watch,
-    desk: Desk,
-    windows: list[Row],
-    tokens_WT: Tensor,
-    is_token_WT: Tensor,
-    h_WTD: Tensor,
-) -> None:
+@dataclass(frozen=True)
+class _Seen:
+    """What one SAE says of a batch of windows."""
+
+    num_tokens_W: Tensor
+    entries: ActiveEntries
+    num_sinks: int
+
+
+def _seen(
+    watch: _Watch, desk: Desk, tokens_WT: Tensor, is_token_WT: Tensor, h_WTD: Tensor
+) -> _Seen:
     is_token_WT = is_token_WT.to(h_WTD.device)
     mask_WT = position_mask(desk.subject, tokens_WT, h_WTD, watch.site) & is_token_WT
     is_sink_WT = h_WTD.float().norm(dim=-1) > desk.subject.sink_threshold(watch.site)
-    watch.num_sinks += int((is_sink_WT & is_token_WT).sum())
     acts_WTL = watch.sae.activations(h_WTD)[..., watch.latents]
-    entries = active_entries(acts_WTL, mask_WT)
+    return _Seen(
+        mask_WT.sum(-1).cpu(),
+        active_entries(acts_WTL, mask_WT),
+        int((is_sink_WT & is_token_WT).sum()),
+    )
+
+
+def _take_in(watch: _Watch, desk: Desk, windows: list[Row], seen: _Seen) -> None:
+    watch.num_sinks += seen.num_sinks
     window_ids = [row["window"] for row in windows]
     watch.sieve.add(
         torch.tensor(window_ids),
         torch.tensor([row["split"] == "score" for row in windows]),
-        mask_WT.sum(-1).cpu(),
-        entries,
+        seen.num_tokens_W,
+        seen.entries,
     )
     hashes = window_hashes(np.array(window_ids), desk.run.config.run.seed)
     for index in np.flatnonzero(hashes < sample_threshold(desk.run.config)).tolist():
-        watch.sample.append(_sampled(windows[index], index, entries, watch.latents.start))
+        watch.sample.append(_sampled(windows[index], index, seen.entries, watch.latents.start))
 
 
 def sample_threshold(config: Config) -> np.uint64:

@@ -30,12 +30,13 @@ async def _work(run: Run, worklist: Worklist) -> None:
             worklist.start(task)
             started, clock = now()
             try:
-                await execute(task, desk)
+                detail = await execute(task, desk)
             except Exception as error:  # the ledger keeps every failed attempt
                 receipt = Receipt(task, started, now()[1] - clock, "failed", "local", f"{error!r}")
                 worklist.failed(receipt, error, worker_died=False)
             else:
-                worklist.done(Receipt(task, started, now()[1] - clock, "done", "local"))
+                seconds = now()[1] - clock
+                worklist.done(Receipt(task, started, seconds, "done", "local", detail))
     finally:
         await llm.close()
         worklist.close()

@@ -1,0 +1,60 @@
+"""Out of memory is no failure: the batch is halved and the pass goes on.
+
+The smaller size is kept for the rest of the worker's life; how often it was halved stands in the
+metadata of the files written since, because batch shape moves the last bits of floats.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from ray_autointerp.errors import TaskError
+
+T = TypeVar("T")
+
+_SAYS_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory")
+"""How PyTorch's CPU allocator says it, in a plain RuntimeError."""
+
+
+class Halving:
+    """Runs work over rows in batches that fit into memory."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        """How often a batch was halved so far."""
+
+    def run(self, num_rows: int, size: int, work: Callable[[slice], T]) -> list[T]:
+        """`work` of consecutive slices of at most `size` rows, each done once that ends.
+
+        A slice that runs out of memory is cut in two and done again: `work` must change nothing
+        before it returns. Raises TaskError where a single row does not fit.
+        """
+        done, start = [], 0
+        while start < num_rows:
+            now = max(1, size >> self.times)
+            stop = min(start + now, num_rows)
+            try:
+                done.append(work(slice(start, stop)))
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if now == 1:
+                    raise TaskError(
+                        "not even one row of a pass fits into memory: give the worker more, or "
+                        "shorten the windows"
+                    ) from error
+                self.times += 1
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+            else:
+                start = stop
+        return done
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch.OutOfMemoryError is a RuntimeError; the CPU's allocator raises a plain one."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    said = str(error).lower()
+    return any(words in said for words in _SAYS_NO_MEMORY)
