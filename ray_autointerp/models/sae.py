@@ -18,7 +18,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
+from ray_autointerp.methods.max_act import ActiveEntries
 from ray_autointerp.models.sae_formats import load_weights, read_checkpoint
+from ray_autointerp.models.sparse_encode import encode_sparse
 
 _STATEFUL = ("layer_norm", "constant_norm_rescale", "covariance_whitening")
 """Normalisations under which a latent's direction differs from token to token."""
@@ -177,6 +179,10 @@ class Sae:
     def activations(self, h_XD: Tensor) -> Tensor:
         """Activations [..., L] of residual states, in the SAE's dtype."""
         return cast(Tensor, self._sae.encode(h_XD.to(self._sae.dtype)))
+
+    def active_entries(self, h_WTD: Tensor, mask_WT: Tensor, latents: slice) -> ActiveEntries:
+        """The non-zero activations of some latents where the mask is true; cost goes by those."""
+        return encode_sparse(self._sae, h_WTD, mask_WT, latents)
 
     @torch.inference_mode()
     def activations_of(self, h_XD: Tensor, latents_B: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ from ray_autointerp.methods.max_act import (
     ActiveEntries,
     ExampleSieve,
     TopExamples,
-    active_entries,
 )
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.sae import Sae
@@ -126,10 +125,9 @@ def _seen(
     is_token_WT = is_token_WT.to(h_WTD.device)
     mask_WT = position_mask(desk.subject, tokens_WT, h_WTD, watch.site) & is_token_WT
     is_sink_WT = h_WTD.float().norm(dim=-1) > desk.subject.sink_threshold(watch.site)
-    acts_WTL = watch.sae.activations(h_WTD)[..., watch.latents]
     return _Seen(
         mask_WT.sum(-1).cpu(),
-        active_entries(acts_WTL, mask_WT),
+        watch.sae.active_entries(h_WTD, mask_WT, watch.latents),
         int((is_sink_WT & is_token_WT).sum()),
     )
 
