@@ -106,13 +106,19 @@ def label_table(table: pa.Table, title: str) -> Table:
 def basis(run: Run) -> str:
     """What the numbers of a run rest on, in one sentence: from how little, or how much."""
     config, score = run.config, run.config.score
-    chosen = sum(Tables(run).selected(sae).num_chosen for sae in run.saes)
+    tables = Tables(run)
+    copied = next(
+        row for row in tables.read("overlap", None).to_pylist() if row["split"] == "score"
+    )
+    chosen = sum(tables.selected(sae).num_chosen for sae in run.saes)
     latents = sum(len(r) for r in run.axes.latents.values())
     return (
         f"{latents:,} latents watched on about {config.corpus.num_tokens:,} tokens, {chosen:,} of "
         f"them described by the LLM; each description scored with {score.num_sentences} + "
         f"{score.num_sentences} sentences in {score.num_draws} answer(s) and {score.num_units} "
-        f"trials on steered text."
+        f"trials on steered text. No document is on both sides of the split; "
+        f"{copied['num_overlapping']:,} of {copied['num_windows']:,} score-side windows share 13 "
+        f"tokens in a row with the explain side."
     )
 
 

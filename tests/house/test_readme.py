@@ -14,11 +14,11 @@ import typer
 
 from ray_autointerp.cli import app
 from ray_autointerp.config import parse_config
-from ray_autointerp.records.flow import FLOW, Step
+from ray_autointerp.records.flow import FLOW, MAP_READS, Read, Step
 from ray_autointerp.records.schemas import TABLES
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 210
+LONGEST = 225
 COMMAND = re.compile(r"\bray-autointerp\s+([a-z][a-z-]*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _PER_METHOD = {table for step in FLOW if step.methods != "none" for table in step.writes}
@@ -30,19 +30,28 @@ def flow_table() -> str:
     for step in FLOW:
         nothing = "text" if step.scope == "corpus" else "weights"
         split = "token shard" if step.split == "token" else step.split
-        reads = ", ".join(_shown(read.table, step) for read in step.reads) or nothing
-        if step.methods == "explained":
-            reads = f"the method's evidence, {reads}"
+        reads = ", ".join(_read(read, step) for read in step.reads) or nothing
+        more = {"explained": "the method's evidence", "modes": "the mode's evidence"}
+        if step.methods in more:
+            reads = f"{more[step.methods]}, {reads}"
+        if step.methods == "maps":
+            tables = sorted({table for tables in MAP_READS.values() for table in tables})
+            reads += "; for its own map " + ", ".join(f"`{table}`" for table in tables)
         writes = ", ".join(_shown(table, step) for table in step.writes)
         rows.append((step.name, reads, writes, step.scope, split, step.pool))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def _read(read: Read, step: Step) -> str:
+    return f"`{read.table}/{read.method}`" if read.method else _shown(read.table, step)
+
+
 def _shown(table: str, step: Step) -> str:
     if table not in _PER_METHOD:
         return f"`{table}`"
-    own = "keywords" if step.methods == "keywords" else "<method>"
-    return f"`{table}/{own}`"
+    own = {"keywords": "keywords", "maps": "<map>", "modes": "<mode>"}
+    kind = "modes" if table == "token_change" else step.methods
+    return f"`{table}/{own.get(kind, '<method>')}`"
 
 
 @pytest.fixture(scope="module")
