@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ray_autointerp.methods.max_act import ExampleSieve, TopExamples, active_entries
 from ray_autointerp.models.clamped_pass import position_mask
+from ray_autointerp.models.hook_point import Place
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -30,6 +31,7 @@ class _Watch:
 
     sae: Sae
     site: int
+    place: Place
     latents: slice
     sieve: ExampleSieve
     num_sinks: int = 0
@@ -38,13 +40,13 @@ class _Watch:
 def run(task: Task, desk: Desk) -> None:
     """Write one token shard of `example_refs` and `firing_stats` of every SAE."""
     watches = {sae: _watch(sae, desk) for sae in desk.run.saes}
-    sites = sorted({watch.site for watch in watches.values()})
+    places = [place for watch in watches.values() for place in (watch.site, watch.place)]
     for windows in _batches(task, desk):
         tokens_WT, lengths_W = _padded(windows, desk)
         is_token_WT = torch.arange(tokens_WT.shape[1]) < lengths_W[:, None]
-        residuals = desk.subject.residuals(tokens_WT, sites)
+        residuals = desk.subject.residuals(tokens_WT, places)
         for watch in watches.values():
-            _look(watch, desk, windows, tokens_WT, is_token_WT, residuals[watch.site])
+            _look(watch, desk, windows, tokens_WT, is_token_WT, residuals)
     for sae, watch in watches.items():
         first = watch.latents.start
         metadata = {"num_sinks": str(watch.num_sinks)}
@@ -58,6 +60,7 @@ def _watch(sae_id: str, desk: Desk) -> _Watch:
     return _Watch(
         sae,
         desk.subject.site(sae.hook_point),
+        desk.subject.place(sae.read_point),
         slice(latents.start, latents.stop),
         ExampleSieve(len(latents), desk.run.config.evidence.num_top_examples),
     )
@@ -86,13 +89,14 @@ def _look(
     windows: list[Row],
     tokens_WT: Tensor,
     is_token_WT: Tensor,
-    h_WTD: Tensor,
+    residuals: dict[Place, Tensor],
 ) -> None:
+    h_WTD = residuals[watch.site]
     is_token_WT = is_token_WT.to(h_WTD.device)
     mask_WT = position_mask(desk.subject, tokens_WT, h_WTD, watch.site) & is_token_WT
     is_sink_WT = h_WTD.float().norm(dim=-1) > desk.subject.sink_threshold(watch.site)
     watch.num_sinks += int((is_sink_WT & is_token_WT).sum())
-    acts_WTL = watch.sae.activations(h_WTD)[..., watch.latents]
+    acts_WTL = watch.sae.activations(residuals[watch.place])[..., watch.latents]
     watch.sieve.add(
         torch.tensor([row["window"] for row in windows]),
         torch.tensor([row["split"] == "score" for row in windows]),

@@ -149,7 +149,7 @@ def test_site_is_the_number_of_layers_below(tiny: Tiny, hook_point: str, site: i
     "hook_point",
     [
         "blocks.4.hook_resid_post",
-        "blocks.1.hook_mlp_out",
+        "blocks.4.hook_mlp_out",
         "blocks.1.attn.hook_z",
         "blocks.-1.hook_resid_post",
         "blocks.1.hook_resid_post.extra",
