@@ -96,7 +96,8 @@ class SaeCheckpoint:
         """sha256 over configuration, weights and, where it is used, scale."""
         weights = _SPARSIFY_WEIGHTS if self.is_sparsify else _LENS_WEIGHTS
         content = hashlib.sha256()
-        for name in (_CONFIG, weights, *([_SCALE] if self.is_unscaled else [])):
+        is_scaled = self.is_unscaled and self.scale is not None
+        for name in (_CONFIG, weights, *([_SCALE] if is_scaled else [])):
             with (self.folder / name).open("rb") as stream:
                 content.update(hashlib.file_digest(stream, "sha256").digest())
         return content.hexdigest()[:16]

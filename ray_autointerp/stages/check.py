@@ -107,7 +107,7 @@ def _check_order(subject: SubjectCard, sae: str, hook_point: str, read_point: st
 def _digest(section: SaeSection, card: SaeCard) -> str:
     """Of the SAE's files, and of where the config moved it to."""
     places = (section.hook_point, section.read_point)
-    moved = "" if places == points(card, None, None) else f"@{places}"
+    moved = "" if places == (card.hook_point, card.read_point) else f"@{places}"
     return f"{card.digest}{moved}"
 
 
