@@ -62,13 +62,16 @@ class SaeSection(Section):
     id: str = Field(min_length=1)
     """The name used in folders and tables."""
     path: str | None = None
-    """A folder in SAELens' format, relative to the config file."""
+    """A folder in SAELens' or sparsify's format, relative to the config file."""
     release: str | None = None
     """A release in SAELens' registry."""
     sae_id: str | None = None
     """The SAE within the release."""
     hook_point: str | None = None
-    """Where it reads, in TransformerLens' words; None takes what the SAE's metadata says."""
+    """Where it writes, in TransformerLens' words; None takes what the SAE's metadata says. An SAE
+    reads there too."""
+    read_point: str | None = None
+    """Where it reads, if elsewhere (a transcoder); None takes what its metadata says."""
     latents: str | None = Field(default=None, pattern=r"^\d+:\d+$")
     """A range such as `0:256`; None is the whole dictionary."""
 

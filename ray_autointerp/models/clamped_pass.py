@@ -29,13 +29,13 @@ class CleanRun:
 
     site: int
     h_WTD: Tensor
-    """Residual stream at the hook."""
+    """Residual stream where the latents write."""
     normed_WTD: Tensor
     """Final normed states."""
     mask_WT: Tensor
     """Where clamping may happen and states are counted: no BOS, no special token, no sink."""
     acts_WTL: Tensor
-    """Activations of the latents asked about."""
+    """Activations of the latents asked about, wherever they read."""
     latents: tuple[int, ...]
     prefix: Prefix | None = None
     """Keys and values of the clean windows, where asked for."""
@@ -84,14 +84,16 @@ def clean_run(
 ) -> CleanRun:
     """The clean pass over windows of equal length, with the latents' activations."""
     site = subject.site(sae.hook_point)
-    h_WTD = subject.residual(token_ids_WT, site)
+    place = subject.place(sae.read_point)
+    seen = subject.residuals(token_ids_WT, [site, place])
+    h_WTD = seen[site]
     prefix = subject.keep_keys(h_WTD, site) if keep_keys else None
     return CleanRun(
         site=site,
         h_WTD=h_WTD,
         normed_WTD=subject.resume(h_WTD, site) if prefix is None else prefix.normed_WTD,
         mask_WT=position_mask(subject, token_ids_WT, h_WTD, site),
-        acts_WTL=sae.activations_of(h_WTD, torch.tensor(latents, device=h_WTD.device)),
+        acts_WTL=sae.activations_of(seen[place], torch.tensor(latents, device=h_WTD.device)),
         latents=tuple(latents),
         prefix=prefix,
     )

@@ -32,13 +32,36 @@ class Family:
     """Whether the norm multiplies by 1 + weight (Gemma)."""
     context: str = "max_position_embeddings"
     """Config field with the longest context."""
+    mlp: str = "mlp"
+    """Attribute of the MLP in a layer."""
+    mlp_norm: str = "post_attention_layernorm"
+    """Attribute of the norm before the MLP in a layer."""
+    mlp_post_norm: str | None = None
+    """Attribute of the norm after the MLP, where the family has one."""
 
 
 FAMILIES: tuple[Family, ...] = (
-    Family(("gpt2",), "transformer", "h", "ln_f", norm_kind="layer", context="n_positions"),
+    Family(
+        ("gpt2",),
+        "transformer",
+        "h",
+        "ln_f",
+        norm_kind="layer",
+        context="n_positions",
+        mlp_norm="ln_2",
+    ),
     Family(("gpt_neox",), "gpt_neox", "layers", "final_layer_norm", norm_kind="layer"),
     Family(("llama", "qwen2", "qwen3", "mistral"), "model", "layers", "norm"),
-    Family(("gemma", "gemma2", "gemma3_text"), "model", "layers", "norm", unit_offset=True),
+    Family(("gemma",), "model", "layers", "norm", unit_offset=True),
+    Family(
+        ("gemma2", "gemma3_text"),
+        "model",
+        "layers",
+        "norm",
+        unit_offset=True,
+        mlp_norm="pre_feedforward_layernorm",
+        mlp_post_norm="post_feedforward_layernorm",
+    ),
 )
 
 
@@ -46,6 +69,7 @@ FAMILIES: tuple[Family, ...] = (
 class Parts:
     """The parts of one loaded model."""
 
+    family: Family
     layers: nn.ModuleList
     norm: nn.Module
     head: nn.Linear
@@ -74,9 +98,10 @@ def parts_of(model: Any, family: Family) -> Parts:
         kind=family.norm_kind,
         gain_D=1 + gain_D if family.unit_offset else gain_D,
         bias_D=None if bias_D is None else bias_D.detach(),
-        eps=_eps(norm),
+        eps=eps_of(norm),
     )
     return Parts(
+        family=family,
         layers=getattr(body, family.layers),
         norm=norm,
         head=model.get_output_embeddings(),
@@ -85,7 +110,8 @@ def parts_of(model: Any, family: Family) -> Parts:
     )
 
 
-def _eps(norm: nn.Module) -> float:
+def eps_of(norm: nn.Module) -> float:
+    """A norm's epsilon, under whatever name its family has for it."""
     for name in ("variance_epsilon", "eps"):
         if hasattr(norm, name):
             return float(getattr(norm, name))

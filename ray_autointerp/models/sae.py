@@ -1,32 +1,42 @@
 """SAEs, loaded by SAELens: what a latent reads, where it writes, and what its metadata promises.
 
 A latent's direction in residual space must be its decoder row for the clamp's algebra to hold
-(h + (v - a_i) W_dec[i]); SAEs for which it is not are refused with a sentence.
+(h + (v - a_i) W_dec[i]); SAEs for which it is not are refused with a sentence. A transcoder reads
+at one hook point and writes at another; of an SAE the two are one.
 """
 
 # X any leading dimensions, L d_sae, D d_model
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from sae_lens import SAE
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
 from ray_autointerp.methods.max_act import ActiveEntries
-from ray_autointerp.models.sae_formats import load_weights, read_checkpoint
+from ray_autointerp.models.sae_checkpoint import TRAINING_ONLY, SaeCheckpoint
 from ray_autointerp.models.sparse_encode import encode_sparse
 
 _STATEFUL = ("layer_norm", "constant_norm_rescale", "covariance_whitening")
 """Normalisations under which a latent's direction differs from token to token."""
 
-_CLAMPABLE = ("standard", "gated", "topk", "abstopk", "jumprelu")
-"""Architectures that write back, along W_dec, where they read."""
+_CLAMPABLE = (
+    "standard",
+    "gated",
+    "topk",
+    "abstopk",
+    "jumprelu",
+    "matching_pursuit",
+    "transcoder",
+    "skip_transcoder",
+    "jumprelu_transcoder",
+    "jumprelu_skip_transcoder",
+    *TRAINING_ONLY,
+)
+"""Architectures whose latents are read from one position's vector and written along W_dec."""
 
 _PROCESSING = (
     "center_unembed",
@@ -44,9 +54,15 @@ class SaeCard:
 
     source: str
     d_in: int
+    d_out: int
     d_sae: int
     architecture: str
+    read_point: str | None
+    """The hook point whose vectors are encoded."""
     hook_point: str | None
+    """The hook point that latents write to: the same, but for transcoders."""
+    is_transcoder: bool
+    """Whether it reads at one place and writes at another."""
     context_size: int | None
     prepend_bos: bool | None
     exclude_special_tokens: bool | tuple[int, ...]
@@ -56,12 +72,13 @@ class SaeCard:
     """How the subject was loaded for training, without TransformerLens' own arguments."""
 
     def require_fits(self, d_model: int, hook_point: str) -> None:
-        """Raises SaeError, naming both shapes, unless the SAE reads that residual stream."""
-        if self.d_in != d_model:
-            raise SaeError(
-                f"The SAE {self.source} reads vectors of {self.d_in}, the subject has "
-                f"{d_model} at {hook_point}: it was trained on another model."
-            )
+        """Raises SaeError, naming both shapes, unless the SAE has that residual stream's width."""
+        for does, width in (("reads", self.d_in), ("writes", self.d_out)):
+            if width != d_model:
+                raise SaeError(
+                    f"The SAE {self.source} {does} vectors of {width}, the subject has "
+                    f"{d_model} at {hook_point}: it was trained on another model."
+                )
 
 
 def check_card(
@@ -72,20 +89,21 @@ def check_card(
     A registry name is resolved (and fetched) by SAELens. Raises SaeError.
     """
     if path is None:
-        sae = _from_registry(release, sae_id, "cpu", "float32")
-        card = _card(
-            f"{release}/{sae_id}", sae.cfg.to_dict(), f"{release}/{sae_id}", sae.W_dec.shape
-        )
-    else:
-        found = read_checkpoint(path)
-        digest = _digest(found.folder / "cfg.json", found.weights)
-        card = _card(path, found.config, digest, found.shape)
-    return card
+        sae, source = _from_registry(release, sae_id, "cpu", "float32"), f"{release}/{sae_id}"
+        return _card(source, sae.cfg.to_dict(), source, sae.W_dec.shape)
+    return _card_of(path, SaeCheckpoint.read(path))
+
+
+def _card_of(path: str, checkpoint: SaeCheckpoint) -> SaeCard:
+    config = checkpoint.config
+    if checkpoint.is_unscaled and checkpoint.scale is not None:
+        config = {**config, "normalize_activations": "none"}  # folded when it is loaded
+    return _card(path, config, checkpoint.digest(), checkpoint.shape)
 
 
 def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]) -> SaeCard:
     architecture = config.get("architecture", "standard")
-    normalization = config.get("normalize_activations", "none")
+    normalization = config.get("normalize_activations") or "none"
     if architecture not in _CLAMPABLE:
         raise SaeError(
             f"The SAE {source} is of architecture `{architecture}`, which cannot be clamped along "
@@ -96,12 +114,18 @@ def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]
             f"The SAE {source} normalises activations by `{normalization}`, so that a latent's "
             "direction differs from token to token and cannot be clamped."
         )
+    if normalization != "none":
+        raise SaeError(
+            f"The SAE {source} expects activations scaled by `{normalization}`, and the scale is "
+            "not stored with it: fold it into the weights and save the SAE again."
+        )
     if config.get("reshape_activations", "none") not in ("none", None):
         raise SaeError(f"The SAE {source} reads reshaped attention heads, not the residual stream.")
-    if tuple(shape) != (config["d_sae"], config["d_in"]):
+    d_out = config.get("d_out") or config["d_in"]
+    if tuple(shape) != (config["d_sae"], d_out):
         raise SaeError(
-            f"The SAE {source} says {config['d_sae']} x {config['d_in']} and its decoder is "
-            f"{shape[0]} x {shape[1]}."
+            f"The SAE {source} says {config['d_sae']} x {d_out} and its decoder is "
+            f"{' x '.join(map(str, shape))}."
         )
     metadata = {**config, **(config.get("metadata") or {})}
     model_kwargs = dict(metadata.get("model_from_pretrained_kwargs") or {})
@@ -111,12 +135,17 @@ def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]
             "without its mean; here the subject runs with its weights as they are."
         )
     excluded = metadata.get("exclude_special_tokens") or False
+    read = _read_point(metadata)
+    write = metadata.get("hook_name_out") or read
     return SaeCard(
         source=source,
         d_in=config["d_in"],
+        d_out=d_out,
         d_sae=config["d_sae"],
         architecture=architecture,
-        hook_point=metadata.get("hook_name"),
+        read_point=read,
+        hook_point=write,
+        is_transcoder="transcode" in architecture or bool(config.get("transcode")) or write != read,
         context_size=metadata.get("context_size"),
         prepend_bos=metadata.get("prepend_bos"),
         exclude_special_tokens=tuple(excluded) if isinstance(excluded, list) else bool(excluded),
@@ -125,12 +154,42 @@ def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]
     )
 
 
+def _read_point(metadata: dict[str, Any]) -> str | None:
+    """Where the SAE reads, in TransformerLens' words."""
+    name, module = metadata.get("hook_name"), str(metadata.get("hf_hook_name"))
+    if module.endswith(".pre_feedforward_layernorm.output"):
+        # SAELens calls this hook_mlp_in, which in TransformerLens lies before that norm.
+        return str(name).replace("hook_mlp_in", "ln2.hook_out")
+    return name
+
+
+def points(
+    card: SaeCard, hook_point: str | None, read_point: str | None
+) -> tuple[str | None, str | None]:
+    """Where latents write and read: what was said, else the metadata.
+
+    An SAE that was moved to another hook point reads there too; a transcoder does not. Raises
+    SaeError for a transcoder of which only one of the two is known.
+    """
+    write = hook_point or card.hook_point
+    read = read_point or (card.read_point if card.is_transcoder else write)
+    if card.is_transcoder and read == write:
+        raise SaeError(
+            f"The SAE {card.source} is a transcoder, and its metadata does not say both where it "
+            "reads and where it writes: set read_point and hook_point in its [[sae]]."
+        )
+    return write, read
+
+
 class Sae:
     """A loaded SAE. Inference only."""
 
-    def __init__(self, sae: Any, hook_point: str) -> None:
+    def __init__(self, sae: Any, hook_point: str, read_point: str) -> None:
         self._sae = sae.eval().requires_grad_(False)
         self.hook_point = hook_point
+        """Where latents write."""
+        self.read_point = read_point
+        """Where activations are encoded from."""
 
     @classmethod
     def load(
@@ -140,21 +199,25 @@ class Sae:
         release: str | None = None,
         sae_id: str | None = None,
         hook_point: str | None = None,
+        read_point: str | None = None,
         device: torch.device | str = "cpu",
         dtype: str = "float32",
     ) -> "Sae":
-        """From a folder (SAELens' or sparsify's), or from SAELens' registry. Raises SaeError."""
-        card = check_card(path, release=release, sae_id=sae_id)
-        where = hook_point or card.hook_point
-        if where is None:
-            raise SaeError(f"The SAE {card.source} names no hook point; give one.")
+        """From a folder (see sae_checkpoint.py), or SAELens' registry. Raises SaeError.
+
+        `hook_point` and `read_point` stand over what the metadata says.
+        """
         if path is None:
-            return cls(_from_registry(release, sae_id, str(device), dtype), where)
-        try:
-            return cls(_from_folder(path, str(device), dtype), where)
-        except (ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            said = " ".join(str(error).split())
-            raise SaeError(f"The SAE in {path} cannot be loaded: {said}.") from error
+            sae, source = _from_registry(release, sae_id, device, dtype), f"{release}/{sae_id}"
+            card = _card(source, sae.cfg.to_dict(), source, sae.W_dec.shape)
+        else:
+            checkpoint = SaeCheckpoint.read(path)
+            card = _card_of(path, checkpoint)
+            sae = checkpoint.load(device, dtype)
+        write, read = points(card, hook_point, read_point)
+        if write is None or read is None:
+            raise SaeError(f"The SAE {card.source} names no hook point; give one.")
+        return cls(sae, write, read)
 
     @property
     def W_dec_LD(self) -> Tensor:
@@ -167,8 +230,12 @@ class Sae:
 
     @property
     def W_enc_DL(self) -> Tensor:
-        """Encoder columns: what each latent reads, before its bias and threshold."""
-        return cast(Tensor, self._sae.W_enc)
+        """Encoder columns: what each latent reads, before its bias and threshold.
+
+        A matching-pursuit SAE reads along its decoder.
+        """
+        encoder = getattr(self._sae, "W_enc", None)
+        return self.W_dec_LD.T if encoder is None else cast(Tensor, encoder)
 
     @property
     def d_sae(self) -> int:
@@ -195,22 +262,12 @@ class Sae:
         return torch.cat(parts).reshape(*h_XD.shape[:-1], len(latents_B))
 
 
-def _from_folder(path: str, device: str, dtype: str) -> Any:
-    return SAE.load_from_disk(path, device=device, dtype=dtype, converter=load_weights)
-
-
-def _from_registry(release: str | None, sae_id: str | None, device: str, dtype: str) -> Any:
+def _from_registry(
+    release: str | None, sae_id: str | None, device: torch.device | str, dtype: str
+) -> Any:
     try:
-        return SAE.from_pretrained(str(release), str(sae_id), device=device, dtype=dtype)
+        return SAE.from_pretrained(str(release), str(sae_id), device=str(device), dtype=dtype)
     except (OSError, ValueError, KeyError) as error:
         raise SaeError(
             f"SAELens cannot load {release}/{sae_id}: {str(error).splitlines()[0]}"
         ) from error
-
-
-def _digest(*files: Path) -> str:
-    content = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            content.update(hashlib.file_digest(stream, "sha256").digest())
-    return content.hexdigest()[:16]

@@ -43,7 +43,7 @@ def steer(
     temperature: float,
 ) -> list[list[int]]:
     """The generated token ids of each row, ended early by an end-of-text token (left out)."""
-    site = subject.site(sae.hook_point)
+    site, read = subject.site(sae.hook_point), subject.place(sae.read_point)
     clamped = _Clamps(subject, sae, rows, site)
     cache = subject.new_cache()
     device = subject.device
@@ -51,7 +51,7 @@ def steer(
     tokens = torch.tensor([list(prompt_ids)] * len(rows), device=device)
     texts: list[Tensor] = []
     for step in range(num_tokens):
-        logits_RV = subject.next_logits(tokens, cache, site, partial(clamped, tokens))
+        logits_RV = subject.next_logits(tokens, cache, site, read, partial(clamped, tokens))
         positions_R = torch.full_like(seeds_R, step)
         noise_RV = gumbel_noise(seeds_R, positions_R, logits_RV.shape[-1])
         next_R = sample(logits_RV, noise_RV, temperature)
@@ -72,11 +72,11 @@ class _Clamps:
             [row.latent is not None for row in rows], device=subject.device
         )
 
-    def __call__(self, tokens_RT: Tensor, h_RTD: Tensor) -> Tensor:
+    def __call__(self, tokens_RT: Tensor, h_RTD: Tensor, read_RTD: Tensor) -> Tensor:
         mask_RT = position_mask(self._subject, tokens_RT, h_RTD, self._site)
         mask_RT &= self._is_steered_R[:, None]
         wide = torch.promote_types(h_RTD.dtype, torch.float32)
-        acts_RTL = self._sae.activations_of(h_RTD, self._latents_R)
+        acts_RTL = self._sae.activations_of(read_RTD, self._latents_R)
         index_R = torch.arange(len(h_RTD), device=h_RTD.device)
         moved_R1TD = clamp(
             h_RTD[:, None].to(wide),

@@ -2,7 +2,8 @@
 
 Loaded by TransformerLens' bridge, whose hook-point names are used everywhere; the passes call the
 Hugging Face layers directly, because the bridge cannot skip the layers below the hook (platform
-notes 2, 16). A hook point of the residual stream is a *site*: the number of layers below it.
+notes 2, 16). A hook point of the residual stream is a *site*: the number of layers below it; what
+latents read inside a block is captured on the way (hook_point.py).
 
 Windows are padded on the right: under causal attention a pad changes no earlier position, so no
 pass needs an attention mask, and generation batches rows of equal length.
@@ -12,7 +13,6 @@ pass needs an attention mask, and generation batches rows of equal length.
 
 import copy
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,23 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.methods.vocab_proj import FinalNorm
-from ray_autointerp.models.families import Parts, family_of, first_tensor, parts_of, supported
+from ray_autointerp.models.families import (
+    Family,
+    Parts,
+    family_of,
+    first_tensor,
+    parts_of,
+    supported,
+)
 from ray_autointerp.models.halving import Halving
+from ray_autointerp.models.hook_point import (
+    Place,
+    entrance,
+    hidden_states,
+    read_place,
+    watch,
+    write_site,
+)
 from ray_autointerp.models.prefix import (
     JoinedKeys,
     KeptKeys,
@@ -98,15 +113,19 @@ def describe(
 
 
 def check_hook_point(card: SubjectCard, hook_point: str) -> int:
-    """The site of a hook point: how many layers lie below it. Raises SubjectError."""
-    found = re.fullmatch(r"blocks\.(\d+)\.hook_(resid_pre|resid_post|in|out)", hook_point)
-    if found is None or int(found[1]) >= card.num_layers:
-        names = card.hook_points()
-        raise SubjectError(
-            f"Hook point `{hook_point}` is not one of {card.model}'s that a pass can be resumed "
-            f"from; it has {names[0]}, {names[1]}, ... {names[-1]}."
-        )
-    return int(found[1]) + (found[2] in ("resid_post", "out"))
+    """The site at which a write to the hook point takes effect. Raises SubjectError."""
+    return write_site(hook_point, card.num_layers, _family(card), card.model)
+
+
+def check_read_point(card: SubjectCard, hook_point: str) -> Place:
+    """What a latent that reads at the hook point is given. Raises SubjectError."""
+    return read_place(hook_point, card.num_layers, _family(card), card.model)
+
+
+def _family(card: SubjectCard) -> Family:
+    family = family_of(card.model_type)
+    assert family is not None, "describe refuses families without an adapter"
+    return family
 
 
 def subject_digest(model: str, *, revision: str | None = None) -> str:
@@ -151,12 +170,10 @@ class Subject:
     """A loaded language model with clean, stopped and resumed passes. Inference only."""
 
     def __init__(self, model: Any, tokenizer: SubjectTokenizer, card: SubjectCard) -> None:
-        family = family_of(card.model_type)
-        assert family is not None
         self.card = card
         self.tokenizer = tokenizer
         self._model: Any = model.eval().requires_grad_(False)
-        self._parts: Parts = parts_of(model, family)
+        self._parts: Parts = parts_of(model, _family(card))
         self._layer_arguments: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
         self._sink_thresholds: dict[int, float] = {}
         self.halving = Halving()
@@ -225,28 +242,28 @@ class Subject:
         return self._parts.softcap
 
     def site(self, hook_point: str) -> int:
-        """How many layers lie below a hook point. Raises SubjectError."""
+        """The site at which a write to a hook point takes effect. Raises SubjectError."""
         return check_hook_point(self.card, hook_point)
 
-    @torch.inference_mode()
-    def residuals(self, token_ids_BT: Tensor, sites: Sequence[int]) -> dict[int, Tensor]:
-        """Residual stream [B, T, D] at each site, in one pass that stops at the deepest."""
-        seen: dict[int, Tensor] = {}
+    def place(self, hook_point: str) -> Place:
+        """What is read at a hook point, for `residuals`. Raises SubjectError."""
+        return check_read_point(self.card, hook_point)
 
-        def keep(site: int) -> Callable[..., None]:
-            def hook(
-                _module: nn.Module, arguments: tuple[Any, ...], kwargs: dict[str, Any]
-            ) -> None:
-                seen[site] = _hidden(arguments, kwargs)
-                if site == max(sites):
+    @torch.inference_mode()
+    def residuals(self, token_ids_BT: Tensor, places: Sequence[Place]) -> dict[Place, Tensor]:
+        """The tensor [B, T, D] at each site or place, in one pass that stops at the deepest."""
+        seen: dict[Place, Tensor] = {}
+
+        def keep(place: Place) -> Callable[[Tensor], None]:
+            def note(tensor_BTD: Tensor) -> None:
+                seen[place] = tensor_BTD
+                if len(seen) == len(wanted):
                     raise _Stop
 
-            return hook
+            return note
 
-        handles = [
-            self._entrance(site).register_forward_pre_hook(keep(site), with_kwargs=True)
-            for site in sites
-        ]
+        wanted = list(dict.fromkeys(places))
+        handles = [watch(self._parts, place, keep(place)) for place in wanted]
         try:
             self._model(token_ids_BT.to(self.device), use_cache=False, logits_to_keep=1)
         except _Stop:
@@ -317,22 +334,28 @@ class Subject:
         token_ids_BT: Tensor,
         cache: Any,
         site: int,
-        change: Callable[[Tensor], Tensor],
+        read: Place,
+        change: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
         """Logits [B, V] after the last of the new tokens, the residual stream changed at a site.
 
-        `cache` (see `new_cache`) holds keys and values of all earlier tokens and is extended.
+        `change` is given the states at the site and what was read on the way to it. `cache` (see
+        `new_cache`) holds keys and values of all earlier tokens and is extended.
         """
+        seen: list[Tensor] = []
 
         def hook(
             _module: nn.Module, arguments: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            changed = change(_hidden(arguments, kwargs))
+            changed = change(hidden_states(arguments, kwargs), seen[0])
             if arguments:
                 return (changed, *arguments[1:]), kwargs
             return arguments, {**kwargs, "hidden_states": changed}
 
-        handle = self._entrance(site).register_forward_pre_hook(hook, with_kwargs=True)
+        handles = [
+            watch(self._parts, read, seen.append),
+            entrance(self._parts, site).register_forward_pre_hook(hook, with_kwargs=True),
+        ]
         try:
             output = self._model(
                 token_ids_BT.to(self.device),
@@ -341,7 +364,8 @@ class Subject:
                 logits_to_keep=1,
             )
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
         return cast(Tensor, output.logits[:, -1])
 
     def new_cache(self) -> Any:
@@ -364,11 +388,6 @@ class Subject:
             norms_T = self.residual(torch.tensor([ids]), site)[0].float().norm(dim=-1)
             self._sink_thresholds[site] = SINK_FACTOR * float(norms_T[1:].median())
         return self._sink_thresholds[site]
-
-    def _entrance(self, site: int) -> nn.Module:
-        """The module whose input is the residual stream at the site."""
-        layers = self._parts.layers
-        return layers[site] if site < len(layers) else self._parts.norm
 
     def _arguments(self, num_positions: int) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         """What each layer is given beside the hidden states, for windows of this length.
@@ -412,10 +431,6 @@ def _twin(model: nn.Module) -> nn.Module:
     """Another module tree over the same parameters and buffers."""
     shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, shared)
-
-
-def _hidden(arguments: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    return cast(Tensor, arguments[0] if arguments else kwargs["hidden_states"])
 
 
 def _device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:

@@ -16,8 +16,14 @@ from pathlib import Path
 from ray_autointerp.config import Config, SaeSection
 from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
-from ray_autointerp.models.sae import SaeCard, check_card
-from ray_autointerp.models.subject import SubjectCard, check_hook_point, describe, subject_digest
+from ray_autointerp.models.sae import SaeCard, check_card, points
+from ray_autointerp.models.subject import (
+    SubjectCard,
+    check_hook_point,
+    check_read_point,
+    describe,
+    subject_digest,
+)
 from ray_autointerp.plan.batch import micro_batch
 from ray_autointerp.plan.identity import Inputs
 from ray_autointerp.plan.shards import Axes, LatentRange, num_shards
@@ -63,7 +69,7 @@ def check(config: Config) -> Checked:
         subject=subject_digest(section.model, revision=section.revision),
         tokenizer=subject.tokenizer_digest,
         corpus=_corpus_digest(config),
-        saes={sae.id: card.digest for sae, card in zip(config.sae, saes, strict=True)},
+        saes={sae.id: _digest(sae, card) for sae, card in zip(config.sae, saes, strict=True)},
         llm=Path(config.llm.model).name if Path(config.llm.model).is_dir() else config.llm.model,
         prompts=texts_digest(),
     )
@@ -77,18 +83,36 @@ def check(config: Config) -> Checked:
 
 def _checked_sae(section: SaeSection, subject: SubjectCard) -> SaeCard:
     card = check_card(section.path, release=section.release, sae_id=section.sae_id)
-    hook_point = section.hook_point or card.hook_point
-    if hook_point is None:
+    hook_point, read_point = points(card, section.hook_point, section.read_point)
+    if hook_point is None or read_point is None:
         raise ConfigError(
             f"The metadata of SAE {section.id} names no hook point: set hook_point in its [[sae]]."
         )
-    check_hook_point(subject, hook_point)
+    _check_order(subject, section.id, hook_point, read_point)
     card.require_fits(subject.d_model, hook_point)
     if card.hook_point not in (None, hook_point):
         _log.warning(
             "SAE %s was trained at %s; the config says %s.", section.id, card.hook_point, hook_point
         )
     return card
+
+
+def _check_order(subject: SubjectCard, sae: str, hook_point: str, read_point: str) -> None:
+    """A latent's activation must not depend on what it writes."""
+    site, place = check_hook_point(subject, hook_point), check_read_point(subject, read_point)
+    depth = place if isinstance(place, int) else place.layer + 1
+    if depth > site:
+        raise ConfigError(
+            f"SAE {sae} reads at {read_point}, above {hook_point} where it writes: set read_point "
+            "to a place below."
+        )
+
+
+def _digest(section: SaeSection, card: SaeCard) -> str:
+    """Of the SAE's files, and of where the config moved it to."""
+    places = (section.hook_point, section.read_point)
+    moved = "" if places == (card.hook_point, card.read_point) else f"@{places}"
+    return f"{card.digest}{moved}"
 
 
 def _completed(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) -> Config:
@@ -124,15 +148,15 @@ def _completed(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) ->
                 first.model_kwargs[name],
                 config.subject.model_kwargs[name],
             )
-    sections = tuple(
-        section.model_copy(update={"hook_point": section.hook_point or card.hook_point})
-        for section, card in zip(config.sae, saes, strict=True)
-    )
+    sections = []
+    for section, card in zip(config.sae, saes, strict=True):
+        write, read = points(card, section.hook_point, section.read_point)
+        sections.append(section.model_copy(update={"hook_point": write, "read_point": read}))
     return config.model_copy(
         update={
             "corpus": corpus.model_copy(update={"window": window, "prepend_bos": prepend_bos}),
             "subject": config.subject.model_copy(update={"model_kwargs": kwargs}),
-            "sae": sections,
+            "sae": tuple(sections),
         }
     )
 

@@ -95,6 +95,7 @@ class Desk(Tables):
                 release=section.release,
                 sae_id=section.sae_id,
                 hook_point=section.hook_point,
+                read_point=section.read_point,
                 device=self.subject.device,
                 dtype=self.run.config.subject.dtype,
             )

@@ -69,7 +69,9 @@ def _outputs(desk: Desk, sae_id: str, latents: list[int], lens: list[list[int]])
     clean_1V = subject.unembed(clean.normed_WTD[:, -1])
     scale = reference_activations(desk, sae_id)
     reference_B = torch.tensor([scale[latent] for latent in latents], device=subject.device)
-    largest = sae.activations(clean.h_WTD[0, -1:]).max().float()
+    place = subject.place(sae.read_point)
+    read_1TD = subject.residuals(ids_1T, [place])[place]
+    largest = sae.activations(read_1TD[0, -1:]).max().float()
     # Where no latent fires there is nothing to scale by but the latent's own maximum.
     scale_B = largest.expand_as(reference_B) if largest > 0 else reference_B
     amplified_B = clean.acts_WTL[0, -1].float() + AMPLIFY * scale_B

@@ -107,15 +107,17 @@ def _activations(sentences: Sequence[_Sentence], sae: Sae, desk: Desk) -> list[_
     order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
     read: dict[int, _Read] = {}
     size, site = config.operations.micro_batch, desk.subject.site(sae.hook_point)
+    place = desk.subject.place(sae.read_point)
     for start in range(0, len(order), size):
         batch = order[start : start + size]
         width = max(len(ids[i]) for i in batch)
         pad = tokenizer.eos_id or 0
         tokens_WT = torch.tensor([ids[i] + [pad] * (width - len(ids[i])) for i in batch])
-        h_WTD = desk.subject.residual(tokens_WT, site)
+        seen = desk.subject.residuals(tokens_WT, [site, place])
+        h_WTD = seen[site]
         mask_WT = position_mask(desk.subject, tokens_WT, h_WTD, site)
         latents = torch.tensor([sentences[i].latent for i in batch], device=h_WTD.device)
-        acts_WTB = sae.activations_of(h_WTD, latents)
+        acts_WTB = sae.activations_of(seen[place], latents)
         for row, i in enumerate(batch):
             is_read = mask_WT[row] & (torch.arange(width, device=h_WTD.device) < len(ids[i]))
             acts_T = acts_WTB[row, :, row].float().masked_fill(~is_read, 0.0)

@@ -22,6 +22,7 @@ from ray_autointerp.methods.max_act import (
     TopExamples,
 )
 from ray_autointerp.models.clamped_pass import position_mask
+from ray_autointerp.models.hook_point import Place
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.schemas import TABLES
@@ -41,6 +42,7 @@ class _Watch:
 
     sae: Sae
     site: int
+    place: Place
     latents: slice
     sieve: ExampleSieve
     sample: list[Row]
@@ -50,7 +52,7 @@ class _Watch:
 def run(task: Task, desk: Desk) -> None:
     """Write one token shard of `example_refs` and `firing_stats` of every SAE."""
     watches = {sae: _watch(sae, desk) for sae in desk.run.saes}
-    sites = sorted({watch.site for watch in watches.values()})
+    places = [place for watch in watches.values() for place in (watch.site, watch.place)]
     # Longest first, so that little is padded.
     windows = desk.read("tokens", None, shards=[task.shard]).to_pylist()
     windows.sort(key=lambda row: (-len(row["token_ids"]), row["window"]))
@@ -58,12 +60,9 @@ def run(task: Task, desk: Desk) -> None:
     def look(rows: slice) -> None:
         tokens_WT, lengths_W = _padded(windows[rows], desk)
         is_token_WT = torch.arange(tokens_WT.shape[1]) < lengths_W[:, None]
-        residuals = desk.subject.residuals(tokens_WT, sites)
+        residuals = desk.subject.residuals(tokens_WT, places)
         # All that can run out of memory first: what is then taken in must be taken in once.
-        seen = [
-            _seen(watch, desk, tokens_WT, is_token_WT, residuals[watch.site])
-            for watch in watches.values()
-        ]
+        seen = [_seen(watch, desk, tokens_WT, is_token_WT, residuals) for watch in watches.values()]
         for watch, found in zip(watches.values(), seen, strict=True):
             _take_in(watch, desk, windows[rows], found)
 
@@ -91,6 +90,7 @@ def _watch(sae_id: str, desk: Desk) -> _Watch:
     return _Watch(
         sae,
         desk.subject.site(sae.hook_point),
+        desk.subject.place(sae.read_point),
         slice(latents.start, latents.stop),
         ExampleSieve(
             len(latents),
@@ -120,14 +120,19 @@ class _Seen:
 
 
 def _seen(
-    watch: _Watch, desk: Desk, tokens_WT: Tensor, is_token_WT: Tensor, h_WTD: Tensor
+    watch: _Watch,
+    desk: Desk,
+    tokens_WT: Tensor,
+    is_token_WT: Tensor,
+    residuals: dict[Place, Tensor],
 ) -> _Seen:
+    h_WTD = residuals[watch.site]
     is_token_WT = is_token_WT.to(h_WTD.device)
     mask_WT = position_mask(desk.subject, tokens_WT, h_WTD, watch.site) & is_token_WT
     is_sink_WT = h_WTD.float().norm(dim=-1) > desk.subject.sink_threshold(watch.site)
     return _Seen(
         mask_WT.sum(-1).cpu(),
-        watch.sae.active_entries(h_WTD, mask_WT, watch.latents),
+        watch.sae.active_entries(residuals[watch.place], mask_WT, watch.latents),
         int((is_sink_WT & is_token_WT).sum()),
     )
 

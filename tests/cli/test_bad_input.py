@@ -119,7 +119,7 @@ def test_sae_of_another_model_is_refused_with_both_shapes(
     ("changes", "said"),
     [
         ({"d_sae": 9}, "9 x"),
-        ({"architecture": "transcoder"}, "`transcoder`"),
+        ({"architecture": "transcoder"}, "read_point"),
         ({"normalize_activations": "layer_norm"}, "`layer_norm`"),
         ({"metadata": {}}, "hook_point"),
         ({"d_in": None}, "d_in"),

@@ -107,6 +107,7 @@ def tiny_folder(
     @cache
     def write(model_type: str) -> str:
         folder = tmp_path_factory.mktemp(model_type)
+        torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(
             AutoConfig.for_model(model_type, **CONFIGS[model_type])
         )

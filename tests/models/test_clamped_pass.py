@@ -1,6 +1,7 @@
 """Clamped passes against SAELens' own: the SAE spliced into TransformerLens with its error term."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from ray_autointerp.models.clamped_pass import (
     window_changes,
 )
 from ray_autointerp.models.sae import Sae
-from ray_autointerp.models.subject import Subject
+from ray_autointerp.models.subject import Subject, boot
 
 Tiny = Callable[..., Subject]
 MakeSae = Callable[..., str]
@@ -83,6 +84,64 @@ def test_clamped_pass_equals_saelens_with_error_term(
 
         expected = spliced_logits(spliceable(model_type), folder, windows_WT, edit)
         torch.testing.assert_close(subject.unembed(states[row]), expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt_neox", "gemma2"])
+@torch.inference_mode()
+def test_sae_on_the_mlps_contribution_is_clamped_as_saelens_clamps_it_there(
+    tiny: Tiny,
+    spliceable: Callable[[str], Any],
+    sae_folder: MakeSae,
+    windows_WT: Tensor,
+    model_type: str,
+) -> None:
+    folder = sae_folder("topk", "blocks.1.hook_mlp_out", k=6)
+    subject, sae, clean = ran(tiny, folder, windows_WT, model_type)
+    states = clamped_states(subject, sae, clean, [3, 17], torch.tensor([4.0, -6.0]))
+    for row, (latent, value) in enumerate([(3, 4.0), (17, -6.0)]):
+
+        def edit(acts_WTL: Tensor, latent: int = latent, value: float = value) -> None:
+            acts_WTL[..., latent][clean.mask_WT] = value
+
+        expected = spliced_logits(spliceable(model_type), folder, windows_WT, edit)
+        torch.testing.assert_close(subject.unembed(states[row]), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("read", ["mlp.hook_in", "ln2.hook_normalized"])
+@torch.inference_mode()
+def test_transcoder_reads_in_its_block_and_writes_behind_it(
+    tiny: Tiny,
+    plain: Callable[[str], Any],
+    sae_folder: MakeSae,
+    windows_WT: Tensor,
+    model_type: str,
+    read: str,
+) -> None:
+    """TransformerLens' own hooks: read there, add (v - a) W_dec[i] to hook_mlp_out."""
+    folder = sae_folder(
+        "jumprelu_transcoder",
+        f"blocks.1.{read}",
+        d_out=32,
+        apply_b_dec_to_input=False,
+        metadata={"hook_name_out": "blocks.1.hook_mlp_out"},
+    )
+    subject, sae, clean = ran(tiny, folder, windows_WT, model_type)
+    bridge = boot(subject.card.model, deepcopy(plain(model_type)), subject.tokenizer)
+    oracle = SAE.load_from_disk(folder)
+    _, seen = bridge.run_with_cache(windows_WT, prepend_bos=False)
+    acts_WTL = oracle.encode(seen[f"blocks.1.{read}"])
+    torch.testing.assert_close(clean.acts_WTL, acts_WTL[..., list(LATENTS)], rtol=1e-3, atol=1e-4)
+    assert (clean.acts_WTL > 0).any() and (clean.acts_WTL == 0).any()
+    states = clamped_states(subject, sae, clean, [3, 17], torch.tensor([4.0, -6.0]))
+    for row, (latent, value) in enumerate([(3, 4.0), (17, -6.0)]):
+
+        def write(added_WTD: Tensor, hook: Any, latent: int = latent, value: float = value) -> Any:
+            change_WT = (value - acts_WTL[..., latent]) * clean.mask_WT
+            return added_WTD + change_WT[..., None] * oracle.W_dec[latent]
+
+        hooks = [("blocks.1.hook_mlp_out", write)]
+        expected = bridge.run_with_hooks(windows_WT, prepend_bos=False, fwd_hooks=hooks)
+        torch.testing.assert_close(subject.unembed(states[row]), expected, rtol=1e-3, atol=1e-3)
 
 
 @torch.inference_mode()
@@ -196,21 +255,22 @@ def test_special_tokens_and_sinks_are_neither_clamped_nor_counted(
     torch.testing.assert_close(mean_D, moved_D, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_subject_is_clamped_in_float32_and_rounded_once(
-    tiny: Tiny, sae_folder: MakeSae, windows_WT: Tensor
+    tiny: Tiny, sae_folder: MakeSae, windows_WT: Tensor, dtype: str
 ) -> None:
-    subject = tiny("llama", "bfloat16")
+    subject, narrow = tiny("llama", dtype), getattr(torch, dtype)
     sae = Sae.load(sae_folder("standard", "blocks.3.hook_resid_post"))
     latents, values = [3, 17], [5.003, -0.777]
     clean = clean_run(subject, sae, latents, windows_WT)
-    assert clean.h_WTD.dtype == torch.bfloat16 and clean.acts_WTL.dtype == torch.float32
+    assert clean.h_WTD.dtype == narrow and clean.acts_WTL.dtype == torch.float32
     states = clamped_states(subject, sae, clean, latents, torch.tensor(values))
-    assert states.dtype == torch.bfloat16
+    assert states.dtype == narrow
     for row, (latent, value) in enumerate(zip(latents, values, strict=True)):
         moved_WTD = clean.h_WTD.double() + (value - clean.acts_WTL[..., row, None].double()) * (
             sae.W_dec_LD[latent].double()
         )
-        moved_WTD = moved_WTD.to(torch.bfloat16).where(clean.mask_WT[..., None], clean.h_WTD)
+        moved_WTD = moved_WTD.to(narrow).where(clean.mask_WT[..., None], clean.h_WTD)
         expected = subject.resume(moved_WTD, clean.site)
         assert (states[row] != expected).float().mean() < 1e-3, "one rounding, but for halves"
     changes = window_changes(subject, sae, clean, latents, torch.tensor(values), 2)

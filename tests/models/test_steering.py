@@ -31,13 +31,15 @@ def slow_text(
     """One row, one token at a time, from the beginning of the text each time."""
     site, texts = subject.site(sae.hook_point), list(prompt)
     for step in range(num):
-        h_1TD = subject.residual(torch.tensor([texts]), site)
+        place = subject.place(sae.read_point)
+        seen = subject.residuals(torch.tensor([texts]), [site, place])
+        h_1TD, read_1TD = seen[site].clone(), seen[place].clone()
         if row.latent is not None:
             for t, token in enumerate(texts):
                 h_D = h_1TD[0, t]
                 if token in (0, 1) or h_D.norm() > subject.sink_threshold(site):
                     continue
-                activation = sae.activations(h_D)[row.latent]
+                activation = sae.activations(read_1TD[0, t])[row.latent]
                 h_1TD[0, t] = h_D + (row.clamp_value - activation) * sae.W_dec_LD[row.latent]
         scores_V = subject.unembed(subject.resume(h_1TD, site))[0, -1]
         if temperature:
@@ -63,6 +65,22 @@ def test_cached_generation_at_the_first_and_the_last_site(
     tiny: Tiny, sae_folder: Callable[..., str], hook_point: str
 ) -> None:
     subject, sae = tiny("gpt2"), Sae.load(sae_folder("standard", hook_point))
+    texts = steer(subject, sae, PROMPT, ROWS, 6, 0.9)
+    assert texts == [slow_text(subject, sae, PROMPT, row, 6, 0.9) for row in ROWS]
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gemma2"])
+def test_transcoder_reads_and_writes_at_its_two_places_while_text_is_generated(
+    tiny: Tiny, sae_folder: Callable[..., str], model_type: str
+) -> None:
+    folder = sae_folder(
+        "transcoder",
+        "blocks.1.ln2.hook_normalized",
+        d_out=32,
+        apply_b_dec_to_input=False,
+        metadata={"hook_name_out": "blocks.1.hook_mlp_out"},
+    )
+    subject, sae = tiny(model_type), Sae.load(folder)
     texts = steer(subject, sae, PROMPT, ROWS, 6, 0.9)
     assert texts == [slow_text(subject, sae, PROMPT, row, 6, 0.9) for row in ROWS]
 

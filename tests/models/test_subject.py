@@ -84,6 +84,80 @@ def test_hook_points_are_where_transformer_lens_has_them(
 
 
 @torch.inference_mode()
+def test_places_inside_a_block_hold_what_transformer_lens_has_there(
+    tiny: Tiny, plain: Callable[[str], Any], windows_WT: Tensor, model_type: str
+) -> None:
+    """What transcoders read and SAEs on the MLP's contribution read, with the residual stream."""
+    subject = tiny(model_type)
+    bridge = boot(subject.card.model, deepcopy(plain(model_type)), subject.tokenizer)
+    _, seen = bridge.run_with_cache(windows_WT, prepend_bos=False)
+    names = [
+        f"blocks.{layer}.{place}"
+        for layer in (1, 3)
+        for place in (
+            "ln2.hook_in",
+            "ln2.hook_normalized",
+            "ln2.hook_out",
+            "mlp.hook_in",
+            "hook_mlp_out",
+        )
+    ]
+    places = [subject.place(name) for name in names]
+    together = subject.residuals(windows_WT, [2, *places, 4])
+    assert len(together) == 2 + 2 * 4, "two names of one place are one tensor"
+    for name, place in zip(names, places, strict=True):
+        assert together[place].shape == seen[name].shape
+        torch.testing.assert_close(together[place], seen[name], rtol=1e-4, atol=1e-4)
+    assert torch.equal(together[2], subject.residual(windows_WT, 2))
+
+
+@torch.inference_mode()
+def test_write_to_the_mlps_contribution_is_a_write_behind_its_block(
+    tiny: Tiny, plain: Callable[[str], Any], windows_WT: Tensor, model_type: str
+) -> None:
+    subject = tiny(model_type)
+    bridge = boot(subject.card.model, deepcopy(plain(model_type)), subject.tokenizer)
+    added_D = torch.randn(subject.card.d_model, generator=torch.Generator().manual_seed(4))
+    for layer in (0, 3):
+        name = f"blocks.{layer}.hook_mlp_out"
+
+        def add(states: Tensor, hook: Any) -> Tensor:
+            return states + added_D
+
+        expected = bridge.run_with_hooks(windows_WT, prepend_bos=False, fwd_hooks=[(name, add)])
+        site = subject.site(name)
+        moved_WTD = subject.residual(windows_WT, site) + added_D
+        logits = subject.unembed(subject.resume(moved_WTD, site))
+        torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_one_name_may_mean_two_places_by_family(tiny: Tiny) -> None:
+    """Where a norm follows the MLP, its own output is not what the residual stream is given."""
+    assert tiny("llama").site("blocks.1.mlp.hook_out") == 2
+    for hook_point in ("blocks.1.mlp.hook_out", "blocks.1.hook_attn_out", "blocks.1.mlp.hook_in"):
+        with pytest.raises(SubjectError, match=r"inside a block.*set hook_point to blocks\.1\."):
+            tiny("gemma2").site(hook_point)
+    with pytest.raises(SubjectError, match="hook_attn_out"):
+        tiny("llama").place("blocks.1.hook_attn_out")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@torch.inference_mode()
+def test_split_pass_equals_the_full_pass_in_half_precision(
+    tiny: Tiny, windows_WT: Tensor, model_type: str, dtype: str
+) -> None:
+    """Whole passes of the same weights in the same dtype, from the bottom."""
+    subject = tiny(model_type, dtype)
+    whole_WTD = subject.resume(subject.residual(windows_WT, 0), 0)
+    assert whole_WTD.dtype == getattr(torch, dtype)
+    logits = subject._model(windows_WT, use_cache=False).logits
+    for site in (1, 2, subject.card.num_layers):
+        normed_WTD = subject.resume(subject.residual(windows_WT, site), site)
+        assert torch.equal(normed_WTD, whole_WTD)
+        assert torch.equal(subject.unembed(normed_WTD), logits)
+
+
+@torch.inference_mode()
 def test_final_norm_and_unembedding_as_numbers_are_those_of_the_pass(
     tiny: Tiny, windows_WT: Tensor, model_type: str
 ) -> None:
@@ -149,7 +223,7 @@ def test_site_is_the_number_of_layers_below(tiny: Tiny, hook_point: str, site: i
     "hook_point",
     [
         "blocks.4.hook_resid_post",
-        "blocks.1.hook_mlp_out",
+        "blocks.4.hook_mlp_out",
         "blocks.1.attn.hook_z",
         "blocks.-1.hook_resid_post",
         "blocks.1.hook_resid_post.extra",
