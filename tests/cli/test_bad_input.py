@@ -119,7 +119,9 @@ def test_sae_of_another_model_is_refused_with_both_shapes(
     ("changes", "said"),
     [
         ({"d_sae": 9}, "9 x"),
-        ({"architecture": "transcoder"}, "read_point"),
+        ({"architecture": "transcoder"}, "set read_point and hook_point"),
+        ({"architecture": "temporal"}, "`temporal`"),
+        ({"architecture": "batchtopk"}, "topk_threshold"),
         ({"normalize_activations": "layer_norm"}, "`layer_norm`"),
         ({"metadata": {}}, "hook_point"),
         ({"d_in": None}, "d_in"),
