@@ -174,10 +174,19 @@ class SelectSection(Section):
     rule: Literal["sample", "all", "list", "top"] = "sample"
     """`sample`: `num_latents` alive ones, first by seeded hash. `list`: those in `latents`. `top`:
     the `num_latents` alive ones with the highest score `by`."""
-    by: Literal["s_in", "s_out", "effect_kl", "delta_confidence", "single_token_share"] = "s_out"
-    """The score without an LLM that the `top` rule goes by."""
+    by: Literal[
+        "s_in",
+        "s_out",
+        "effect_kl",
+        "effect_kl_amplified",
+        "delta_confidence",
+        "max_logit_diff",
+        "single_token_share",
+    ] = "s_out"
+    """The score without an LLM that the `top` rule goes by, the largest first; ties by seeded hash.
+    A latent without that score is taken last. A high `delta_confidence` blurs the next token."""
     num_latents: int = Field(default=256, ge=0)
-    """How many the `sample` rule takes."""
+    """How many the `sample` and `top` rules take."""
     latents: tuple[int, ...] = ()
     """The `list` rule's latents; they may be dead."""
     panel: int = Field(default=64, ge=3)

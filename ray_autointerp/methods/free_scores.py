@@ -3,6 +3,12 @@
 S_in and S_out are those of Arad, Mueller and Belinkov (2505.20063): whether a latent fires on the
 tokens that its decoder promotes, and whether amplifying it makes the model say them. A latent
 whose S_in is high is described by what it reads, one whose S_out is high by what it does.
+
+Read: the paper's abstract and its released code (input_score.py, output_score.py, sae_utils.py).
+There the lens is the decoder row through final norm and unembedding, ranks count from 0, and
+amplifying adds ten times the largest activation of any latent at the last position, the error
+term kept. Ours: peaks are compared as token ids (the code tokenizes their text again), and where
+no latent fires at that position the latent's own scale stands in.
 """
 
 # B latents, V vocabulary, K lens tokens
@@ -16,6 +22,9 @@ from torch import Tensor
 
 LENS_TOKENS = 20
 """Tokens promoted most by the decoder row through the unembedding (the source's 20)."""
+
+MOST_EXAMPLES = 100
+"""Strongest top examples that S_in looks at (the source's 100)."""
 
 FEWEST_EXAMPLES = 10
 """S_in of fewer top examples is not a score (the source's 10)."""

@@ -232,10 +232,15 @@ class Sae:
     def W_enc_DL(self) -> Tensor:
         """Encoder columns: what each latent reads, before its bias and threshold.
 
-        A matching-pursuit SAE reads along its decoder.
+        In the units of `activations`; a gated SAE's are those of its gate, and a matching-pursuit
+        SAE reads along its decoder.
         """
-        encoder = getattr(self._sae, "W_enc", None)
-        return self.W_dec_LD.T if encoder is None else cast(Tensor, encoder)
+        columns = getattr(self._sae, "W_enc", None)
+        if columns is None:
+            return self.W_dec_LD.T
+        if getattr(self._sae.cfg, "rescale_acts_by_decoder_norm", False):
+            columns = columns * self._sae.W_dec.norm(dim=-1)
+        return cast(Tensor, columns)
 
     @property
     def d_sae(self) -> int:

@@ -56,6 +56,7 @@ def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line
     above = num_layers - layer - 1
     window = evidence.change_window_tokens
     sample = sum(min(config.select.sample, len(r)) for r in axes.latents.values())
+    watched = sum(len(r) for r in axes.latents.values())
     judged = evidence.change_windows + evidence.agreement_windows
     hook_points = len(set(axes.hook_points.values()))
     work: dict[str, tuple[str, int, int]] = {
@@ -75,6 +76,11 @@ def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line
             f"{hook_points} hook point(s) x {axes.d_model} backward sweeps over "
             f"{evidence.jacobian_windows} windows x {window} tokens, {above} layers",
             hook_points * axes.d_model * evidence.jacobian_windows * window,
+            0,
+        ),
+        "free_scores": (
+            f"{watched:,} latents x 2 clamps x 1 position, {above} layers",
+            watched * 2,
             0,
         ),
         "agreement": (
@@ -162,6 +168,8 @@ def _selected(config: Config, num_latents: int) -> Selected:
         "all": num_latents,
         "list": len(rule.latents),
     }[rule.rule]
-    panel = min(rule.panel, num_latents)
-    chosen = max(picked, rule.panel, rule.sample) if rule.rule != "list" else picked + panel
+    panel, drawn = min(rule.panel, num_latents), max(rule.panel, rule.sample)
+    # Sample and panel begin the same hash order; a list or the best latents may lie outside it.
+    is_nested = rule.rule in ("sample", "all")
+    chosen = max(picked, drawn) if is_nested else picked + drawn
     return Selected(min(chosen, num_latents), panel)

@@ -71,12 +71,19 @@ def _stats(stats: Row, is_chosen: bool) -> Text:
 
 def _free(row: Row) -> Text:
     """The scores without an LLM, in one line."""
-    share = row["single_token_share"]
-    return Text(
-        f"S_in {_number(row['s_in']) or 'n/a'} · S_out {row['s_out']:.3f} · at its maximum, KL "
-        f"{row['effect_kl']:.2f} nats and confidence {row['delta_confidence']:+.2f}"
-        + ("" if share is None else f" · peaks on {row['single_token']!r} in {share:.0%}")
-    )
+    said = [f"S_in {_number(row['s_in']) or 'n/a'}"]
+    if row["status"] == "ok":
+        said += [
+            f"S_out {row['s_out']:.3f}",
+            f"KL {row['effect_kl']:.2f} nats at its maximum, {row['effect_kl_amplified']:.2f} "
+            "amplified",
+            f"delta confidence {row['delta_confidence']:+.2f}",
+        ]
+    else:
+        said.append(f"effects: {row['status']}")
+    if row["single_token_share"] is not None:
+        said.append(f"peaks on {row['single_token']!r} in {row['single_token_share']:.0%}")
+    return Text(" · ".join(said))
 
 
 def _examples(rows: list[Row]) -> RenderableType:
@@ -98,9 +105,20 @@ def _lists(name: str, rows: list[Row]) -> RenderableType:
         for side in ("promoted", "suppressed", "reads"):
             if side not in row:
                 continue
-            tokens = ", ".join(_quoted(e["text"]) for e in (row[side] or [])[:_TOKENS_SHOWN])
-            table.add_row(Text(f"{sign}{side}", style="cyan"), Text(tokens or row["status"]))
+            tokens = _tokens((row[side] or [])[:_TOKENS_SHOWN])
+            table.add_row(Text(f"{sign}{side}", style="cyan"), tokens or Text(row["status"]))
     return Panel(table, title=name, title_align="left", border_style="dim")
+
+
+def _tokens(entries: list[Row]) -> Text:
+    """Tokens with their z-scores behind them, dim, where there are any."""
+    parts = []
+    for entry in entries:
+        part = Text(_quoted(entry["text"]))
+        if entry["z"] is not None:
+            part.append(f"\N{NO-BREAK SPACE}{entry['z']:.0f}", style="dim")
+        parts.append(part)
+    return Text(", ").join(parts)
 
 
 def _quoted(token: str) -> str:

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from ray_autointerp.methods.hub_stats import hub_stats
-from ray_autointerp.methods.vocab_proj import FinalNorm, apply_norm, project, vocab_proj
+from ray_autointerp.methods.vocab_proj import (
+    FinalNorm,
+    apply_norm,
+    embedding_reads,
+    project,
+    vocab_proj,
+)
 
 WIDTH, VOCAB = 6, 17
 
@@ -101,3 +107,18 @@ def test_vocab_proj_half_precision_weights_are_widened(weights):
     )
     assert lists.promoted.logits_BK.dtype == torch.float32
     assert lists.promoted.logits_BK.tolist() == wide.promoted.logits_BK.tolist()
+
+
+@pytest.mark.parametrize("chunk_size", [2, 100])
+def test_embedding_reads_equal_sorting_of_all_dot_products(weights, chunk_size):
+    W_E = weights["W_U"].T.contiguous()
+    hub = hub_stats(weights["decoder"], W_E.T)
+    lists = embedding_reads(weights["decoder"], W_E, 4, hub, chunk_size)
+    read = (weights["decoder"].double() @ W_E.double().T).numpy()
+    z = (read - read.mean(0)) / read.std(0)
+    for latent in range(9):
+        order = read[latent].argsort()
+        for side, ids in ((lists.promoted, order[::-1][:4]), (lists.suppressed, order[:4])):
+            assert side.ids_BK[latent].tolist() == ids.tolist()
+            assert side.logits_BK[latent].tolist() == pytest.approx(read[latent][ids], rel=1e-4)
+            assert side.z_BK[latent].tolist() == pytest.approx(z[latent][ids], rel=1e-3, abs=1e-4)

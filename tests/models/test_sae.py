@@ -411,3 +411,25 @@ def test_sae_has_the_dtype_that_was_asked_for(
     assert acts.dtype == sae.W_dec_LD.dtype == getattr(torch, dtype)
     error = (acts.float() - exact.activations(h_XD)).abs()
     assert error.quantile(0.95) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fields"),
+    [
+        ("standard", {}),
+        ("jumprelu", {}),
+        ("topk", {"k": 40, "apply_b_dec_to_input": True}),
+        ("topk", {"k": 40, "rescale_acts_by_decoder_norm": True}),
+    ],
+)
+def test_activations_of_two_states_differ_by_what_the_encoder_reads_between_them(
+    sae: Callable[..., Sae], architecture: str, fields: dict[str, object]
+) -> None:
+    loaded = sae(architecture, **fields)
+    draws = torch.Generator().manual_seed(5)
+    first_D, second_D = 3 * torch.randn(2, 32, generator=draws)
+    a_L, b_L = loaded.activations(torch.stack([first_D, second_D]))
+    fires_L = (a_L > 0) & (b_L > 0)
+    assert int(fires_L.sum()) >= 3
+    read_L = (first_D - second_D) @ loaded.W_enc_DL
+    torch.testing.assert_close((a_L - b_L)[fires_L], read_L[fires_L], rtol=1e-4, atol=1e-4)

@@ -77,6 +77,19 @@ def test_clamped_tokens_are_counted_for_all_latents_not_for_one(
     assert tokens(40) == 40 * one
 
 
+@pytest.mark.parametrize(("panel", "sample"), [(4, 6), (6, 4)])
+@pytest.mark.parametrize("rule", ["top", "list"])
+def test_picks_outside_the_hash_order_are_counted_beside_panel_and_sample(
+    planted_config: Planted, quick_run: Run, rule: str, panel: int, sample: int
+) -> None:
+    """The best latents and the panel may be strangers: the bound is their sum."""
+    picks = {"rule": rule, "num_latents": 9, "latents": list(range(9))}
+    config = planted_config("x", {"select": {**picks, "panel": panel, "sample": sample}})
+    lines = {line.step: line for line in budget(config, quick_run.axes, 4, 1)}
+    assert lines["calibrate"].work.startswith("15 latents")
+    assert lines["free_scores"].subject_tokens == 2 * 56
+
+
 def test_three_set_texts_are_the_papers_twelve(planted_config: Planted) -> None:
     config = planted_config("x")
     assert len(three_set_texts(config)) == 3 * 2 * len(config.steering.kl_targets)

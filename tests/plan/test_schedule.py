@@ -17,7 +17,7 @@ from ray_autointerp.records.task import Task
 METHODS = ["ensemble_raw", "max_act", "vocab_proj", "token_change", "ensemble_concat", "keywords"]
 
 
-def config(saes: int = 2) -> Config:
+def config(saes: int = 2, rule: str = "sample") -> Config:
     return parse_config(
         {
             "run": {"name": "t"},
@@ -25,6 +25,7 @@ def config(saes: int = 2) -> Config:
             "sae": [{"id": f"s{i}", "path": "sae"} for i in range(saes)],
             "corpus": {"path": "c.parquet"},
             "llm": {"backend": "scripted", "script": "m:f"},
+            "select": {"rule": rule},
             "describe": {"methods": METHODS},
             "score": {"methods": ["ensemble_raw", "max_act", "keywords"]},
         },
@@ -97,6 +98,15 @@ def test_schedule_explain_waits_only_for_its_own_methods_evidence() -> None:
     schedule.note_selection("s0", SELECTED)
     explained = {task.method for task in schedule.ready() if task.step == "explain"}
     assert explained == {"vocab_proj"}
+
+
+@pytest.mark.parametrize("rule", ["sample", "top"])
+def test_schedule_select_waits_for_scores_only_where_it_goes_by_them(rule: str) -> None:
+    schedule = Schedule(config(1, rule), axes(1))
+    schedule.note_objects(part_name("latent_stats", "s0", None, shard, 3) for shard in range(3))
+    assert ("select" in {task.step for task in schedule.ready()}) == (rule != "top")
+    schedule.note_objects(part_name("free_scores", "s0", None, shard, 3) for shard in range(3))
+    assert "select" in {task.step for task in schedule.ready()}
 
 
 def test_schedule_deepest_ready_step_comes_first() -> None:

@@ -8,6 +8,7 @@ from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.reports.label_table import Filter, filtered, labels
 from ray_autointerp.reports.latent_card import latent_card, marked
 from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.tables import Tables
 
 
 def shown(run: Run, latent: int) -> str:
@@ -34,6 +35,18 @@ def test_chosen_latent_shows_examples_tokens_descriptions_and_scores(
     assert planted.triggers[latent] in card and planted.effects[latent] in card
     for method in quick_run.config.describe.methods:
         assert method in card
+
+
+def test_tokens_are_shown_with_their_z_and_scores_without_an_llm_in_one_line(
+    quick_run: Run, planted: PlantedTruth
+) -> None:
+    card, tables = shown(quick_run, 2), Tables(quick_run)
+    entry = tables.row("vocab_proj", "planted", [2])[2]["promoted"][0]
+    assert f"{entry['text']!r}\N{NO-BREAK SPACE}{entry['z']:.0f}," in card
+    row = tables.row("free_scores", "planted", [2])[2]
+    (line,) = [line for line in card.splitlines() if "S_out" in line]
+    assert f"{row['s_out']:.3f}" in line and f"{row['effect_kl_amplified']:.2f} amplified" in line
+    assert planted.triggers[2] in line and "100%" in line
 
 
 def test_latent_that_never_fires_shows_what_it_promotes(

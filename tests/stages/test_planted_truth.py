@@ -110,10 +110,16 @@ def test_cheap_evidence_and_free_scores_know_trigger_and_effect(
     for row in rows(planted_run, "vocab_proj"):
         assert row["reads"][0]["text"].strip() == planted.triggers[row["latent"]]
     found = rows(planted_run, "free_scores")
+    examples = {
+        r["latent"]: r for r in rows(planted_run, "top_examples") if r["split"] == "explain"
+    }
     assert len(found) == len(planted.effects)
     for row in found:
         assert row["s_out"] > 0.9 and row["s_out_best_rank"] == 0
         assert row["effect_kl"] > 0.3 and row["max_logit_diff"] > 1
+        assert row["effect_kl_amplified"] > row["effect_kl"]
+        explain = examples[row["latent"]]["examples"]
+        assert row["num_examples"] == len(explain)
         if planted.is_alive(row["latent"]):
             assert row["single_token"].strip() == planted.triggers[row["latent"]]
             assert row["single_token_share"] == 1

@@ -1,0 +1,60 @@
+"""select by a score: the best alive latents, ties by seeded hash, whatever was not scored last."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_autointerp.config import SelectSection
+from ray_autointerp.records.keys import hash_order
+from ray_autointerp.records.task import Task
+from ray_autointerp.stages import select
+
+SCORES = st.lists(st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0])), min_size=8)
+
+
+class Desk:
+    """The two tables that `select` reads, and what it writes."""
+
+    def __init__(self, rule: SelectSection, scores: list[float | None], dead: set[int]) -> None:
+        self.run: Any = SimpleNamespace(
+            config=SimpleNamespace(select=rule, run=SimpleNamespace(seed=5))
+        )
+        latents = range(len(scores))
+        self._tables = {
+            "latent_stats": [{"latent": i, "is_dead": i in dead} for i in latents],
+            "free_scores": [{"latent": i, "s_in": score} for i, score in enumerate(scores)],
+        }
+        self.written: list[dict[str, Any]] = []
+
+    def read(self, table: str, _sae: str, columns: list[str]) -> pa.Table:
+        return pa.Table.from_pylist(self._tables[table]).select(columns)
+
+    def write(self, _task: Task, _table: str, rows: list[dict[str, Any]]) -> None:
+        self.written = rows
+
+
+@given(scores=SCORES, seed=st.integers(0, 20), num_latents=st.integers(0, 6))
+def test_top_takes_the_best_alive_ones(
+    scores: list[float | None], seed: int, num_latents: int
+) -> None:
+    dead = {i for i in range(len(scores)) if (i + seed) % 4 == 0}
+    rule = SelectSection(rule="top", by="s_in", num_latents=num_latents, panel=3, sample=1)
+    desk: Any = Desk(rule, scores, dead)
+    select.run(Task("select", "s", None, 0, 1), desk)
+    picked = {row["latent"] for row in desk.written if row["reason"] == "top"}
+    alive = [i for i in range(len(scores)) if i not in dead]
+    place = {latent: i for i, latent in enumerate(hash_order(alive, 5, "select"))}
+    best = sorted(alive, key=lambda i: (scores[i] is None, -(scores[i] or 0.0), place[i]))
+    assert picked == set(best[:num_latents])
+    chosen = {row["latent"] for row in desk.written if row["chosen"]}
+    assert chosen == picked | {i for i in alive if place[i] < 3}
+
+
+@pytest.mark.parametrize("by", ["s_outs", "label"])
+def test_score_that_does_not_exist_is_refused(by: str) -> None:
+    with pytest.raises(ValueError, match="s_out"):
+        SelectSection(rule="top", by=by)
