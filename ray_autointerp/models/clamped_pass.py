@@ -18,7 +18,8 @@ from ray_autointerp.methods.clamp import clamp
 from ray_autointerp.methods.confidence import token_confidence
 from ray_autointerp.methods.kl import kl_divergence, mean_kl
 from ray_autointerp.methods.token_change import normed_diff_sums
-from ray_autointerp.models.prefix import Prefix
+from ray_autointerp.models.halving import is_out_of_memory
+from ray_autointerp.models.prefix import Prefix, joined_prefixes
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
 
@@ -85,17 +86,37 @@ def clean_run(
     """The clean pass over windows of equal length, with the latents' activations."""
     site = subject.site(sae.hook_point)
     place = subject.place(sae.read_point)
-    seen = subject.residuals(token_ids_WT, [site, place])
-    h_WTD = seen[site]
-    prefix = subject.keep_keys(h_WTD, site) if keep_keys else None
-    return CleanRun(
-        site=site,
-        h_WTD=h_WTD,
-        normed_WTD=subject.resume(h_WTD, site) if prefix is None else prefix.normed_WTD,
-        mask_WT=position_mask(subject, token_ids_WT, h_WTD, site),
-        acts_WTL=sae.activations_of(seen[place], torch.tensor(latents, device=h_WTD.device)),
-        latents=tuple(latents),
-        prefix=prefix,
+
+    def part(rows: slice) -> CleanRun:
+        seen = subject.residuals(token_ids_WT[rows], [site, place])
+        h_WTD = seen[site]
+        prefix = subject.keep_keys(h_WTD, site) if keep_keys else None
+        return CleanRun(
+            site=site,
+            h_WTD=h_WTD,
+            normed_WTD=subject.resume(h_WTD, site) if prefix is None else prefix.normed_WTD,
+            mask_WT=position_mask(subject, token_ids_WT[rows], h_WTD, site),
+            acts_WTL=sae.activations_of(seen[place], torch.tensor(latents, device=h_WTD.device)),
+            latents=tuple(latents),
+            prefix=prefix,
+        )
+
+    num_windows = len(token_ids_WT)
+    return _joined(subject.halving.run(num_windows, num_windows, part))
+
+
+def _joined(parts: Sequence[CleanRun]) -> CleanRun:
+    """The windows of several runs as one; of a single one itself."""
+    if len(parts) == 1:
+        return parts[0]
+    prefixes = [part.prefix for part in parts if part.prefix is not None]
+    return replace(
+        parts[0],
+        h_WTD=torch.cat([part.h_WTD for part in parts]),
+        normed_WTD=torch.cat([part.normed_WTD for part in parts]),
+        mask_WT=torch.cat([part.mask_WT for part in parts]),
+        acts_WTL=torch.cat([part.acts_WTL for part in parts]),
+        prefix=joined_prefixes(prefixes) if prefixes else None,
     )
 
 
@@ -145,14 +166,31 @@ def window_changes(
     value_B: Tensor,
     rows_per_pass: int,
 ) -> Changes:
-    """Every row clamped at every counted position of every window of the clean run."""
+    """Every row clamped at every counted position of every window of the clean run.
+
+    A single row that runs out of memory over all windows is done over half of them at a time.
+    """
 
     def change(rows: slice) -> tuple[Tensor, Tensor]:
         clamped = clamped_states(subject, sae, clean, latent_B[rows], value_B[rows])
         sums_BWD = normed_diff_sums(clamped, clean.normed_WTD, clean.mask_WT)
         return sums_BWD, clamped[:, :, -1].clone()
 
-    sums, last = zip(*subject.halving.run(len(latent_B), rows_per_pass, change), strict=True)
+    try:
+        sums, last = zip(*subject.halving.run(len(latent_B), rows_per_pass, change), strict=True)
+    except (MemoryError, RuntimeError) as error:
+        num_windows = len(clean.mask_WT)
+        if num_windows == 1 or not is_out_of_memory(error):
+            raise
+        half = num_windows // 2
+        parts = [
+            window_changes(subject, sae, clean.windows(*ends), latent_B, value_B, rows_per_pass)
+            for ends in ((0, half), (half, num_windows))
+        ]
+        return Changes(
+            torch.cat([part.sums_BWD for part in parts], 1),
+            torch.cat([part.last_BWD for part in parts], 1),
+        )
     return Changes(torch.cat(sums), torch.cat(last))
 
 

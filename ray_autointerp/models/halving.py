@@ -9,8 +9,6 @@ from typing import TypeVar
 
 import torch
 
-from ray_autointerp.errors import TaskError
-
 T = TypeVar("T")
 
 _SAYS_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory")
@@ -28,7 +26,8 @@ class Halving:
         """`work` of consecutive slices of at most `size` rows, each done once that ends.
 
         A slice that runs out of memory is cut in two and done again: `work` must change nothing
-        before it returns. Raises TaskError where a single row does not fit.
+        before it returns. Where a single row does not fit, its error is raised as it came: whoever
+        made the row may cut it further.
         """
         done, start = [], 0
         while start < num_rows:
@@ -37,13 +36,8 @@ class Halving:
             try:
                 done.append(work(slice(start, stop)))
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if now == 1 or not is_out_of_memory(error):
                     raise
-                if now == 1:
-                    raise TaskError(
-                        "not even one row of a pass fits into memory: give the worker more, or "
-                        "shorten the windows"
-                    ) from error
                 self.times += 1
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
@@ -52,7 +46,7 @@ class Halving:
         return done
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """torch.OutOfMemoryError is a RuntimeError; the CPU's allocator raises a plain one."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True

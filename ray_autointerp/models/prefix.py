@@ -8,7 +8,7 @@ layers (methods 9.5).
 # B rows, W clean windows, T positions of a window, S positions of a suffix, D d_model
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,21 @@ class Prefix:
     normed_WTD: Tensor
     """Final normed states."""
     layers: KeysAndValues
+
+
+def joined_prefixes(parts: Sequence[Prefix]) -> Prefix:
+    """The windows of several clean passes as one."""
+    return Prefix(
+        parts[0].site,
+        torch.cat([part.normed_WTD for part in parts]),
+        {
+            layer: (
+                torch.cat([part.layers[layer][0] for part in parts]),
+                torch.cat([part.layers[layer][1] for part in parts]),
+            )
+            for layer in parts[0].layers
+        },
+    )
 
 
 @dataclass

@@ -216,6 +216,16 @@ def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
     )
 
 
+def _host_memory() -> int:
+    """Bytes of this machine, or of the control group it runs in where that allows less."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        file = Path("/sys/fs/cgroup") / limit
+        if file.is_file() and (said := file.read_text().strip()).isdigit():
+            found.append(int(said))
+    return min(found)
+
+
 def _micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) -> int:
     """By the memory that is there, not the memory that is free: that would change by the hour."""
     import torch
@@ -228,7 +238,7 @@ def _micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) 
         memory = int(share * torch.cuda.get_device_properties(0).total_memory)
     else:
         workers = operations.subject_workers + operations.cpu_workers + operations.llm_workers
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // workers
+        memory = _host_memory() // workers
     return micro_batch(
         memory,
         config.subject.dtype,

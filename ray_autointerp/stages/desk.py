@@ -38,6 +38,14 @@ class Desk(Tables):
         """How often this worker's batches were halved for want of memory so far."""
         return self.subject.halving.times if "subject" in self.__dict__ else 0
 
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether a pass of the subject failed for want of memory, even row by row."""
+        if "subject" not in self.__dict__:
+            return False
+        from ray_autointerp.models.halving import is_out_of_memory
+
+        return is_out_of_memory(error)
+
     def write(
         self,
         task: Task,

@@ -8,6 +8,7 @@ worker that only asks an LLM never waits for the subject's libraries.
 import importlib
 import inspect
 
+from ray_autointerp.errors import TaskError
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.desk import Desk
 
@@ -19,8 +20,16 @@ async def execute(task: Task, desk: Desk) -> str | None:
     """
     before = desk.halvings
     stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
-    ended = stage.run(task, desk)
-    if inspect.isawaitable(ended):
-        await ended
+    try:
+        ended = stage.run(task, desk)
+        if inspect.isawaitable(ended):
+            await ended
+    except (MemoryError, RuntimeError) as error:
+        if desk.is_out_of_memory(error):
+            raise TaskError(
+                "not even one row of a pass fits into memory: give the worker more, or shorten "
+                "the windows"
+            ) from error
+        raise
     times = desk.halvings - before
     return f"batches halved {times} time(s) for want of memory" if times else None

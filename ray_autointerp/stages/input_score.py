@@ -105,24 +105,28 @@ def _activations(sentences: Sequence[_Sentence], sae: Sae, desk: Desk) -> list[_
     longest = config.corpus.window or 128
     ids = [(prefix + tokenizer.encode(s.text))[:longest] for s in sentences]
     order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
-    read: dict[int, _Read] = {}
-    size, site = config.operations.micro_batch, desk.subject.site(sae.hook_point)
-    place = desk.subject.place(sae.read_point)
-    for start in range(0, len(order), size):
-        batch = order[start : start + size]
+    site, place = desk.subject.site(sae.hook_point), desk.subject.place(sae.read_point)
+
+    def peaks(rows: slice) -> dict[int, tuple[float, int]]:
+        batch = order[rows]
         width = max(len(ids[i]) for i in batch)
         pad = tokenizer.eos_id or 0
         tokens_WT = torch.tensor([ids[i] + [pad] * (width - len(ids[i])) for i in batch])
         seen = desk.subject.residuals(tokens_WT, [site, place])
-        h_WTD = seen[site]
-        mask_WT = position_mask(desk.subject, tokens_WT, h_WTD, site)
-        latents = torch.tensor([sentences[i].latent for i in batch], device=h_WTD.device)
-        acts_WTB = sae.activations_of(seen[place], latents)
-        for row, i in enumerate(batch):
-            is_read = mask_WT[row] & (torch.arange(width, device=h_WTD.device) < len(ids[i]))
-            acts_T = acts_WTB[row, :, row].float().masked_fill(~is_read, 0.0)
-            peak = int(acts_T.argmax())
-            read[i] = _Read(
-                float(acts_T[peak]), tokenizer.texts([ids[i][min(peak, len(ids[i]) - 1)]])[0]
-            )
+        lengths_W1 = torch.tensor([[len(ids[i])] for i in batch], device=seen[site].device)
+        is_token_WT = torch.arange(width, device=lengths_W1.device) < lengths_W1
+        mask_WT = position_mask(desk.subject, tokens_WT, seen[site], site) & is_token_WT
+        latents_W = torch.tensor([sentences[i].latent for i in batch], device=mask_WT.device)
+        index_W = torch.arange(len(batch), device=mask_WT.device)
+        acts_WT = sae.activations_of(seen[place], latents_W)[index_W, :, index_W]
+        values_W, places_W = acts_WT.float().masked_fill(~mask_WT, 0.0).max(-1)
+        found = zip(values_W.tolist(), places_W.tolist(), strict=True)
+        return dict(zip(batch, found, strict=True))
+
+    size = config.operations.micro_batch
+    read: dict[int, _Read] = {}
+    for part in desk.subject.halving.run(len(order), size, peaks):
+        for i, (activation, peak) in part.items():
+            token = ids[i][min(peak, len(ids[i]) - 1)]
+            read[i] = _Read(activation, tokenizer.texts([token])[0])
     return [read[i] for i in range(len(ids))]

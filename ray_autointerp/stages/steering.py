@@ -4,6 +4,7 @@ Every description of the latent is judged on the same texts (methods 7, trap 24)
 prompt go together; noise is by counter, so a text does not depend on its batch.
 """
 
+import itertools
 from collections.abc import Mapping
 
 from ray_autointerp.models.steering import SteeredRow, steer
@@ -47,20 +48,22 @@ def _generate(desk: Desk, sae_id: str, prompt_ids: list[int], rows: list[Row]) -
     """Fill in the texts of rows that share a prompt."""
     steering, size = desk.run.config.steering, desk.run.config.operations.micro_batch
     bos = 0 if desk.tokenizer.bos_id is None else 1
-    for start in range(0, len(rows), size):
-        batch = rows[start : start + size]
-        texts = steer(
+
+    def generated(part: slice) -> list[list[int]]:
+        return steer(
             desk.subject,
             desk.sae(sae_id),
             prompt_ids,
-            [SteeredRow(r["latent"], r["clamp_value"], _seed(r, desk)) for r in batch],
+            [SteeredRow(r["latent"], r["clamp_value"], _seed(r, desk)) for r in rows[part]],
             steering.new_tokens,
             steering.temperature,
         )
-        for row, token_ids in zip(batch, texts, strict=True):
-            row["prompt_text"] = desk.tokenizer.decode(prompt_ids[bos:])
-            row["token_ids"] = token_ids
-            row["text"] = desk.tokenizer.decode(prompt_ids[bos:] + token_ids)
+
+    texts = itertools.chain.from_iterable(desk.subject.halving.run(len(rows), size, generated))
+    for row, token_ids in zip(rows, texts, strict=True):
+        row["prompt_text"] = desk.tokenizer.decode(prompt_ids[bos:])
+        row["token_ids"] = token_ids
+        row["text"] = desk.tokenizer.decode(prompt_ids[bos:] + token_ids)
 
 
 def _seed(row: Row, desk: Desk) -> int:
