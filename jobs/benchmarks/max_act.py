@@ -45,7 +45,7 @@ def main() -> None:
         corpus.run(Task("corpus", None, None, 0, 1), desk)
         (sae_id,) = run.saes
         subject, sae = desk.subject, desk.sae(sae_id)
-        site, size = subject.site(sae.hook_point), config.operations.micro_batch
+        site, size = subject.site(sae.hook_point), run.config.operations.micro_batch
         rows = desk.read("tokens", None).to_pylist()
         rows.sort(key=lambda row: (-len(row["token_ids"]), row["window"]))
         number = iter(range(1_000_000))

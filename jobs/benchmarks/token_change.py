@@ -23,6 +23,7 @@ from ray_autointerp.methods.hub_stats import hub_stats
 from ray_autointerp.methods.jacobian import jacobian_proj, linear_change
 from ray_autointerp.methods.token_change import mean_logit_diff, token_change
 from ray_autointerp.models.clamped_pass import clean_run, window_changes
+from ray_autointerp.models.hook_point import entrance
 from ray_autointerp.models.jacobian import window_jacobians
 from ray_autointerp.models.subject import Subject
 
@@ -39,7 +40,8 @@ class RandomSae:
         self.W_dec_LD = torch.nn.functional.normalize(
             torch.randn(d_sae, d_model, generator=draws), dim=-1
         )
-        self.hook_point, self.d_sae, self.k = hook_point, d_sae, k
+        self.read_point = self.hook_point = hook_point
+        self.d_sae, self.k = d_sae, k
 
     def activations(self, h_XD: Tensor) -> Tensor:
         """Top k of the encoder's product."""
@@ -82,7 +84,7 @@ class Notebook:
                 return (splice(arguments[0]), *arguments[1:]), kwargs
             return arguments, {**kwargs, "hidden_states": splice(kwargs["hidden_states"])}
 
-        module = self.subject._entrance(self.site)
+        module = entrance(self.subject._parts, self.site)
         handle = module.register_forward_pre_hook(hook, with_kwargs=True)
         try:
             return self.subject._model(self.windows_WT, use_cache=False).logits

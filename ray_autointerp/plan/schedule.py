@@ -1,29 +1,19 @@
 """Which task is ready: pure, from the flow, the shards and what exists on the store.
 
-A task is done when all its objects exist, ready when all it reads exists. Deepest step first, so
-that finished labels stream out early and both pools stay busy; the panel's shards come first
-because every output score waits for them. Both runners ask the same schedule.
+A task is done when all its objects exist, ready when all it reads exists; which of the ready ones
+goes first, priority.py says. Both runners ask the same schedule.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.priority import Priority
+from ray_autointerp.plan.reads import producers, reads_of
 from ray_autointerp.plan.shards import Axes, Selected, methods_of, tasks_of
-from ray_autointerp.records.flow import (
-    EVIDENCE,
-    FLOW,
-    MAP_READS,
-    MODE_READS,
-    Pool,
-    Read,
-    Step,
-    step_named,
-)
+from ray_autointerp.records.flow import FLOW, Pool, Read, Step, step_named
 from ray_autointerp.records.layout import objects_of, part_name
 from ray_autointerp.records.task import Task
-
-_DEPTH = {step.name: depth for depth, step in enumerate(FLOW)}
 
 
 @dataclass(frozen=True)
@@ -45,6 +35,7 @@ class Schedule:
 
     def __init__(self, config: Config, axes: Axes) -> None:
         self._config = config
+        self._priority = Priority(config)
         self._axes = axes
         self._saes = tuple(axes.latents)
         self._selected: dict[str, Selected] = {}
@@ -79,7 +70,7 @@ class Schedule:
     def ready(self) -> list[Task]:
         """Tasks that may run now, best first."""
         tasks = [task for task, needs in self._needs.items() if needs <= self._exists]
-        return sorted(tasks, key=self._rank)
+        return sorted(tasks, key=self._priority.rank)
 
     def is_done(self, task: Task) -> bool:
         """Whether all objects of a known task exist."""
@@ -119,13 +110,9 @@ class Schedule:
             producer.split == "selection"
             for method in methods_of(step, self._config)
             for read in reads_of(step, method, self._config)
-            for producer in _producers(read.table)
+            for producer in producers(read.table)
         )
         return not cut_over_selection or all(sae in self._selected for sae in self._saes)
-
-    def _rank(self, task: Task) -> tuple[int, int, str, str]:
-        # The panel's shards are the first of the selection, and every output score reads them.
-        return (-_DEPTH[task.step], task.shard, task.sae or "", task.method or "")
 
     def _inputs(self, step: Step, task: Task) -> Iterator[str]:
         for read in reads_of(step, task.method, self._config):
@@ -135,7 +122,7 @@ class Schedule:
                     yield from self._parts(read, owner, method, step, task)
 
     def _owners(self, table: str, task: Task) -> tuple[str | None, ...]:
-        scope = _producers(table)[0].scope
+        scope = producers(table)[0].scope
         if scope == "corpus":
             return (None,)
         if scope == "hook":
@@ -144,16 +131,16 @@ class Schedule:
         return (task.sae,) if task.sae is not None else self._saes
 
     def _methods_read(self, read: Read, task: Task) -> Iterable[str | None]:
-        producers = _producers(read.table)
+        makers = producers(read.table)
         if read.method is not None:
             return (read.method,)
-        if producers[0].methods == "none":
+        if makers[0].methods == "none":
             return (None,)
         if read.every_method:
             return self._config.score.methods
         if task.method is not None:
             return (task.method,)
-        return [m for p in producers for m in methods_of(p, self._config)]
+        return [m for p in makers for m in methods_of(p, self._config)]
 
     def _parts(
         self, read: Read, owner: str | None, method: str | None, step: Step, task: Task
@@ -170,40 +157,10 @@ class Schedule:
             yield part_name(read.table, owner, method, shard, count)
 
 
-def reads_of(step: Step, method: str | None, config: Config) -> tuple[Read, ...]:
-    """What a task of the step reads: its own tables, and what its method, map or mode asks for."""
-    if step.name == "explain":
-        assert method is not None
-        return step.reads + evidence_of(method, config)
-    if step.name == "hub_stats":
-        assert method is not None
-        return step.reads + tuple(Read(table) for table in MAP_READS[method])
-    if step.name == "token_change":
-        assert method is not None
-        return step.reads + tuple(Read(table) for table in MODE_READS[method])
-    if step.name == "select" and config.select.rule == "top":
-        return (*step.reads, Read("free_scores"))
-    return step.reads
-
-
-def evidence_of(method: str, config: Config) -> tuple[Read, ...]:
-    """The evidence tables of a description method; of TokenChange, the config's first mode."""
-    return tuple(
-        Read(table, method=config.evidence.change_modes[0] if table == "token_change" else None)
-        for table in EVIDENCE[method]
-    )
-
-
-def _producers(table: str) -> tuple[Step, ...]:
-    steps = tuple(step for step in FLOW if table in step.writes)
-    assert steps, f"no step writes {table}"
-    return steps
-
-
 def producer_of(table: str, method: str | None) -> Step:
     """The step that writes a table (for `descriptions`: of that method)."""
     name = "keywords" if method == "keywords" and table == "descriptions" else None
-    return step_named(name) if name else _producers(table)[-1]
+    return step_named(name) if name else producers(table)[-1]
 
 
 def part_count(

@@ -1,9 +1,9 @@
 """What flows: the steps of a run as data. The README prints this table and a test holds the two
 together; plan/schedule.py reads nothing else to know what may run when.
 
-Of two ready steps that share workers the later in the table goes first: so the step for which most
-others wait, `max_act`, stands after those that need weights alone, and `token_change`, for which
-the explainers wait, after `steering`.
+Among ready steps that as many LLM steps wait for, the later in the table goes first
+(plan/priority.py): so the step for which most others wait, `max_act`, stands after those that need
+weights alone.
 
 A step that is per method has one task per description method and shard; its tables lie in a
 folder of the method's name, so methods never wait for each other.

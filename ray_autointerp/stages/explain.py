@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from ray_autointerp.llm.door import Answer, Request
-from ray_autointerp.plan.schedule import evidence_of
+from ray_autointerp.plan.reads import evidence_of
 from ray_autointerp.prompts import ensemble, max_act, token_change, vocab_proj
 from ray_autointerp.prompts.answer import BadAnswer, read_description
 from ray_autointerp.prompts.max_act import Example, MaxActEvidence

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_autointerp.config import Config, parse_config
+from ray_autointerp.plan.priority import llm_steps_after
 from ray_autointerp.plan.schedule import Schedule, part_count
 from ray_autointerp.plan.shards import Axes, LatentRange, Selected
 from ray_autointerp.records.flow import FLOW
@@ -109,12 +110,37 @@ def test_schedule_select_waits_for_scores_only_where_it_goes_by_them(rule: str) 
     assert "select" in {task.step for task in schedule.ready()}
 
 
-def test_schedule_deepest_ready_step_comes_first() -> None:
-    schedule = Schedule(config(1), axes(1))
-    schedule.note_objects(objects_of(Task("corpus", None, None, 0, 3), ("s0",)))
-    assert schedule.ready()[0].step == "max_act", "most steps wait for it"
-    depths = [[s.name for s in FLOW].index(task.step) for task in schedule.ready()]
-    assert depths == sorted(depths, reverse=True)
+def test_schedule_first_goes_what_the_llm_waits_for_longest() -> None:
+    asked = parse_config(
+        {
+            **config(1).model_dump(mode="json", exclude_none=True),
+            "evidence": {"change_modes": ["all", "active"]},
+        },
+        Path("t.toml"),
+    )
+    schedule = Schedule(asked, axes(1))
+    order: list[tuple[str, str | None]] = []
+    while not schedule.finished():
+        task = schedule.ready()[0]
+        order.append((task.step, task.method))
+        schedule.note_objects(objects_of(task, ("s0",)))
+        for sae in schedule.unselected:
+            schedule.note_selection(sae, SELECTED)
+
+    def first(step: str, method: str | None = None) -> int:
+        return order.index((step, method))
+
+    assert first("max_act") < first("jacobian"), "explainers wait for it"
+    assert first("jacobian") < first("steering"), "explainers wait for it, not only judges"
+    assert first("token_change", "all") < first("steering") < first("free_scores")
+    only_published = [("token_change", "active"), ("jacobian_proj", None), ("neighbours", None)]
+    assert all(first(*node) > first("steering") for node in only_published)
+
+
+def test_schedule_scores_that_choose_latents_come_before_what_is_chosen() -> None:
+    waits = llm_steps_after(config(1, "top"))
+    assert waits["free_scores", None] == waits["max_act", None] == 2
+    assert llm_steps_after(config(1))["free_scores", None] == 0
 
 
 def test_schedule_nothing_chosen_still_publishes_labels() -> None:

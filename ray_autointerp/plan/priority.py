@@ -1,0 +1,67 @@
+"""Which of two ready tasks goes first: pure, from the flow and the config.
+
+The LLM is the slowest and dearest pool, so a worker first does what most LLM steps still wait
+for, and last what only publishing waits for. Among equals the deeper step goes first, so that
+finished scores stream out early, and the panel's shards, which every output score reads.
+"""
+
+from functools import cache
+
+from ray_autointerp.config import Config
+from ray_autointerp.plan.reads import producers, reads_of
+from ray_autointerp.plan.shards import methods_of
+from ray_autointerp.records.flow import FLOW, Step
+from ray_autointerp.records.task import Task
+
+_Node = tuple[str, str | None]
+"""A step and one of its methods."""
+
+
+class Priority:
+    """The order of tasks: sort by `rank`."""
+
+    def __init__(self, config: Config) -> None:
+        self._depth = {step.name: depth for depth, step in enumerate(FLOW)}
+        self._llm_steps_after = llm_steps_after(config)
+
+    def rank(self, task: Task) -> tuple[int, int, int, str, str]:
+        """Smaller goes first."""
+        after = self._llm_steps_after[task.step, task.method]
+        return (-after, -self._depth[task.step], task.shard, task.sae or "", task.method or "")
+
+
+def llm_steps_after(config: Config) -> dict[_Node, int]:
+    """By step and method, the LLM steps in a row that wait for it, directly or not.
+
+    LLM steps themselves all count as one: in their own pool depth alone decides.
+    """
+    readers: dict[_Node, set[_Node]] = {}
+    pools = {step.name: step.pool for step in FLOW}
+    for step in FLOW:
+        for method in methods_of(step, config):
+            for node in _read_by(step, method, config):
+                readers.setdefault(node, set()).add((step.name, method))
+
+    @cache
+    def after(node: _Node) -> int:
+        return max(
+            ((pools[name] == "llm") + after((name, m)) for name, m in readers.get(node, ())),
+            default=0,
+        )
+
+    nodes = [(step.name, method) for step in FLOW for method in methods_of(step, config)]
+    return {node: 1 if pools[node[0]] == "llm" else after(node) for node in nodes}
+
+
+def _read_by(step: Step, method: str | None, config: Config) -> set[_Node]:
+    """The steps, with their methods, whose tables a step reads for one of its methods."""
+    found: set[_Node] = set()
+    for read in reads_of(step, method, config):
+        for producer in producers(read.table):
+            made = methods_of(producer, config)
+            if read.method is not None:
+                made = [read.method]
+            elif method in made and not read.every_method:
+                made = [method]
+            found |= {(producer.name, name) for name in made}
+    return found
