@@ -12,6 +12,8 @@ from ray_autointerp.methods.shingle import shingle_hashes
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.tables import Tables
 
+_Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
+_NONE: _Hashes = np.zeros(0, np.uint64)
 _SIDES = ("explain", "score")
 _MOST_HASHES = 20_000_000
 """Shingles of one side held at once; above, the first by hash stand for all."""
@@ -28,9 +30,7 @@ def run(task: Task, desk: Tables) -> None:
     hashes = {side: _hashes([r["token_ids"] for r in rows]) for side, rows in sides.items()}
     counted = []
     for side, other in zip(_SIDES, reversed(_SIDES), strict=True):
-        known = np.unique(np.concatenate([np.zeros(0, np.uint64), *hashes[other]]))[:_MOST_HASHES]
-        limit = known[-1] if len(known) == _MOST_HASHES else np.uint64(2**64 - 1)
-        copied = sum(bool(np.isin(own[own <= limit], known).any()) for own in hashes[side])
+        copied = _num_copied(hashes[side], np.unique(np.concatenate([_NONE, *hashes[other]])))
         counted.append(
             {
                 "split": side,
@@ -43,6 +43,17 @@ def run(task: Task, desk: Tables) -> None:
     desk.write(task, "overlap", counted)
 
 
-def _hashes(windows: list[list[int]]) -> list[np.ndarray[tuple[int], np.dtype[np.uint64]]]:
+def _num_copied(windows: list[_Hashes], known: _Hashes) -> int:
+    """Windows that hold a known shingle."""
+    known = known[:_MOST_HASHES]
+    hashes_N = np.concatenate([_NONE, *windows])
+    window_N = np.repeat(np.arange(len(windows)), [len(own) for own in windows])
+    if len(known) == _MOST_HASHES:
+        known_range_N = hashes_N <= known[-1]
+        hashes_N, window_N = hashes_N[known_range_N], window_N[known_range_N]
+    return len(np.unique(window_N[np.isin(hashes_N, known)]))
+
+
+def _hashes(windows: list[list[int]]) -> list[_Hashes]:
     """Of each window; the first token, which may be BOS, is left out."""
     return [shingle_hashes(token_ids[1:]) for token_ids in windows if len(token_ids) > 1]

@@ -49,7 +49,7 @@ def run(task: Task, desk: Desk) -> None:
         "examples": _by_latent(top, windows, desk),
         "stratified": _by_latent(_evenly(stratified, evidence.num_stratified), windows, desk),
     }
-    samples = {split: WindowSample(desk, task.sae, split) for split in SPLITS}
+    samples = {split: WindowSample(desk, task.sae, split, latents) for split in SPLITS}
     rows = []
     for latent in latents:
         for split in SPLITS:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_autointerp.methods.example_rank import window_hashes
@@ -16,19 +17,16 @@ Active = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
 class WindowSample:
-    """Silent windows for latents that fire elsewhere."""
+    """Silent windows for some latents that fire elsewhere."""
 
-    def __init__(self, desk: Desk, sae: str, split: str) -> None:
+    def __init__(self, desk: Desk, sae: str, split: str, latents: range) -> None:
         self._desk = desk
         sample = desk.read("window_sample", sae, columns=["window", "split", "latents"])
         sample = sample.filter(pc.field("split") == split)
         tokens = desk.read("tokens", None)
         tokens = tokens.filter(pc.is_in(tokens["window"], value_set=sample["window"]))
         self._windows = {row["window"]: row for row in tokens.to_pylist()}
-        self._fires_in: dict[int, set[int]] = {}
-        for row in sample.to_pylist():
-            for latent in set(row["latents"]):
-                self._fires_in.setdefault(latent, set()).add(row["window"])
+        self._fires_in = _fires_in(sample, latents)
         self._places = TokenPlaces({w: row["token_ids"] for w, row in self._windows.items()})
         ids = np.array(list(self._windows), np.int64)
         hashes = window_hashes(ids, desk.run.config.run.seed).tolist()
@@ -48,6 +46,20 @@ class WindowSample:
             excerpt(self._windows[miss.window], miss.position, 0.0, silence, self._desk)
             for miss in found
         ]
+
+
+def _fires_in(sample: pa.Table, latents: range) -> dict[int, set[int]]:
+    """Of each latent, the sampled windows in which it is not silent."""
+    fired = sample["latents"].combine_chunks()
+    latents_N = pc.list_flatten(fired).to_numpy(zero_copy_only=False)
+    windows_N = sample["window"].to_numpy()[pc.list_parent_indices(fired).to_numpy()]
+    is_ours_N = (latents_N >= latents.start) & (latents_N < latents.stop)
+    found: dict[int, set[int]] = {}
+    for latent, window in zip(
+        latents_N[is_ours_N].tolist(), windows_N[is_ours_N].tolist(), strict=True
+    ):
+        found.setdefault(latent, set()).add(window)
+    return found
 
 
 def excerpt(window: Row, peak: int, activation: float, active: Active, desk: Desk) -> Row:
