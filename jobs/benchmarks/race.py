@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,11 @@ def race(sides: Mapping[str, Side], rounds: int) -> dict[str, Timing]:
         name: Timing(statistics.median(times), min(times), max(times))
         for name, times in seconds.items()
     }
+
+
+def median_of(rows: Sequence[Mapping[str, float]], name: str) -> float:
+    """The median of one figure over the rounds."""
+    return statistics.median(row[name] for row in rows)
 
 
 def machine() -> str:

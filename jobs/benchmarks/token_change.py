@@ -109,7 +109,7 @@ def main() -> None:
     hook_point = f"blocks.{asked.layer}.hook_resid_post"
     sae: Any = RandomSae(subject.card.d_model, 4608, hook_point)
     draws = torch.Generator().manual_seed(0)
-    windows_WT = torch.randint(2000, 40_000, (WINDOWS, TOKENS), generator=draws)
+    windows_WT = torch.randint(subject.card.vocab_size, (WINDOWS, TOKENS), generator=draws)
     report(machine=machine(), model=Path(asked.model).name, hook_point=hook_point)
     plain = exact(subject, sae, windows_WT, asked)
     if asked.only != "exact":

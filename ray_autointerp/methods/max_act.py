@@ -31,7 +31,7 @@ from ray_autointerp.methods.firing_stats import EXPLAIN, SCORE, FiringStats
 class ActiveEntries:
     """Non-zero activations of some windows: entry n is one latent at one position of one window.
 
-    `rows_N` counts windows within the batch. No (row, position, latent) comes twice.
+    `rows_N` counts windows within the batch and rises. No (row, position, latent) comes twice.
     """
 
     rows_N: Tensor

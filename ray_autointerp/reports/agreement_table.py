@@ -13,6 +13,7 @@ _NAMES = {
     "jacobian_proj": "JacobianProj",
     "exact": "exact",
     "control_variate": "exact + control variate",
+    "token_change": "TokenChange as run",
 }
 
 
@@ -44,7 +45,7 @@ def _cells(point: Point, own: Point | None) -> tuple[str, ...]:
     return (
         point.strength,
         _NAMES[point.estimator],
-        str(point.num_windows or ""),
+        f"{point.num_windows:.3g}" if point.num_windows else "",
         f"{point.overlap:.3f}",
         f"{point.overlap / own.overlap:.2f}" if own and own.overlap else "",
         f"{point.spearman:.3f}",

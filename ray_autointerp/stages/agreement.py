@@ -7,32 +7,30 @@ the reference's windows against the other half. The same passes give the exact h
 the sample rows of the variance model (methods 10).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ray_autointerp.methods.agreement import Reference, agreement, reference
 from ray_autointerp.methods.control_variate import (
-    control_variate,
     logit_power,
     standard_errors,
     unembedding_gram,
     window_variance,
 )
 from ray_autointerp.methods.hub_stats import hub_stats
-from ray_autointerp.methods.jacobian import Jacobian, linear_change, linear_window_sums
+from ray_autointerp.methods.jacobian import Jacobian
 from ray_autointerp.methods.token_change import mean_logit_diff
 from ray_autointerp.methods.token_lists import HubStats
 from ray_autointerp.methods.vocab_proj import project
-from ray_autointerp.models.clamped_pass import clean_run, window_changes
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.change_windows import change_windows
 from ray_autointerp.stages.desk import Desk
 from ray_autointerp.stages.hub_stats import hub_table
 from ray_autointerp.stages.jacobian import jacobian_of
 from ray_autointerp.stages.reference_activations import reference_activations
+from ray_autointerp.stages.sample_estimates import curve, exact_estimates, windows_as_run
+from ray_autointerp.stages.sample_passes import SamplePasses, sample_passes
 from ray_autointerp.stages.tables import Row, Tables
 
 STRENGTHS = ("maximum", "steering")
@@ -42,23 +40,6 @@ _COVERAGE_ERRORS = 2.0
 """Standard errors within which the reference should lie."""
 
 
-@dataclass(frozen=True)
-class _Passes:
-    """Exact passes of the sample at one strength, and what is linear about them."""
-
-    latents: list[int]
-    value_B: Tensor
-    norm_B: Tensor
-    """Length of the clamp's contribution to the residual stream."""
-    explain_BND: Tensor
-    explain_counts_N: Tensor
-    score_BMD: Tensor
-    score_counts_M: Tensor
-    linear_BND: Tensor
-    """On the Jacobian's single windows, which are the first of the explain side's."""
-    linear_mean_BD: Tensor
-
-
 def run(task: Task, desk: Desk) -> None:
     """Write `agreement`, `change_variance` and `hub_stats/exact` of one SAE."""
     assert task.sae is not None
@@ -66,26 +47,32 @@ def run(task: Task, desk: Desk) -> None:
     jacobian = jacobian_of(desk, task.sae, desk.subject.device)
     rows: list[Row] = []
     variances: list[Row] = []
-    nothing_V = torch.zeros(desk.subject.W_U_DV.shape[1])
-    hub = HubStats(nothing_V, nothing_V)  # of no sample: z-scores of 0
+    passes: dict[str, SamplePasses] = {}
     for strength in STRENGTHS:
         values = _values(desk, task.sae, sample, strength)
         latents = [latent for latent in sample if values[latent] is not None]
         unreached = [latent for latent in sample if values[latent] is None]
         for table in (rows, variances):
             table += [_unreached(latent, strength, table is rows) for latent in unreached]
-        if not latents:
-            continue
-        value_B = torch.tensor([values[latent] for latent in latents], device=desk.subject.device)
-        passes = _passes(desk, task.sae, latents, value_B, jacobian)
-        rows += _judged(desk, task.sae, passes, jacobian, strength)
-        variances += _scattered(desk, passes, jacobian, strength)
-        if strength == "maximum":
-            mean_BD = passes.score_BMD.sum(1) / passes.score_counts_M.sum()
-            hub = hub_stats(mean_BD, desk.subject.W_U_DV)
-    desk.write(task, "hub_stats/exact", hub_table(hub))
+        if latents:
+            value_B = torch.tensor([values[i] for i in latents], device=desk.subject.device)
+            made = sample_passes(desk, task.sae, latents, value_B, jacobian)
+            variances += _scattered(desk, made, jacobian, strength)
+            passes[strength] = made
+    for strength, made in passes.items():
+        rows += _judged(desk, task.sae, made, jacobian, strength, variances)
+    desk.write(task, "hub_stats/exact", hub_table(_hub_stats(desk, passes.get("maximum"))))
     desk.write(task, "change_variance", variances)
     desk.write(task, "agreement", rows)
+
+
+def _hub_stats(desk: Desk, passes: SamplePasses | None) -> HubStats:
+    """Over the sample's exact changes at the maximum; of no sample zeros, so z-scores of 0."""
+    W_U_DV = desk.subject.W_U_DV
+    if passes is None:
+        nothing_V = torch.zeros(W_U_DV.shape[1])
+        return HubStats(nothing_V, nothing_V)
+    return hub_stats(passes.score_BMD.sum(1) / passes.score_counts_M.sum(), W_U_DV)
 
 
 def _values(tables: Tables, sae: str, sample: list[int], strength: str) -> dict[int, float | None]:
@@ -104,51 +91,17 @@ def _values(tables: Tables, sae: str, sample: list[int], strength: str) -> dict[
     }
 
 
-def _passes(
-    desk: Desk, sae_id: str, latents: list[int], value_B: Tensor, jacobian: Jacobian
-) -> _Passes:
-    evidence, sae = desk.run.config.evidence, desk.sae(sae_id)
-    explain_BND, counts_N = _exact_sums(
-        desk, sae_id, latents, value_B, change_windows(desk, "explain", evidence.change_windows)
-    )
-    score_BMD, counts_M = _exact_sums(
-        desk, sae_id, latents, value_B, change_windows(desk, "score", evidence.agreement_windows)
-    )
-    x_BD = (sae.W_dec_LD[latents] * value_B[:, None]).float()
-    return _Passes(
-        latents,
-        value_B,
-        x_BD.norm(dim=1),
-        explain_BND,
-        counts_N,
-        score_BMD,
-        counts_M,
-        linear_window_sums(x_BD, jacobian.singles_NDD),
-        linear_change(x_BD, jacobian.mean_DD),
-    )
-
-
-def _exact_sums(
-    desk: Desk, sae_id: str, latents: list[int], value_B: Tensor, windows_WT: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Sums [B, W, D] of the exact change per window, and the positions counted of each."""
-    sums, counts = [], []
-    micro_batch = desk.run.config.operations.micro_batch
-    for batch_WT in torch.split(windows_WT, micro_batch):
-        clean = clean_run(desk.subject, desk.sae(sae_id), latents, batch_WT)
-        rows = max(1, micro_batch // len(batch_WT))
-        done = window_changes(desk.subject, desk.sae(sae_id), clean, latents, value_B, rows)
-        sums.append(done.sums_BWD)
-        counts.append(clean.counts_W)
-    return torch.cat(sums, 1), torch.cat(counts)
-
-
 def _judged(
-    desk: Desk, sae_id: str, passes: _Passes, jacobian: Jacobian, strength: str
+    desk: Desk,
+    sae_id: str,
+    passes: SamplePasses,
+    jacobian: Jacobian,
+    strength: str,
+    variances: list[Row],
 ) -> list[Row]:
     """A row per latent and estimate, with its agreement with the reference."""
     subject = desk.subject
-    W_U_DV = subject.W_U_DV
+    W_U_DV, num_latents = subject.W_U_DV, len(passes.latents)
 
     def logits(mean_BD: Tensor) -> Tensor:
         return mean_logit_diff(mean_BD, W_U_DV)
@@ -162,51 +115,41 @@ def _judged(
     truth, first_half = reference(logits(whole_BD)), reference(logits(halves[0]))
     decoder_BD = desk.sae(sae_id).W_dec_LD[passes.latents]
     lens_BV = project(decoder_BD, subject.final_norm, W_U_DV)
-    rows = _rows(passes, strength, "exact_halves", half, logits(halves[1]), first_half)
-    rows += _rows(passes, strength, "vocab_proj", 0, lens_BV, truth)
-    for count in _curve(len(jacobian.counts_N), jacobian.num_windows):
+    rows = _rows(
+        passes, strength, "exact_halves", [half] * num_latents, logits(halves[1]), first_half
+    )
+    rows += _rows(passes, strength, "vocab_proj", [0] * num_latents, lens_BV, truth)
+    for count in curve(len(jacobian.counts_N), jacobian.num_windows):
         linear_BD = passes.linear_mean_BD
         if count < jacobian.num_windows:
             linear_BD = passes.linear_BND[:, :count].sum(1) / jacobian.counts_N[:count].sum()
-        rows += _rows(passes, strength, "jacobian_proj", count, logits(linear_BD), truth)
-    error_BV = _reference_errors(passes, W_U_DV)
-    for estimator, count, mean_BD, scattered_BND in _exact_estimates(passes):
-        estimate_BV = logits(mean_BD)
-        linear_BND = passes.linear_BND / jacobian.counts_N[:, None]
-        coverage = _coverage(
-            estimate_BV,
-            scattered_BND,
-            linear_BND if estimator == "control_variate" else None,
-            jacobian.num_windows,
-            truth.logits_BV,
-            error_BV,
-            W_U_DV,
+        rows += _rows(
+            passes, strength, "jacobian_proj", [count] * num_latents, logits(linear_BD), truth
         )
-        rows += _rows(passes, strength, estimator, count, estimate_BV, truth, coverage)
+    error_BV = _reference_errors(passes, W_U_DV)
+    linear_BND = passes.linear_BND / jacobian.counts_N[:, None]
+    for made in exact_estimates(
+        passes, windows_as_run(desk, strength, variances, jacobian, passes)
+    ):
+        estimate_BV = logits(made.mean_BD)
+        coverage = [
+            _coverage(
+                estimate_BV[i],
+                scattered_ND,
+                linear_BND[i] if made.is_corrected[i] else None,
+                jacobian.num_windows,
+                truth.logits_BV[i],
+                error_BV[i],
+                W_U_DV,
+            )
+            for i, scattered_ND in enumerate(made.scattered)
+        ]
+        counts = [len(scattered_ND) for scattered_ND in made.scattered]
+        rows += _rows(passes, strength, made.estimator, counts, estimate_BV, truth, coverage)
     return rows
 
 
-def _exact_estimates(passes: _Passes) -> Iterator[tuple[str, int, Tensor, Tensor]]:
-    """Estimator, windows, mean [B, D] and per-window means that scatter [B, N, D]."""
-    counts_N = passes.explain_counts_N
-    for count in _curve(len(counts_N), len(counts_N)):
-        sums_BND = passes.explain_BND[:, :count]
-        mean_BD = sums_BND.sum(1) / counts_N[:count].sum()
-        yield "exact", count, mean_BD, sums_BND / counts_N[:count, None]
-    singles = min(passes.linear_BND.shape[1], len(counts_N))
-    for count in _curve(singles, singles):
-        exact, linear = passes.explain_BND[:, :count], passes.linear_BND[:, :count]
-        mean_BD = control_variate(exact, linear, counts_N[:count], passes.linear_mean_BD)
-        yield "control_variate", count, mean_BD, (exact - linear) / counts_N[:count, None]
-
-
-def _curve(singles: int, all_windows: int) -> list[int]:
-    """1, 2, 4, ... of the windows kept singly, and all."""
-    powers = [2**i for i in range(10) if 2**i <= min(singles, all_windows)]
-    return sorted({*powers, all_windows})
-
-
-def _reference_errors(passes: _Passes, W_U_DV: Tensor) -> Tensor:
+def _reference_errors(passes: SamplePasses, W_U_DV: Tensor) -> Tensor:
     """Standard error of the reference itself, [B, V], a window block at a time."""
     means_BMD = passes.score_BMD / passes.score_counts_M[:, None]
     total = torch.zeros(len(means_BMD), W_U_DV.shape[1], device=means_BMD.device)
@@ -219,37 +162,34 @@ def _reference_errors(passes: _Passes, W_U_DV: Tensor) -> Tensor:
 
 
 def _coverage(
-    estimate_BV: Tensor,
-    scattered_BND: Tensor,
-    linear_BND: Tensor | None,
+    estimate_V: Tensor,
+    scattered_ND: Tensor,
+    linear_ND: Tensor | None,
     num_jacobian: int,
-    truth_BV: Tensor,
-    truth_error_BV: Tensor,
+    truth_V: Tensor,
+    truth_error_V: Tensor,
     W_U_DV: Tensor,
-) -> list[float | None]:
+) -> float | None:
     """Share of the estimate's top tokens whose reference lies within two standard errors."""
-    if scattered_BND.shape[1] < 2:
-        return [None] * len(estimate_BV)
-    shares: list[float | None] = []
-    for row, estimate_V in enumerate(estimate_BV):
-        ids_K = estimate_V.topk(20).indices
-        columns_DK = W_U_DV[:, ids_K].float()
-        error_K = standard_errors(
-            (scattered_BND[row] @ columns_DK)[None],
-            None if linear_BND is None else (linear_BND[row] @ columns_DK)[None],
-            num_jacobian,
-        )[0]
-        bound_K = _COVERAGE_ERRORS * (error_K**2 + truth_error_BV[row, ids_K] ** 2).sqrt()
-        miss_K = (estimate_V[ids_K] - truth_BV[row, ids_K]).abs()
-        shares.append(float((miss_K <= bound_K).float().mean()))
-    return shares
+    if len(scattered_ND) < 2:
+        return None
+    ids_K = estimate_V.topk(20).indices
+    columns_DK = W_U_DV[:, ids_K].float()
+    error_K = standard_errors(
+        (scattered_ND @ columns_DK)[None],
+        None if linear_ND is None else (linear_ND @ columns_DK)[None],
+        num_jacobian,
+    )[0]
+    bound_K = _COVERAGE_ERRORS * (error_K**2 + truth_error_V[ids_K] ** 2).sqrt()
+    miss_K = (estimate_V[ids_K] - truth_V[ids_K]).abs()
+    return float((miss_K <= bound_K).float().mean())
 
 
 def _rows(
-    passes: _Passes,
+    passes: SamplePasses,
     strength: str,
     estimator: str,
-    num_windows: int,
+    num_windows: Sequence[int],
     estimate_BV: Tensor,
     truth: Reference,
     coverage: Sequence[float | None] | None = None,
@@ -260,7 +200,7 @@ def _rows(
             "latent": latent,
             "strength": strength,
             "estimator": estimator,
-            "num_windows": num_windows,
+            "num_windows": num_windows[i],
             "status": "ok",
             "clamp_value": float(passes.value_B[i]),
             "overlap": float(found.overlap_B[i]),
@@ -272,7 +212,7 @@ def _rows(
     ]
 
 
-def _scattered(desk: Desk, passes: _Passes, jacobian: Jacobian, strength: str) -> list[Row]:
+def _scattered(desk: Desk, passes: SamplePasses, jacobian: Jacobian, strength: str) -> list[Row]:
     """Per latent, what the variance model is fitted on."""
     gram_DD = unembedding_gram(desk.subject.W_U_DV)
     singles = min(len(jacobian.counts_N), passes.explain_BND.shape[1])

@@ -9,13 +9,18 @@ MAPS = ("jacobian_proj", "vocab_proj")
 """The estimates that cost nothing per latent."""
 
 
+AS_RUN = "token_change"
+"""TokenChange as the run does it: on as many windows as a latent needs."""
+
+
 @dataclass(frozen=True)
 class Point:
     """One estimate at one number of windows; measures are means over latents, null if unknown."""
 
     strength: str
     estimator: str
-    num_windows: int
+    num_windows: float
+    """Mean over latents: as TokenChange is run, each has its own number."""
     num_latents: int
     overlap: float
     spearman: float
@@ -28,8 +33,9 @@ def agreement_curve(tables: Tables, sae: str) -> list[Point]:
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in tables.read("agreement", sae).to_pylist():
         if row["status"] == "ok":
-            groups[row["strength"], row["estimator"], row["num_windows"]].append(row)
-    return [_point(*key, rows) for key, rows in sorted(groups.items())]
+            windows = 0 if row["estimator"] == AS_RUN else row["num_windows"]
+            groups[row["strength"], row["estimator"], windows].append(row)
+    return [_point(*key[:2], rows) for key, rows in sorted(groups.items())]
 
 
 def nearest_map(tables: Tables, sae: str) -> str:
@@ -42,7 +48,7 @@ def nearest_map(tables: Tables, sae: str) -> str:
     return max(MAPS, key=lambda name: best.get(name, 0.0))
 
 
-def _point(strength: str, estimator: str, num_windows: int, rows: list[Row]) -> Point:
+def _point(strength: str, estimator: str, rows: list[Row]) -> Point:
     covered = [row["coverage"] for row in rows if row["coverage"] is not None]
 
     def mean(name: str) -> float:
@@ -51,7 +57,7 @@ def _point(strength: str, estimator: str, num_windows: int, rows: list[Row]) -> 
     return Point(
         strength,
         estimator,
-        num_windows,
+        mean("num_windows"),
         len(rows),
         mean("overlap"),
         mean("spearman"),

@@ -67,7 +67,10 @@ def measure_all(desk: Desk, sae_id: str, values: Mapping[Pair, float]) -> dict[P
     windows_WT = change_windows(desk, "explain", evidence.change_windows)
     latents = list(dict.fromkeys(latent for latent, _ in values))
     clean = clean_run(desk.subject, sae, latents, windows_WT)
-    model = _variance_model(desk, sae_id) if evidence.change_estimator != "exact" else None
+    model = None
+    if evidence.change_estimator != "exact":
+        known = desk.read("change_variance", sae_id).filter(pc.field("status") == "ok")
+        model = variance_model(known.to_pylist())
     if model is None:
         return _exact(desk, sae, clean, values)
     return _corrected(desk, sae_id, clean, values, model)
@@ -157,10 +160,10 @@ def _exact(
     }
 
 
-def _variance_model(desk: Desk, sae_id: str) -> VarianceModel | None:
-    rows = desk.read("change_variance", sae_id).filter(pc.field("status") == "ok")
+def variance_model(rows: Sequence[Row]) -> VarianceModel | None:
+    """Fitted on rows of `change_variance`; None where they are too few."""
     columns = ("clamp_norm", "first_residual", "linear", "residual", "exact")
-    return VarianceModel.fit(*(torch.tensor(rows[name].to_pylist()) for name in columns))
+    return VarianceModel.fit(*(torch.tensor([row[name] for row in rows]) for name in columns))
 
 
 def _corrected(

@@ -163,15 +163,18 @@ def sample_threshold(config: Config) -> np.uint64:
 
 
 def _sampled(window: Row, index: int, entries: ActiveEntries, first_latent: int) -> Row:
-    """Every non-zero of one window."""
-    here_N = entries.rows_N == index
+    """Every non-zero of one window, as narrow as the table: a shard's sample waits in memory."""
+    start, stop = torch.searchsorted(
+        entries.rows_N.contiguous(), torch.tensor([index, index + 1], device=entries.rows_N.device)
+    ).tolist()
+    latents_N = entries.latents_N[start:stop] + first_latent
     return {
         "window": window["window"],
         "split": window["split"],
         "token_ids": window["token_ids"],
-        "latents": (entries.latents_N[here_N] + first_latent).cpu().numpy(),
-        "positions": entries.positions_N[here_N].cpu().numpy(),
-        "values": entries.values_N[here_N].cpu().numpy(),
+        "latents": latents_N.to(torch.int32).cpu().numpy(),
+        "positions": entries.positions_N[start:stop].to(torch.int16).cpu().numpy(),
+        "values": entries.values_N[start:stop].cpu().numpy(),
     }
 
 

@@ -8,6 +8,7 @@ import torch
 from sae_lens import SAE
 
 from ray_autointerp.methods.max_act import active_entries
+from ray_autointerp.models import sparse_encode
 from ray_autointerp.models.sae import Sae
 
 KINDS = [
@@ -52,3 +53,19 @@ def test_a_state_that_is_no_number_comes_through_to_be_refused(
     mask_WT = torch.ones(1, 2, dtype=torch.bool)
     found = Sae.load(sae_folder("topk", k=6)).active_entries(h_WTD, mask_WT, slice(0, 40))
     assert bool(found.values_N.isnan().all()) and len(found.values_N) > 0
+
+
+def test_entries_do_not_depend_on_how_many_are_encoded_at_once(
+    sae_folder: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sae = Sae.load(sae_folder("topk", k=6))
+    draws = torch.Generator().manual_seed(3)
+    h_WTD = torch.randn(3, 9, 32, generator=draws)
+    mask_WT = torch.rand(3, 9, generator=draws) < 0.7
+    whole = triples(sae.active_entries(h_WTD, mask_WT, slice(0, 40)))
+    monkeypatch.setattr(sparse_encode, "_MOST_DENSE", {"cpu": 1})
+    one_by_one = sae.active_entries(h_WTD, mask_WT, slice(0, 40))
+    assert triples(one_by_one) == pytest.approx(whole, rel=1e-5)
+    assert bool((one_by_one.rows_N.diff() >= 0).all())
+    nothing = sae.active_entries(h_WTD, torch.zeros_like(mask_WT), slice(0, 40))
+    assert len(nothing.values_N) == 0

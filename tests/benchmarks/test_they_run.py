@@ -1,0 +1,66 @@
+"""Every benchmark still runs, on toys; what it measures there means nothing."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_autointerp.config import Config
+from ray_autointerp.stages.run import Run
+
+FOLDER = str(Path(__file__).parents[2] / "jobs" / "benchmarks")
+
+Bench = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+    """Run a script's `main` with arguments; the JSON lines it prints."""
+
+    def run(name: str, *arguments: str) -> list[dict[str, Any]]:
+        monkeypatch.syspath_prepend(FOLDER)
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        importlib.import_module(name).main()
+        lines = capsys.readouterr().out.splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    return run
+
+
+def races(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["race"] for row in rows if "race" in row]
+
+
+def test_token_change_races(
+    bench: Bench, planted_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    model = planted_config(tmp_path).subject.model
+    small = ("--rounds", "1", "--directions", "2")
+    rows = bench("token_change", "--model", model, "--layer", "0", *small)
+    assert len(races(rows)) == 1 + 6 + 2
+    assert all(row["ratio"] > 0 for row in rows if "race" in row)
+
+
+def test_active_race(bench: Bench, planted_run: Run) -> None:
+    rows = bench("token_change_active", planted_run.uri, "--latents", "4", "--rounds", "1")
+    assert [row["mode"] for row in rows if "mode" in row] == ["all", "active"]
+    assert len(races(rows)) == 2
+
+
+def test_max_act_race(bench: Bench) -> None:
+    rows = bench("max_act", "--tokens", "512", "--rounds", "1")
+    assert rows[0]["ratio"] > 0
+
+
+def test_our_side_of_the_delphi_race_keeps_every_non_zero(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    importlib.import_module("max_act_delphi").make(tmp_path, 256, 4096)
+    small = ("--folder", str(tmp_path), "--tokens", "4096")
+    (row,) = bench("max_act_delphi", "--side", "ours", *small)
+    assert row["nonzeros"] == 4096 * 32
