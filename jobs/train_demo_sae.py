@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from demo.subject import CACHE, NAME
+from demo.subject import CACHE
 from sae_lens import SAE, SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
 from sae_lens.config import SAETrainerConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+NAME = "SmolLM2-135M-Instruct"
 LAYER, K, D_IN, D_SAE = 19, 32, 576, 4608
 CONTEXT = 128
 TOKENS_PER_KIND = {"address": 1_000_000, "novel": 900_000, "documentation": 800_000}

@@ -19,7 +19,7 @@ from ray_autointerp.errors import ConfigError
 Method = Literal[
     "keywords", "max_act", "vocab_proj", "token_change", "ensemble_raw", "ensemble_concat"
 ]
-Dtype = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 ChangeMode = Literal["all", "active", "last"]
 KLTarget = Annotated[float, Field(gt=0, le=5)]
 

@@ -64,7 +64,12 @@ _PROBE_TEXT = (
 )
 """Fixed text on which the median norm is taken, so that it depends on no corpus or sharding."""
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ queries, keys, values, attention's output, and an MLP of four times the width wi
 _SHARE = 0.5
 """Of the limit that the passes may take: the rest is weights, dictionaries and the allocator's."""
 
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 
 
 def micro_batch(

@@ -1,0 +1,155 @@
+"""A rough SAE on gemma-3-270m, whose linear range is small, and a config to judge it by.
+
+    .venv/bin/python jobs/demo/subject.py gemma-3-270m
+    .venv/bin/python jobs/benchmarks/gemma_sae.py WORK       # about ten minutes on two cores
+    .venv/bin/python jobs/benchmarks/agreement.py WORK/gemma.toml --root WORK \
+        --jacobian-windows 32 --agreement-windows 128 --sample 24
+
+TopK (k = 32), 2,048 latents, after layer 11 of 18, trained for a few minutes on the demo's corpus:
+good enough to have latents of real sizes and directions, for nothing else. Activations are centred
+(one coordinate of this model's residual stream carries nearly all of its norm) and scaled.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ray_autointerp.models.clamped_pass import position_mask
+from ray_autointerp.models.subject import Subject
+
+LAYER, K, WIDTH, WINDOW = 11, 32, 2048, 128
+STEPS, BATCH, LEARNING_RATE = 1500, 1024, 1e-3
+CORPUS = Path(__file__).parents[1] / "demo" / "corpus.parquet"
+MODEL = Path("~/.cache/ray_autointerp/gemma-3-270m").expanduser()
+
+CONFIG = """
+[run]
+name = "gemma"
+
+[subject]
+model = "{model}"
+
+[[sae]]
+id = "gemma-3-270m-l11"
+path = "{sae}"
+
+[corpus]
+path = "{corpus}"
+id_column = "document_id"
+num_tokens = 60_000
+tokens_per_shard = 30_000
+
+[evidence]
+num_top_examples = 20
+
+[llm]
+backend = "scripted"
+script = "ray_autointerp.llm.scripted:ScriptedLLM"
+
+[operations]
+micro_batch = 32
+"""
+
+
+def main() -> None:
+    """Collect, train, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--tokens", type=int, default=60_000)
+    asked = parser.parse_args()
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    rows_ND = collect(Subject.load(str(MODEL)), asked.tokens)
+    print(f"{len(rows_ND):,} tokens collected", flush=True)
+    write(train(rows_ND), asked.work)
+
+
+def collect(subject: Subject, num_tokens: int) -> Tensor:
+    """Residual stream at the hook point, BOS and sinks left out."""
+    site = subject.site(f"blocks.{LAYER}.hook_resid_post")
+    found: list[Tensor] = []
+    windows: list[list[int]] = []
+    for text in pq.read_table(CORPUS)["text"].to_pylist():
+        ids = subject.tokenizer.encode(text)
+        bos = subject.tokenizer.bos_id
+        step = WINDOW - 1
+        windows += [[bos, *ids[i : i + step]] for i in range(0, len(ids) - step + 1, step)]
+    order = torch.randperm(len(windows))[: num_tokens // WINDOW].tolist()
+    for start in range(0, len(order), 16):
+        ids_WT = torch.tensor([windows[i] for i in order[start : start + 16]])
+        h_WTD = subject.residual(ids_WT, site)
+        found.append(h_WTD[position_mask(subject, ids_WT, h_WTD, site)])
+    return torch.cat(found).clone()
+
+
+def train(rows_ND: Tensor) -> dict[str, Tensor]:
+    """Weights for raw activations: unit decoder rows, activations in units of the residual."""
+    centre_D = rows_ND.mean(0)
+    scale = rows_ND.shape[1] ** 0.5 / float((rows_ND - centre_D).norm(dim=-1).mean())
+    decoder_LD = torch.nn.functional.normalize(torch.randn(WIDTH, rows_ND.shape[1]), dim=-1)
+    parameters: dict[str, Any] = {
+        "W_enc": decoder_LD.T.clone().requires_grad_(),
+        "b_enc": torch.zeros(WIDTH, requires_grad=True),
+        "W_dec": decoder_LD.clone().requires_grad_(),
+    }
+    adam = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE)
+    for step in range(STEPS):
+        x_BD = (rows_ND[torch.randint(len(rows_ND), (BATCH,))] - centre_D) * scale
+        before_BL = x_BD @ parameters["W_enc"] + parameters["b_enc"]
+        top = before_BL.topk(K, dim=-1)
+        acts_BL = torch.zeros_like(before_BL).scatter(-1, top.indices, top.values.relu())
+        left = (x_BD - acts_BL @ parameters["W_dec"]).pow(2).sum() / x_BD.pow(2).sum()
+        adam.zero_grad()
+        left.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        if step % 250 == 0 or step == STEPS - 1:
+            print(f"step {step}: fraction of variance unexplained {float(left):.3f}", flush=True)
+    with torch.no_grad():
+        norms_L = parameters["W_dec"].norm(dim=-1)
+        return {
+            "W_enc": (parameters["W_enc"] * norms_L).contiguous(),
+            "b_enc": parameters["b_enc"] * norms_L / scale,
+            "W_dec": (parameters["W_dec"] / norms_L[:, None]).contiguous(),
+            "b_dec": centre_D,
+        }
+
+
+def write(weights: dict[str, Tensor], work: Path) -> None:
+    """In SAELens' format, with the config beside it."""
+    folder = work / "sae"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: x.detach().contiguous() for name, x in weights.items()},
+        folder / "sae_weights.safetensors",
+    )
+    config = {
+        "architecture": "topk",
+        "d_in": len(weights["b_dec"]),
+        "d_sae": WIDTH,
+        "k": K,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "rescale_acts_by_decoder_norm": False,
+        "metadata": {
+            "model_name": "google/gemma-3-270m",
+            "hook_name": f"blocks.{LAYER}.hook_resid_post",
+            "context_size": WINDOW,
+            "prepend_bos": True,
+        },
+    }
+    (folder / "cfg.json").write_text(json.dumps(config, indent=1))
+    told = CONFIG.format(model=MODEL, sae=folder.resolve(), corpus=CORPUS)
+    (work / "gemma.toml").write_text(told.lstrip())
+
+
+if __name__ == "__main__":
+    main()
