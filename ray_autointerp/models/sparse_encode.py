@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ray_autointerp.methods.max_act import ActiveEntries
 
-
 _MOST_DENSE = {"cpu": 2**22, "cuda": 2**28}
 """Activations held over the width at once, whatever the batch and the width: on a processor as many
 as its caches nearly hold, on a GPU enough to keep it busy."""

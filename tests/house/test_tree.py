@@ -78,8 +78,12 @@ def test_no_file_is_named_by_an_empty_word() -> None:
 
 
 def test_tests_mirror_the_package() -> None:
-    """A floor's proofs lie in the folder of its name."""
-    floors = {path.parts[1].removesuffix(".py") for path in tracked() if path.parts[0] == TOP_CODE}
+    """A floor's proofs lie in the folder of its name; so do those of a folder of jobs."""
+    floors = {
+        path.parts[1].removesuffix(".py")
+        for path in tracked()
+        if path.parts[0] in {TOP_CODE, "jobs"}
+    }
     there = {
         path.parts[1] for path in tracked() if path.parts[0] == "tests" and len(path.parts) > 2
     }
