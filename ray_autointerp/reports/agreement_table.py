@@ -8,34 +8,45 @@ from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.tables import Tables
 
 _NAMES = {
-    "exact_halves": "exact, against itself",
+    "exact_halves": "exact, two halves",
     "vocab_proj": "VocabProj",
     "jacobian_proj": "JacobianProj",
     "exact": "exact",
-    "control_variate": "exact + control variate",
+    "control_variate": "control variate",
     "token_change": "TokenChange as run",
 }
+
+_STRENGTHS = {"maximum": "at its maximum", "steering": "steering strength"}
+"""Where a latent is clamped to."""
 
 
 def agreement_table(run: Run, sae: str) -> Table:
     """A Rich table: per strength and estimator, the top-20 overlap with exact TokenChange."""
     points = agreement_curve(Tables(run), sae)
     table = Table(
-        title=f"{sae}: agreement with exact TokenChange on documents no estimate has seen",
+        title=f"{sae}: agreement with exact TokenChange on documents no estimate has seen, "
+        f"{max(point.num_latents for point in points)} latents",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    names = ("clamped to", "estimate", "windows", "top-20 overlap", "of exact's own", "Spearman")
-    for name in (*names, "rel. error", "within 2 SE", "latents"):
-        table.add_column(name, justify="left" if name in names[:2] else "right")
-    for strength in ("maximum", "steering"):
-        own = next(
-            (p for p in points if (p.strength, p.estimator) == (strength, "exact_halves")), None
-        )
+    table.add_column("estimate", no_wrap=True)
+    for name in (
+        "windows",
+        "top-20\noverlap",
+        "share of\nexact's",
+        "Spearman",
+        "rel.\nerror",
+        "within\n2 SE",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    for strength, told in _STRENGTHS.items():
+        mine = [point for point in points if point.strength == strength]
+        own = next((point for point in mine if point.estimator == "exact_halves"), None)
+        table.add_row(f"[bold]{told}[/bold]")
         for estimator in _NAMES:
-            for point in points:
-                if (point.strength, point.estimator) == (strength, estimator):
+            for point in mine:
+                if point.estimator == estimator:
                     table.add_row(*_cells(point, own))
         table.add_section()
     return table
@@ -43,7 +54,6 @@ def agreement_table(run: Run, sae: str) -> Table:
 
 def _cells(point: Point, own: Point | None) -> tuple[str, ...]:
     return (
-        point.strength,
         _NAMES[point.estimator],
         f"{point.num_windows:.3g}" if point.num_windows else "",
         f"{point.overlap:.3f}",
@@ -52,5 +62,4 @@ def _cells(point: Point, own: Point | None) -> tuple[str, ...]:
         # VocabProj knows no scale: how large a logit moves is not what it says.
         "" if point.estimator == "vocab_proj" else f"{point.relative_error:.3f}",
         "" if point.coverage is None else f"{100 * point.coverage:.0f} %",
-        str(point.num_latents),
     )
