@@ -1,5 +1,7 @@
 """How far the cheap evidence of a run can be believed: agreement against windows, as a table."""
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.table import Table
 
@@ -16,16 +18,19 @@ _NAMES = {
     "token_change": "TokenChange as run",
 }
 
-_STRENGTHS = {"maximum": "at its maximum", "steering": "steering strength"}
+_STRENGTHS = {"maximum": "at its maximum", "steering": "at steering"}
 """Where a latent is clamped to."""
 
 
 def agreement_table(run: Run, sae: str) -> Table:
-    """A Rich table: per strength and estimator, the top-20 overlap with exact TokenChange."""
+    """A Rich table: per strength and estimator, the top-20 overlap with exact TokenChange.
+
+    How many latents a strength was measured on stands beside it: not all reach steering's KL.
+    """
     points = agreement_curve(Tables(run), sae)
     table = Table(
-        title=f"{sae}: agreement with exact TokenChange on documents no estimate has seen, "
-        f"{max(point.num_latents for point in points)} latents",
+        title=f"{sae}: agreement with exact TokenChange on documents no estimate has seen "
+        "(in brackets: latents)",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -43,13 +48,19 @@ def agreement_table(run: Run, sae: str) -> Table:
     for strength, told in _STRENGTHS.items():
         mine = [point for point in points if point.strength == strength]
         own = next((point for point in mine if point.estimator == "exact_halves"), None)
-        table.add_row(f"[bold]{told}[/bold]")
+        if mine:
+            table.add_row(f"[bold]{told} ({_num_latents(mine)})[/bold]")
         for estimator in _NAMES:
             for point in mine:
                 if point.estimator == estimator:
                     table.add_row(*_cells(point, own))
         table.add_section()
     return table
+
+
+def _num_latents(points: Sequence[Point]) -> str:
+    fewest, most = (side(point.num_latents for point in points) for side in (min, max))
+    return f"{most}" if fewest == most else f"{fewest}-{most}"
 
 
 def _cells(point: Point, own: Point | None) -> tuple[str, ...]:
