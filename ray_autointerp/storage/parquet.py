@@ -44,7 +44,7 @@ def write_table(
 
 def rises(table: pa.Table, key: Sequence[str]) -> bool:
     """Whether the rows are sorted by these columns, no two alike, none null."""
-    return bool(pc.all(_is_rising(table, key), skip_nulls=False).as_py())
+    return _all(_is_rising(table, key))
 
 
 def read_table(
@@ -153,10 +153,15 @@ def _shown(schema: pa.Schema) -> str:
 
 def _check_key(name: str, table: pa.Table, key: Sequence[str]) -> None:
     is_rising = _is_rising(table, key)
-    if not pc.all(is_rising, skip_nulls=False).as_py():
+    if not _all(is_rising):
         row = pc.index(is_rising, False).as_py() + 1
         shown = {column: table[column][row].as_py() for column in key}
         raise ValueError(f"{name} is not sorted by {', '.join(key)}, or has a key twice: {shown}")
+
+
+def _all(flags: "pa.Array[Any]") -> bool:
+    """None of them, too, is all of them; a null is not true."""
+    return bool(pc.all(flags, skip_nulls=False, min_count=0).as_py())
 
 
 def _is_rising(table: pa.Table, key: Sequence[str]) -> "pa.Array[Any]":
