@@ -10,7 +10,7 @@ TopK of k = 32: nearly all that is measured is bookkeeping, which is what differ
 the tokens and every non-zero (window, position, latent, value), from both. Ours also gathers what
 a run asks of the pass (the top 100 and 20 stratified examples per latent and side, firing
 statistics), delphi's its firing counts. delphi takes 8 windows at a time, as its harness does; ours
-as many as a run finds for itself, in shards of a run's size. Not counted: loading, counting the
+128, in shards of 100,000 tokens. Not counted: loading, counting the
 non-zeros, and on our side cutting the corpus. Memory is the peak resident set during the pass
 above that after loading. Prints JSON lines.
 """
@@ -215,8 +215,10 @@ def ours(folder: Path, num_tokens: int) -> dict[str, float]:
             "window": WINDOW,
             "prepend_bos": False,
             "num_tokens": num_tokens,
+            "tokens_per_shard": 100_000,
         },
         "evidence": {"sample_windows": num_windows},
+        "operations": {"micro_batch": 128},
         "llm": {"backend": "scripted", "script": "ray_autointerp.llm.scripted:ScriptedLLM"},
     }
     run = open_run(check(parse_config(config, folder / "race.toml")))
