@@ -9,8 +9,10 @@ dimension of 64, tokens are Zipf-distributed, windows are 256 tokens long, the S
 TopK of k = 32: nearly all that is measured is bookkeeping, which is what differs. Equal outputs:
 the tokens and every non-zero (window, position, latent, value), from both. Ours also gathers what
 a run asks of the pass (the top 100 and 20 stratified examples per latent and side, firing
-statistics), delphi's its firing counts. Not counted: loading, and on our side cutting the corpus.
-Memory is the peak resident set during the pass above that after loading. Prints JSON lines.
+statistics), delphi's its firing counts. delphi takes 8 windows at a time, as its harness does; ours
+128, in shards of 100,000 tokens. Not counted: loading, counting the
+non-zeros, and on our side cutting the corpus. Memory is the peak resident set during the pass
+above that after loading. Prints JSON lines.
 """
 
 import argparse
@@ -131,17 +133,16 @@ def make(folder: Path, width: int, num_tokens: int) -> None:
     pq.write_table(pa.table(documents), folder / "corpus.parquet")
 
 
-def measured(work: Callable[[], int], num_tokens: int) -> dict[str, float]:
-    """Seconds and peak memory of the work, which returns how many non-zeros it kept."""
+def measured(work: Callable[[], None], num_tokens: int) -> dict[str, float]:
+    """Seconds and peak memory of the work."""
     after_loading = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     start = time.perf_counter()
-    nonzeros = work()
+    work()
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
         "tokens_per_second": num_tokens / seconds,
-        "nonzeros": nonzeros,
         "peak_mb": (_status("VmHWM") - after_loading) / 1024,
     }
 
@@ -170,12 +171,12 @@ def delphi(folder: Path, num_tokens: int) -> dict[str, float]:
     cache = LatentCache(model, encode, batch_size=8, transcode=transcode)
     out = folder / f"delphi-{time.time_ns()}"
 
-    def work() -> int:
+    def work() -> None:
         cache.run(num_tokens, tokens)
         cache.save_splits(n_splits=5, save_dir=out)
-        return sum(len(x) for x in cache.cache.latent_activations.values())
 
-    return measured(work, len(tokens) // 8 * 8 * WINDOW)
+    row = measured(work, len(tokens) // 8 * 8 * WINDOW)
+    return {**row, "nonzeros": sum(len(x) for x in cache.cache.latent_activations.values())}
 
 
 def _stand_in_for_vllm() -> None:
@@ -214,10 +215,10 @@ def ours(folder: Path, num_tokens: int) -> dict[str, float]:
             "window": WINDOW,
             "prepend_bos": False,
             "num_tokens": num_tokens,
-            "tokens_per_shard": 50_000,
+            "tokens_per_shard": 100_000,
         },
         "evidence": {"sample_windows": num_windows},
-        "operations": {"micro_batch": 8},
+        "operations": {"micro_batch": 128},
         "llm": {"backend": "scripted", "script": "ray_autointerp.llm.scripted:ScriptedLLM"},
     }
     run = open_run(check(parse_config(config, folder / "race.toml")))
@@ -228,13 +229,13 @@ def ours(folder: Path, num_tokens: int) -> dict[str, float]:
     subject, sae = desk.subject, desk.sae("random")
     sae.activations(subject.residual(desk_tokens(desk), subject.site(sae.hook_point)))
 
-    def work() -> int:
+    def work() -> None:
         for shard in range(shards):
             max_act.run(Task("max_act", None, None, shard, shards), desk)
-        sample = desk.read("window_sample", "random", columns=["latents"])
-        return int(pc.sum(pc.list_value_length(sample["latents"])).as_py())
 
-    return measured(work, num_windows * WINDOW)
+    row = measured(work, num_windows * WINDOW)
+    sample = desk.read("window_sample", "random", columns=["latents"])
+    return {**row, "nonzeros": int(pc.sum(pc.list_value_length(sample["latents"])).as_py())}
 
 
 def desk_tokens(desk: Any) -> Any:

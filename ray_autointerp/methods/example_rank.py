@@ -8,7 +8,7 @@ examples however the windows were cut into shards.
 # E examples
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ class Ranking(Protocol):
     """How examples are grouped and ordered. Smaller priorities come first."""
 
     @property
-    def worst(self) -> Any:
+    def worst(self) -> int:
         """A priority that no example exceeds."""
 
     def num_groups(self, num_latents: int) -> int:
@@ -48,7 +48,7 @@ class Ranking(Protocol):
         latents_E: npt.NDArray[np.int32],
         windows_E: npt.NDArray[np.int64],
         activations_E: npt.NDArray[np.float32],
-    ) -> npt.NDArray[Any]:
+    ) -> npt.NDArray[np.int64]:
         """The priority of each example."""
 
 
@@ -56,7 +56,7 @@ class Ranking(Protocol):
 class Strongest:
     """By falling activation."""
 
-    worst: float = 0.0
+    worst: int = 0
 
     def num_groups(self, num_latents: int) -> int:
         """One per latent and side."""
@@ -76,9 +76,9 @@ class Strongest:
         latents_E: npt.NDArray[np.int32],  # noqa: ARG002
         windows_E: npt.NDArray[np.int64],  # noqa: ARG002
         activations_E: npt.NDArray[np.float32],
-    ) -> npt.NDArray[Any]:
-        """The activation, turned."""
-        return -activations_E
+    ) -> npt.NDArray[np.int64]:
+        """The activation's bits, turned: positive floats are ordered as their bits are."""
+        return -activations_E.view(np.int32).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Stratified:
     """By a seeded hash within each power of two of activation."""
 
     seed: int
-    worst: np.uint64 = np.uint64(2**64 - 1)
+    worst: int = 2**63 - 1
 
     def num_groups(self, num_latents: int) -> int:
         """One per latent, side and bin."""
@@ -107,9 +107,10 @@ class Stratified:
         latents_E: npt.NDArray[np.int32],
         windows_E: npt.NDArray[np.int64],
         activations_E: npt.NDArray[np.float32],  # noqa: ARG002
-    ) -> npt.NDArray[Any]:
-        """A hash of seed, latent and window."""
-        return window_hashes(windows_E, self.seed, latents_E)
+    ) -> npt.NDArray[np.int64]:
+        """A hash of seed, latent and window, moved to where signed numbers are."""
+        hashes_E = window_hashes(windows_E, self.seed, latents_E)
+        return (hashes_E ^ np.uint64(2**63)).view(np.int64)
 
 
 def window_hashes(

@@ -25,13 +25,15 @@ from ray_autointerp.methods.example_rank import (
     activation_bins,
 )
 from ray_autointerp.methods.firing_stats import EXPLAIN, SCORE, FiringStats
+from ray_autointerp.methods.radix_order import radix_order
 
 
 @dataclass(frozen=True)
 class ActiveEntries:
     """Non-zero activations of some windows: entry n is one latent at one position of one window.
 
-    `rows_N` counts windows within the batch and rises. No (row, position, latent) comes twice.
+    `rows_N` counts windows within the batch and rises, `positions_N` rises within a row. No
+    (row, position, latent) comes twice.
     """
 
     rows_N: Tensor
@@ -87,7 +89,9 @@ class _Keeper:
     def add(self, found: TopExamples) -> None:
         """Buffer what may still be among the first of its group."""
         groups_E, priorities_E = _ranked(found, self._ranking)
-        found = take_examples(found, np.flatnonzero(priorities_E <= self._threshold_G[groups_E]))
+        chosen = np.flatnonzero(priorities_E <= self._threshold_G[groups_E])
+        if len(chosen) < len(groups_E):
+            found = take_examples(found, chosen)
         self._parts.append(found)
         self.num_buffered += len(found.values_N)
         if self.num_buffered > self._limit:
@@ -97,7 +101,7 @@ class _Keeper:
         """The examples kept of everything added so far."""
         kept = merge_examples(self._parts, self._num_kept, self._ranking)
         groups_E, priorities_E = _ranked(kept, self._ranking)
-        last = np.flatnonzero(_ranks(groups_E) == self._num_kept - 1)
+        last = np.flatnonzero(ranks(groups_E) == self._num_kept - 1)
         self._threshold_G[groups_E[last]] = priorities_E[last]
         self._parts = [kept]
         self.num_buffered = len(kept.values_N)
@@ -207,15 +211,15 @@ def merge_examples(
     Associative, commutative and independent of how windows were cut into parts, as long as no
     window is in two of them.
     """
-    examples = _concatenate([empty_examples(), *parts])
+    examples = join_examples([empty_examples(), *parts])
     groups_E, priorities_E = _ranked(examples, ranking or Strongest())
-    order = np.lexsort((examples.windows_E, priorities_E, groups_E))
-    return take_examples(examples, order[_ranks(groups_E[order]) < num_kept])
+    order = radix_order(examples.windows_E, priorities_E, groups_E)
+    return take_examples(examples, order[ranks(groups_E[order]) < num_kept])
 
 
 def _ranked(
     examples: TopExamples, ranking: Ranking
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     latents_E, activations_E = examples.latents_E, examples.activations_E
     return (
         ranking.groups(latents_E, examples.is_score_E, activations_E),
@@ -244,15 +248,14 @@ def _examples_of(
     values_N = entries.values_N.detach().float().cpu().numpy()
     if not np.isfinite(values_N).all():
         raise TaskError("an activation of the SAE is not finite: the forward pass overflowed")
-    is_active = values_N > 0
-    values_N = values_N[is_active]
-    if len(values_N) == 0:
+    rows_N = entries.rows_N.cpu().numpy()
+    positions_N = entries.positions_N.cpu().numpy().astype(np.int16)
+    group_N = entries.latents_N.cpu().numpy().astype(np.int64)
+    group_N = (group_N * 2 + is_score_W[rows_N]) * len(windows_W) + rows_N
+    active = np.flatnonzero(values_N > 0)
+    if len(active) == 0:
         return empty_examples()
-    rows_N = entries.rows_N.cpu().numpy()[is_active].astype(np.int64)
-    positions_N = entries.positions_N.cpu().numpy()[is_active].astype(np.int64)
-    latents_N = entries.latents_N.cpu().numpy()[is_active].astype(np.int64)
-    group_N = (latents_N * 2 + is_score_W[rows_N]) * len(windows_W) + rows_N
-    order = np.argsort(group_N * (int(positions_N.max()) + 1) + positions_N)
+    order = active[radix_order(group_N[active])]
     group_N, values_N, positions_N = group_N[order], values_N[order], positions_N[order]
     starts = _run_starts(group_N)
     offsets_E1 = np.append(starts, len(values_N))
@@ -265,15 +268,16 @@ def _examples_of(
         (side_E // 2).astype(np.int32),
         (side_E % 2).astype(np.bool_),
         windows_W[row_E],
-        positions_N[first_E].astype(np.int16),
+        positions_N[first_E],
         activations_E,
         offsets_E1,
-        positions_N.astype(np.int16),
+        positions_N,
         values_N,
     )
 
 
-def _concatenate(parts: Sequence[TopExamples]) -> TopExamples:
+def join_examples(parts: Sequence[TopExamples]) -> TopExamples:
+    """All examples of at least one part, one part after the other."""
     counts_E = np.concatenate([np.diff(part.offsets_E1) for part in parts])
     return TopExamples(
         np.concatenate([part.latents_E for part in parts]),
@@ -316,7 +320,7 @@ def _run_starts(keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.flatnonzero(is_start)
 
 
-def _ranks(keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def ranks(keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """The place of each element within its run of equal neighbours, from 0."""
     starts = _run_starts(keys)
     lengths = np.diff(np.append(starts, len(keys)))

@@ -17,7 +17,7 @@ from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.run import Run
-from ray_autointerp.storage.parquet import read_table, write_table
+from ray_autointerp.storage.parquet import read_table, rises, write_table
 from ray_autointerp.storage.store import Store, open_store
 
 Row = dict[str, Any]
@@ -122,11 +122,12 @@ class Tables:
         kind = TABLES[table.split("/")[0]]
         if not isinstance(content, pa.Table):
             content = pa.Table.from_pylist([dict(row) for row in content], schema=kind.schema)
-        ordered = content.sort_by([(name, "ascending") for name in kind.key])
+        if not rises(content, kind.key):  # sorting lists costs more than looking
+            content = content.sort_by([(name, "ascending") for name in kind.key])
         write_table(
             self.store,
             part_name(table, owner, task.method, task.shard, task.num_shards),
-            ordered,
+            content,
             kind.schema,
             {**self.run.stamp(task.step, sae or task.sae), **(metadata or {})},
             key=kind.key,

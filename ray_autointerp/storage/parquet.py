@@ -5,7 +5,7 @@ becomes bytes in memory, as no Parquet writer can make a conditional put.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
@@ -40,6 +40,11 @@ def write_table(
     _check_schema(name, table, schema)
     _check_key(name, table, key)
     return store.put_if_absent(name, _parquet_bytes(name, table, schema, metadata, row_groups))
+
+
+def rises(table: pa.Table, key: Sequence[str]) -> bool:
+    """Whether the rows are sorted by these columns, no two alike, none null."""
+    return _all(_is_rising(table, key))
 
 
 def read_table(
@@ -147,19 +152,29 @@ def _shown(schema: pa.Schema) -> str:
 
 
 def _check_key(name: str, table: pa.Table, key: Sequence[str]) -> None:
-    """Row by row: some key column rises where all before it stay equal."""
+    is_rising = _is_rising(table, key)
+    if not _all(is_rising):
+        row = pc.index(is_rising, False).as_py() + 1
+        shown = {column: table[column][row].as_py() for column in key}
+        raise ValueError(f"{name} is not sorted by {', '.join(key)}, or has a key twice: {shown}")
+
+
+def _all(flags: "pa.Array[Any]") -> bool:
+    """None of them, too, is all of them; a null is not true."""
+    return bool(pc.all(flags, skip_nulls=False, min_count=0).as_py())
+
+
+def _is_rising(table: pa.Table, key: Sequence[str]) -> "pa.Array[Any]":
+    """Row by row, from the second: some key column rises where all before it stay equal."""
     if not key or table.num_rows < 2:
-        return
+        return pa.array([], pa.bool_())
     is_tied = pa.array([True] * (table.num_rows - 1))
     is_rising = pa.array([False] * (table.num_rows - 1))
     for column in key:
         above, below = table[column].slice(0, table.num_rows - 1), table[column].slice(1)
         is_rising = pc.or_(is_rising, pc.and_(is_tied, pc.less(above, below)))
         is_tied = pc.and_(is_tied, pc.equal(above, below))
-    if not pc.all(is_rising, skip_nulls=False).as_py():
-        row = pc.index(is_rising, False).as_py() + 1
-        shown = {column: table[column][row].as_py() for column in key}
-        raise ValueError(f"{name} is not sorted by {', '.join(key)}, or has a key twice: {shown}")
+    return is_rising
 
 
 def _parquet_bytes(
@@ -176,9 +191,28 @@ def _parquet_bytes(
     # One chunk, or the pages would end where the writer's batches happened to end.
     table = table.replace_schema_metadata(described.metadata).combine_chunks()
     sink = io.BytesIO()
+    few_values = [path for field in schema for path in _repeating(field.name, field.type)]
     with pq.ParquetWriter(
-        sink, described, compression="zstd", version="2.6", write_page_checksum=True
+        sink,
+        described,
+        compression="zstd",
+        version="2.6",
+        use_dictionary=few_values,  # type: ignore[arg-type]  # names are allowed too
+        write_page_checksum=True,
     ) as writer:
         for start, size in zip(accumulate(groups, initial=0), groups, strict=False):
             writer.write_table(table.slice(start, size), row_group_size=max(1, size))
     return sink.getvalue()
+
+
+def _repeating(path: str, kind: pa.DataType) -> Iterator[str]:
+    """The columns of a field of which a dictionary makes sense: all but floats, hardly two of
+    which are alike; to find that out takes the writer several times as long as to write them.
+    """
+    if pa.types.is_list(kind):
+        yield from _repeating(f"{path}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _repeating(f"{path}.{field.name}", field.type)
+    elif not pa.types.is_floating(kind):
+        yield path

@@ -282,3 +282,18 @@ def test_store_that_fails_while_a_table_is_read_is_not_called_corrupt(
     door.faults = [("GET", 503)]
     assert read_table(store_behind_door, "part", row_group=0).equals(some_rows(3))
     assert not door.faults
+
+
+def test_floats_have_no_dictionary_wherever_they_stand(folder: Store) -> None:
+    kinds = pa.list_(pa.struct([("token", pa.int32()), ("logit", pa.float32())]))
+    schema = pa.schema([("name", pa.string()), ("score", pa.float64()), ("tokens", kinds)])
+    row = {"name": "a", "score": 1.0, "tokens": [{"token": 3, "logit": 0.5}] * 2}
+    write_table(folder, "part", pa.Table.from_pylist([row, row], schema=schema), schema, {})
+    group = pq.ParquetFile(pa.BufferReader(folder.get("part"))).metadata.row_group(0)
+    found = [group.column(i) for i in range(group.num_columns)]
+    assert {c.path_in_schema: "RLE_DICTIONARY" in c.encodings for c in found} == {
+        "name": True,
+        "score": False,
+        "tokens.list.element.token": True,
+        "tokens.list.element.logit": False,
+    }
