@@ -7,19 +7,23 @@ from ray_autointerp.stages.tables import Row, Tables
 _EXAMPLES_READ = 20
 """Top examples looked at: more adds weak ones."""
 
+_EXAMPLE_COLUMNS = ("latent", "split", "examples")
+_LIST_COLUMNS = ("latent", "promoted")
+
 
 def run(task: Task, desk: Tables) -> None:
     """Write one latent shard of `descriptions/keywords`."""
     assert task.sae is not None
     latents = list(desk.latents(task))
-    examples = desk.rows("top_examples", task.sae, latents)
-    lists = desk.row("vocab_proj", task.sae, latents)
+    # By name: the columns that are not needed here are most of these rows.
+    examples = desk.rows("top_examples", task.sae, latents, columns=_EXAMPLE_COLUMNS)
+    lists = desk.rows("vocab_proj", task.sae, latents, columns=_LIST_COLUMNS)
     rows = []
     for latent in latents:
         explain = next(row for row in examples[latent] if row["split"] == "explain")
         text = keyword_description(
             [_fired(example) for example in explain["examples"][:_EXAMPLES_READ]],
-            [entry["text"] for entry in lists[latent]["promoted"]],
+            [entry["text"] for entry in lists[latent][0]["promoted"]],
         )
         rows.append(
             {
