@@ -10,7 +10,7 @@ TopK of k = 32: nearly all that is measured is bookkeeping, which is what differ
 the tokens and every non-zero (window, position, latent, value), from both. Ours also gathers what
 a run asks of the pass (the top 100 and 20 stratified examples per latent and side, firing
 statistics), delphi's its firing counts. delphi takes 8 windows at a time, as its harness does; ours
-128, in shards of 100,000 tokens. Not counted: loading, counting the
+as many as asked, in shards as asked. Not counted: loading, counting the
 non-zeros, and on our side cutting the corpus. Memory is the peak resident set during the pass
 above that after loading. Prints JSON lines.
 """
@@ -39,11 +39,16 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--tokens", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens-per-shard", type=int, default=100_000, help="ours")
+    parser.add_argument("--micro-batch", type=int, default=128, help="ours; 0 finds its own")
     parser.add_argument("--side", choices=("ours", "delphi"), help="run one side in this process")
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     if asked.side is not None:
-        row = {"ours": ours, "delphi": delphi}[asked.side](asked.folder, asked.tokens)
+        if asked.side == "delphi":
+            row = delphi(asked.folder, asked.tokens)
+        else:
+            row = ours(asked.folder, asked.tokens, asked.tokens_per_shard, asked.micro_batch)
         print(json.dumps(row), flush=True)
         return
     from race import machine, median_of, report
@@ -77,9 +82,9 @@ def main() -> None:
 def _in_a_process(side: str, folder: Path, asked: argparse.Namespace) -> dict[str, float]:
     python = sys.executable if side == "ours" else asked.delphi
     command = [python, __file__, "--side", side, "--folder", str(folder)]
-    done = subprocess.run(
-        [*command, "--tokens", str(asked.tokens)], capture_output=True, text=True, check=False
-    )
+    command += ["--tokens", str(asked.tokens), "--micro-batch", str(asked.micro_batch)]
+    command += ["--tokens-per-shard", str(asked.tokens_per_shard)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -192,7 +197,9 @@ def _stand_in_for_vllm() -> None:
     sys.modules.update(modules)
 
 
-def ours(folder: Path, num_tokens: int) -> dict[str, float]:
+def ours(
+    folder: Path, num_tokens: int, tokens_per_shard: int, micro_batch: int
+) -> dict[str, float]:
     """The stage as a run calls it, every window in the sample whose non-zeros are all kept."""
     import pyarrow.compute as pc
 
@@ -215,10 +222,10 @@ def ours(folder: Path, num_tokens: int) -> dict[str, float]:
             "window": WINDOW,
             "prepend_bos": False,
             "num_tokens": num_tokens,
-            "tokens_per_shard": 100_000,
+            "tokens_per_shard": tokens_per_shard,
         },
         "evidence": {"sample_windows": num_windows},
-        "operations": {"micro_batch": 128},
+        "operations": {"micro_batch": micro_batch},
         "llm": {"backend": "scripted", "script": "ray_autointerp.llm.scripted:ScriptedLLM"},
     }
     run = open_run(check(parse_config(config, folder / "race.toml")))
