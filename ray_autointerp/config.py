@@ -22,6 +22,7 @@ Method = Literal[
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 ChangeMode = Literal["all", "active", "last"]
 KLTarget = Annotated[float, Field(gt=0, le=5)]
+Workers = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -236,16 +237,35 @@ class SteeringSection(Section):
     """Sampling temperature (the released notebook's)."""
 
 
-class LLMSection(Section):
-    """The explainer and judge."""
+class PriceSection(Section):
+    """What answers cost, in any currency. Operations: a report may be read at another price."""
 
-    backend: Literal["vllm", "scripted"] = "vllm"
-    """`scripted` answers from the prompt's text by a Python function: for tests."""
+    prompt: float = Field(default=0.0, ge=0)
+    """Per million prompt tokens."""
+    cached: float | None = Field(default=None, ge=0)
+    """Per million prompt tokens read from the prefix cache; None is the price of any other."""
+    generated: float = Field(default=0.0, ge=0)
+    """Per million generated tokens."""
+    engine_hour: float = Field(default=0.0, ge=0)
+    """Per hour of one engine, with all its GPUs."""
+
+
+class LLMSection(Section):
+    """The explainer, and the judge unless `[judge]` names another."""
+
+    backend: Literal["vllm", "endpoint", "scripted"] = "vllm"
+    """`vllm`: engines of this run's own. `endpoint`: servers that speak OpenAI's chat completions.
+    `scripted` answers from the prompt's text by a Python function: for tests."""
     model: str = ""
-    """A hub name or local directory; `~` and `$VARIABLES` expand. This is the line that buys
-    better labels."""
+    """A hub name or local directory; of an endpoint, the name it serves. `~` and `$VARIABLES`
+    expand. This is the line that buys better labels."""
     script: str = ""
     """`module:function`, for the scripted backend."""
+    endpoints: tuple[str, ...] = ()
+    """Base URLs such as `https://api.example.com/v1`, for the endpoint backend; requests go to the
+    least busy one. Operations."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the endpoints' key; keys stand in no file. Operations."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the engine's weights."""
     max_model_len: int = Field(default=4096, ge=256)
@@ -254,13 +274,35 @@ class LLMSection(Section):
     """Of descriptions; sentences are drawn at 0.7 or above so that draws differ."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to vLLM's engine as they are."""
+    requests_in_flight: int = Field(default=256, ge=1)
+    """Requests one engine, or one endpoint, works on at once. Operations."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    """An engine that answers nothing for so long counts as hung, a request to an endpoint as lost.
+    Operations."""
+    max_tries: int = Field(default=6, ge=1)
+    """Of one request to endpoints that are busy or broken, with growing pauses. Operations."""
+    price: PriceSection = PriceSection()
 
     @model_validator(mode="after")
     def _backend_has_its_model(self) -> Self:
-        needed = {"vllm": "model", "scripted": "script"}[self.backend]
+        needed = {"vllm": "model", "endpoint": "model", "scripted": "script"}[self.backend]
         if not getattr(self, needed):
             raise ValueError(f"the {self.backend} backend needs `{needed}`")
+        if (self.backend == "endpoint") != bool(self.endpoints):
+            raise ValueError('`endpoints` and `backend = "endpoint"` need each other')
         return self
+
+
+class BudgetSection(Section):
+    """The ceiling on what the LLM may cost, over the whole life of a run. Operations."""
+
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Prompt and generated tokens together."""
+    max_cost: float | None = Field(default=None, gt=0)
+    """Money, by the prices of `[llm.price]` and `[judge.price]`."""
+    when_reached: Literal["stop", "finish"] = "stop"
+    """`stop`: the run ends, and a higher ceiling continues it. `finish`: what was not asked becomes
+    rows with the status `over_budget`, so that the tables are whole, for good."""
 
 
 class OperationsSection(Section):
@@ -280,20 +322,27 @@ class OperationsSection(Section):
     (of which an engine on the same cores needs some too)."""
     subject_workers: int = Field(default=1, ge=1)
     """Actors that hold the subject."""
-    llm_workers: int = Field(default=1, ge=1)
-    """Actors that hold an LLM engine."""
+    llm_workers: Workers | tuple[Workers, Workers] = 1
+    """Actors that hold an LLM engine; two numbers are bounds between which the pool grows and
+    shrinks with its queue."""
+    judge_workers: Workers | tuple[Workers, Workers] = 1
+    """The same for the judge, where `[judge]` names a model of its own."""
     cpu_workers: int = Field(default=1, ge=1)
     """Workers for steps without a model."""
     subject_gpus: float = Field(default=0, ge=0)
     """GPUs of each subject actor."""
     llm_gpus: float = Field(default=0, ge=0)
-    """GPUs of each engine actor."""
+    """GPUs of each engine actor. A fraction is the share of one card's memory that the engine
+    takes; a whole number above 1 must be `tensor_parallel_size` in `llm.engine_args`."""
+    judge_gpus: float = Field(default=0, ge=0)
+    """The same for the judge."""
+    take_turns: bool = False
+    """Subject workers and LLM engines use the same GPUs one after the other, each at its full
+    share: for one card that cannot hold both. Engines stop and start again with every turn."""
     directions_per_shard: int = Field(default=256, ge=1)
     """Output directions of the Jacobian in a shard: a backward sweep each."""
     threads: int = Field(default=2, ge=1)
     """CPU threads of each subject actor and each engine."""
-    llm_tasks_in_flight: int = Field(default=4, ge=1)
-    """Tasks an engine works on at once, so that continuous batching never starves."""
     max_attempts: int = Field(default=3, ge=1)
     """Tries of one task before the run stops with its name."""
 
@@ -312,7 +361,15 @@ class Config(Section):
     score: ScoreSection = ScoreSection()
     steering: SteeringSection = SteeringSection()
     llm: LLMSection
+    judge: LLMSection | None = None
+    """Another model that judges; None is the explainer."""
+    budget: BudgetSection = BudgetSection()
     operations: OperationsSection = OperationsSection()
+
+    @property
+    def judging(self) -> LLMSection:
+        """The LLM that judges."""
+        return self.judge or self.llm
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -331,7 +388,16 @@ class Config(Section):
             and evidence.change_clamp_size not in self.steering.kl_targets
         ):
             raise ValueError("evidence.change_clamp_size must be one of steering.kl_targets")
+        for name in ("llm_workers", "judge_workers"):
+            bounds = getattr(self.operations, name)
+            if isinstance(bounds, tuple) and bounds[0] > bounds[1]:
+                raise ValueError(f"operations.{name} has bounds {list(bounds)} in the wrong order")
         return self
+
+
+def bounds(workers: int | tuple[int, int]) -> tuple[int, int]:
+    """The smallest and largest size of a pool."""
+    return workers if isinstance(workers, tuple) else (workers, workers)
 
 
 def read_config(path: str | Path) -> Config:
@@ -416,7 +482,18 @@ def _with_absolute_inputs(config: Config, folder: Path) -> Config:
     if corpus.path:
         corpus = corpus.model_copy(update={"path": _local(corpus.path, folder)})
     subject = config.subject.model_copy(update={"model": _model_name(config.subject.model, folder)})
-    llm = config.llm
-    if llm.model:
-        llm = llm.model_copy(update={"model": _model_name(llm.model, folder)})
-    return config.model_copy(update={"sae": saes, "corpus": corpus, "subject": subject, "llm": llm})
+    return config.model_copy(
+        update={
+            "sae": saes,
+            "corpus": corpus,
+            "subject": subject,
+            "llm": _with_model(config.llm, folder),
+            "judge": config.judge and _with_model(config.judge, folder),
+        }
+    )
+
+
+def _with_model(llm: LLMSection, folder: Path) -> LLMSection:
+    if llm.backend != "vllm":
+        return llm
+    return llm.model_copy(update={"model": _model_name(llm.model, folder)})

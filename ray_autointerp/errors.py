@@ -9,8 +9,10 @@ AutointerpError
 │   ├── StoreError       the folder or bucket
 │   ├── LLMError         the explainer and judge
 │   └── RunMismatch      the run on the store was made with another identity
+├── OverBudget           the run's ceiling is reached: it stops, and can be continued
 └── TaskError            a task failed, and will fail again
     └── TransientError   a task failed, and may succeed when tried again
+        └── EngineDied   the LLM engine that worked on it died or hung
 """
 
 from typing import ClassVar
@@ -54,6 +56,10 @@ class RunMismatch(UserError):
     """A run of that name exists, made with settings that decide other results."""
 
 
+class OverBudget(AutointerpError):
+    """The ceiling on tokens or money is reached. Nothing is lost; a higher one continues."""
+
+
 class TaskError(AutointerpError):
     """A task failed for a reason that trying again will not mend."""
 
@@ -62,3 +68,7 @@ class TransientError(TaskError):
     """A task failed for a reason that may pass: a time-out, a refused connection, a busy store."""
 
     can_retry: ClassVar[bool] = True
+
+
+class EngineDied(TransientError):
+    """The LLM engine died or hung with the task's requests in flight; one of them may be why."""

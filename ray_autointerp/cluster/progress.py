@@ -18,7 +18,7 @@ from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.worklist import Receipt
 
-_COLOURS = {"cpu": "cyan", "subject": "magenta", "llm": "green"}
+_COLOURS = {"cpu": "cyan", "subject": "magenta", "llm": "green", "judge": "yellow"}
 
 
 class Progress:

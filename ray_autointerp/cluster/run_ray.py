@@ -14,14 +14,18 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from ray_autointerp.cluster.pool import Pool
 from ray_autointerp.cluster.workers import LLMWorker, SubjectWorker, environment
+from ray_autointerp.config import bounds
 from ray_autointerp.errors import TaskError
-from ray_autointerp.records.flow import step_named
+from ray_autointerp.records.flow import LLM_POOLS, step_named
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.worklist import Observer, Receipt, Worklist, now
 
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Only tasks and receipts pass through Ray's object store on a local start."""
+
+_TASKS_IN_FLIGHT = 4
+"""Tasks an engine works on at once, so that continuous batching never starves."""
 
 _DETAIL_CHARACTERS = 2000
 """Of an error kept in the ledger; the whole of it is in Ray's logs."""
@@ -54,7 +58,10 @@ def _connect(run: Run) -> bool:
     operations = run.config.operations
     ray.init(
         # Logical CPUs: enough that every pool fits, since the pools share the real ones.
-        num_cpus=operations.cpu_workers + operations.subject_workers + operations.llm_workers,
+        num_cpus=operations.cpu_workers
+        + operations.subject_workers
+        + bounds(operations.llm_workers)[1]
+        + (bounds(operations.judge_workers)[1] if run.config.judge else 0),
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,
         logging_level=logging.WARNING,
@@ -74,12 +81,12 @@ def _pools(run: Run) -> dict[str, Pool]:
     cpu = ray.remote(SubjectWorker).options(**shared)
     subject = ray.remote(SubjectWorker).options(**shared, num_gpus=operations.subject_gpus)
     llm = ray.remote(LLMWorker).options(
-        **shared, num_gpus=operations.llm_gpus, max_concurrency=operations.llm_tasks_in_flight + 4
+        **shared, num_gpus=operations.llm_gpus, max_concurrency=_TASKS_IN_FLIGHT + 4
     )
     return {
         "cpu": Pool(cpu, operations.cpu_workers, 1, run),
         "subject": Pool(subject, operations.subject_workers, 1, run),
-        "llm": Pool(llm, operations.llm_workers, operations.llm_tasks_in_flight, run),
+        "llm": Pool(llm, bounds(operations.llm_workers)[0], _TASKS_IN_FLIGHT, run),
     }
 
 
@@ -93,7 +100,7 @@ def _work(run: Run, worklist: Worklist) -> None:
     try:
         while not worklist.finished():
             for task in worklist.ready():
-                pool = pools[step_named(task.step).pool]
+                pool = pools[_pool_of(task)]
                 if pool.has_room():
                     worklist.start(task)
                     in_flight[pool.submit(task)] = (task, now())
@@ -101,10 +108,15 @@ def _work(run: Run, worklist: Worklist) -> None:
             answered, _ = ray.wait(list(in_flight), num_returns=1)
             for reference in answered:
                 task, asked = in_flight.pop(reference)
-                _settle(reference, task, asked, pools[step_named(task.step).pool], worklist)
+                _settle(reference, task, asked, pools[_pool_of(task)], worklist)
     finally:
         for pool in pools.values():
             pool.close()
+
+
+def _pool_of(task: Task) -> str:
+    name = step_named(task.step).pool
+    return "llm" if name in LLM_POOLS else name
 
 
 def _settle(reference: Any, task: Task, asked: Any, pool: Pool, worklist: Worklist) -> None:

@@ -12,8 +12,11 @@ from ray_autointerp.llm.door import LLM, Answer, Request
 from ray_autointerp.llm.scripted import ScriptedLLM
 
 
-def check_llm(section: LLMSection, *, gpus: float) -> None:
-    """Raises LLMError if the backend is not installed or the model is plainly not there."""
+def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
+    """Raises LLMError if the backend is not installed or the model is plainly not there.
+
+    `name` is the config's section: `llm` or `judge`.
+    """
     if section.backend == "scripted":
         _script(section.script)
         return
@@ -26,12 +29,12 @@ def check_llm(section: LLMSection, *, gpus: float) -> None:
     if looks_local and not (Path(section.model) / "config.json").is_file():
         raise LLMError(
             f"The LLM's directory {section.model} does not exist or has no config.json; set "
-            "llm.model."
+            f"{name}.model."
         )
     if gpus > 0 and _is_cpu_build():
         raise LLMError(
-            "operations.llm_gpus asks for a GPU, and the vLLM installed here is the CPU build: "
-            "install jobs/env/gpu.txt, or set llm_gpus = 0."
+            f"operations.{name}_gpus asks for a GPU, and the vLLM installed here is the CPU "
+            f"build: install jobs/env/gpu.txt, or set {name}_gpus = 0."
         )
 
 

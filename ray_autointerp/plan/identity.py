@@ -16,6 +16,8 @@ from ray_autointerp.records.flow import FLOW
 
 _SUBJECT = ("run.seed", "subject.dtype", "operations.micro_batch", "input.subject", "input.saes")
 _LLM = ("run.seed", "llm.backend", "input.llm", "llm.script", "llm.dtype", "llm.max_model_len")
+_JUDGE = tuple(field.replace("llm", "judge") for field in _LLM)
+"""`judge.*` is the explainer's where the config names no judge of its own."""
 
 _FIELDS: dict[str, tuple[str, ...]] = {
     "corpus": ("corpus", "input.corpus", "input.tokenizer", "axes.num_token_shards"),
@@ -70,7 +72,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "write_sentences": (*_LLM, "score.num_sentences", "score.num_draws", "input.prompts"),
     "input_score": _SUBJECT,
     "steering": (*_SUBJECT, "steering", "score.num_units"),
-    "output_score": (*_LLM, "score.num_units", "steering", "input.prompts"),
+    "output_score": (*_JUDGE, "score.num_units", "steering", "input.prompts"),
     "publish": (),
 }
 """Dotted names: of config fields or whole sections, of `axes`, and of `input` digests."""
@@ -86,15 +88,18 @@ class Inputs:
     saes: Mapping[str, str]
     """By SAE id."""
     llm: str
-    """The explainer's and judge's name, without the folder it lies in."""
+    """The explainer's name, without the folder it lies in."""
     prompts: str
     """Of all prompt texts together."""
+    judge: str | None = None
+    """The judge's name, where it is another model."""
 
 
 def identity(config: Config, axes: Axes, inputs: Inputs) -> dict[str, dict[str, object]]:
     """Per step, the value of every field that decides its tables, and the step's revision."""
     known: dict[str, object] = {
         **_flat("", config.model_dump(mode="json")),
+        **_flat("judge", config.judging.model_dump(mode="json")),
         "axes.num_token_shards": axes.num_token_shards,
         "axes.latents": {sae: [r.start, r.stop] for sae, r in axes.latents.items()},
         "axes.latents_per_shard": axes.latents_per_shard,
@@ -106,6 +111,7 @@ def identity(config: Config, axes: Axes, inputs: Inputs) -> dict[str, dict[str, 
         "input.corpus": inputs.corpus,
         "input.saes": dict(inputs.saes),
         "input.llm": inputs.llm,
+        "input.judge": inputs.judge or inputs.llm,
         "input.prompts": inputs.prompts,
     }
     for place in ("corpus.path", "corpus.tokens_per_shard"):

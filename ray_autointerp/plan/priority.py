@@ -10,7 +10,7 @@ from functools import cache
 from ray_autointerp.config import Config
 from ray_autointerp.plan.reads import producers, reads_of
 from ray_autointerp.plan.shards import methods_of
-from ray_autointerp.records.flow import FLOW, Step
+from ray_autointerp.records.flow import FLOW, LLM_POOLS, Step
 from ray_autointerp.records.task import Task
 
 _Node = tuple[str, str | None]
@@ -45,12 +45,12 @@ def llm_steps_after(config: Config) -> dict[_Node, int]:
     @cache
     def after(node: _Node) -> int:
         return max(
-            ((pools[name] == "llm") + after((name, m)) for name, m in readers.get(node, ())),
+            ((pools[name] in LLM_POOLS) + after((name, m)) for name, m in readers.get(node, ())),
             default=0,
         )
 
     nodes = [(step.name, method) for step in FLOW for method in methods_of(step, config)]
-    return {node: 1 if pools[node[0]] == "llm" else after(node) for node in nodes}
+    return {node: 1 if pools[node[0]] in LLM_POOLS else after(node) for node in nodes}
 
 
 def _read_by(step: Step, method: str | None, config: Config) -> set[_Node]:

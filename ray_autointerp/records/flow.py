@@ -20,8 +20,12 @@ Split = Literal["token", "latents", "selection", "directions", "whole"]
 """The axis a step's work is cut along: token shards, all latents, the chosen latents, the output
 directions of a Jacobian, or not at all."""
 
-Pool = Literal["cpu", "subject", "llm"]
-"""Which workers run it: plain tasks, actors that hold the subject, actors that hold an LLM."""
+Pool = Literal["cpu", "subject", "llm", "judge"]
+"""Which workers run it: plain tasks, actors that hold the subject, actors that hold the LLM, and
+those that hold the judge: the same ones, unless the config names a judge of its own."""
+
+LLM_POOLS: tuple[Pool, ...] = ("llm", "judge")
+"""The pools whose workers ask a language model."""
 
 Methods = Literal["none", "keywords", "explained", "described", "scored", "maps", "modes"]
 """What a step has tasks for, each with a folder of its own: nothing of the kind, the description
@@ -194,7 +198,7 @@ FLOW: tuple[Step, ...] = (
         ("judgements", "output_scores"),
         "sae",
         "selection",
-        "llm",
+        "judge",
         methods="scored",
     ),
     Step(

@@ -5,6 +5,8 @@
 <run>/hook/<slug>/jacobian/part-00003-of-00009.parquet
 <run>/sae/<slug>/<table>/[<method>/]part-00017-of-00128.parquet
 <run>/sae/<slug>/labels.parquet
+<run>/answers/<step>/<method>/<slug>/<shard>-of-<shards>/00004.parquet
+<run>/quarantine/<step>/<key>.json
 <run>/ledger/<writer>-00012.parquet
 """
 
@@ -15,6 +17,8 @@ from ray_autointerp.records.keys import slug
 from ray_autointerp.records.task import Task
 
 MANIFEST = "manifest.json"
+ANSWERS = "answers"
+"""The folder of raw LLM answers; like the ledger it is no table of results."""
 CORPUS_TABLES = ("tokens", "overlap")
 """Tables that belong to the corpus and not to an SAE."""
 
@@ -46,6 +50,25 @@ def labels_file(sae: str) -> str:
 def ledger_part(writer: str, number: int) -> str:
     """The `number`-th object of attempts that one writer wrote."""
     return f"ledger/{slug(writer)}-{number:05d}.parquet"
+
+
+def answers_folder(task: Task) -> str:
+    """Where the raw answers of an llm task lie, in segments numbered as they were written."""
+    assert task.sae is not None and task.method is not None
+    return "/".join(
+        (
+            ANSWERS,
+            task.step,
+            task.method,
+            slug(task.sae),
+            f"{task.shard:05d}-of-{task.num_shards:05d}/",
+        )
+    )
+
+
+def quarantined(step: str, key: str) -> str:
+    """The file that says why a request of this key is never asked again."""
+    return f"quarantine/{step}/{slug(key)}.json"
 
 
 def objects_of(task: Task, saes: Sequence[str]) -> tuple[str, ...]:

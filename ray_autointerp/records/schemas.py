@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -56,6 +56,10 @@ def _table(key: Mapping[str, pa.DataType], **columns: pa.DataType) -> Table:
 
 _LATENT: Mapping[str, pa.DataType] = {"latent": _I32}
 _UNIT: Mapping[str, pa.DataType] = {"prompt": _I16, "sign": _I8, "kl_target": _F32, "draw": _I16}
+
+_USAGE: Mapping[str, pa.DataType] = dict.fromkeys(
+    ("num_requests", "num_prompt_tokens", "num_cached_tokens", "num_generated_tokens"), _I64
+)
 
 TABLES: dict[str, Table] = {
     "tokens": _table(
@@ -296,5 +300,16 @@ TABLES: dict[str, Table] = {
         outcome=_STR,
         worker=_STR,
         detail=_STR,
+        **_USAGE,
+        engine_seconds=_F64,
+    ),
+    "answers": _table(
+        {"key": _STR},
+        text=_STR,
+        finish_reason=_STR,
+        choice_logprobs=pa.map_(_STR, _F64),
+        num_prompt_tokens=_I64,
+        num_cached_tokens=_I64,
+        num_generated_tokens=_I64,
     ),
 }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ray_autointerp.config import Config, SaeSection
+from ray_autointerp.config import Config, LLMSection, SaeSection, bounds
 from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
 from ray_autointerp.models.sae import SaeCard, check_card, points
@@ -60,7 +60,9 @@ def check(config: Config) -> Checked:
     saes = [_checked_sae(sae, subject) for sae in config.sae]
     config = _completed(config, subject, saes)
     _check_corpus(config)
-    check_llm(config.llm, gpus=config.operations.llm_gpus)
+    check_llm(config.llm, gpus=config.operations.llm_gpus, name="llm")
+    if config.judge:
+        check_llm(config.judge, gpus=config.operations.judge_gpus, name="judge")
     _check_windows(config)
     _check_gpus(config)
     axes = _axes(config, saes, subject.d_model)
@@ -70,7 +72,8 @@ def check(config: Config) -> Checked:
         tokenizer=subject.tokenizer_digest,
         corpus=_corpus_digest(config),
         saes={sae.id: _digest(sae, card) for sae, card in zip(config.sae, saes, strict=True)},
-        llm=Path(config.llm.model).name if Path(config.llm.model).is_dir() else config.llm.model,
+        llm=_llm_name(config.llm),
+        judge=_llm_name(config.judge) if config.judge else None,
         prompts=texts_digest(),
     )
     hook_point = config.sae[0].hook_point
@@ -182,7 +185,7 @@ def _check_gpus(config: Config) -> None:
         return  # the cluster's nodes have what they have
     import torch
 
-    for name in ("subject_gpus", "llm_gpus"):
+    for name in ("subject_gpus", "llm_gpus", "judge_gpus"):
         if getattr(config.operations, name) > 0 and not torch.cuda.is_available():
             raise ConfigError(
                 f"operations.{name} asks for a GPU and this machine has none: set it to 0, or "
@@ -237,7 +240,9 @@ def _micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) 
         share = min(operations.subject_gpus, 1) or 1
         memory = int(share * torch.cuda.get_device_properties(0).total_memory)
     else:
-        workers = operations.subject_workers + operations.cpu_workers + operations.llm_workers
+        workers = operations.subject_workers + operations.cpu_workers
+        workers += bounds(operations.llm_workers)[1]
+        workers += bounds(operations.judge_workers)[1] if config.judge else 0
         memory = _host_memory() // workers
     return micro_batch(
         memory,
@@ -247,6 +252,11 @@ def _micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) 
         config.corpus.window or _DEFAULT_WINDOW,
         max(card.d_sae for card in saes),
     )
+
+
+def _llm_name(section: LLMSection) -> str:
+    """A local model by its folder's name: where it lies decides nothing."""
+    return Path(section.model).name if Path(section.model).is_dir() else section.model
 
 
 def _corpus_digest(config: Config) -> str:

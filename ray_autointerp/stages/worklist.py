@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from ray_autointerp.plan.schedule import Schedule, StepProgress
 from ray_autointerp.records.layout import ledger_part, objects_of
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
+from ray_autointerp.records.usage import Usage
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.tables import Tables
 from ray_autointerp.storage.parquet import write_table
@@ -37,6 +38,8 @@ class Receipt:
     outcome: str
     worker: str
     detail: str | None = None
+    usage: Usage = Usage()
+    """What the attempt paid for."""
 
 
 class Observer(Protocol):
@@ -122,6 +125,7 @@ class Worklist:
                 "outcome": r.outcome,
                 "worker": r.worker,
                 "detail": r.detail,
+                **asdict(r.usage),
             }
             for r in self._receipts
         ]

@@ -26,13 +26,13 @@ Planted = Callable[..., Config]
 
 
 def contents(uri: str) -> dict[str, str]:
-    """Digest of every table of a run; the ledger tells of times and is left out."""
+    """Digest of every table of a run; the ledger and raw answers tell of attempts and are left out."""
     store = open_store(uri)
     names = [name for name in store.list("") if name.endswith(".parquet")]
     return {
         name: hashlib.sha256(store.get(name)).hexdigest()
         for name in names
-        if not name.startswith("ledger/")
+        if not name.startswith(("ledger/", "answers/"))
     }
 
 
