@@ -1,7 +1,7 @@
 """Never pay twice: an LLM for one task that keeps every answer and remembers what it was told.
 
 Answers are appended under their task in small segments, read back before anything is asked. What
-a fault can cost is what was not yet flushed. A segment's metadata holds what its answers cost, so
+a fault can cost is a segment being written, one being gathered, and what was in flight. A segment's metadata holds what its answers cost, so
 that a run's spending is summed from footers alone.
 """
 
@@ -139,9 +139,7 @@ class Answers:
                 self._in_flight.add(request.key)
                 answer, usage = await self._answer(request)
                 self._in_flight.discard(request.key)
-                if self._width is not None:
-                    await self._keep(request.key, answer, usage)
-            if self._width is None:
+                # In the room: a store that is slower than the engine must hold it back.
                 await self._keep(request.key, answer, usage)
         finally:
             self._waiting.discard(request.key)
