@@ -18,10 +18,10 @@ from ray_autointerp.plan.requests import CONCAT_PARTS, JUDGEMENTS_PER_UNIT, num_
 from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.prompts import ensemble, judge, max_act, sentences, token_change, vocab_proj
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.records.flow import FLOW, LLM_POOLS
+from ray_autointerp.records.flow import FLOW, LLM_POOLS, Step
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
-from ray_autointerp.stages.stand_ins import StandIns, described, written
+from ray_autointerp.stages.stand_ins import StandIns, answered, written
 
 if TYPE_CHECKING:
     from ray_autointerp.models.tokenizer import SubjectTokenizer
@@ -40,7 +40,8 @@ class Forecast:
     """What the LLM steps will use."""
 
     steps: Mapping[str, Usage]
-    """By step. Cached tokens only where vLLM's own cache is known to hold them, else none."""
+    """By step. Cached tokens are the least that vLLM's cache gives: what prompts of one kind share.
+    Of endpoints nothing is known, so none."""
     notes: tuple[str, ...]
     """What the numbers rest on where it is less than it should be, a sentence each."""
 
@@ -67,7 +68,7 @@ def forecast(config: Config, axes: Axes) -> Forecast:
     for step in FLOW:
         if step.pool not in LLM_POOLS:
             continue
-        section = config.judging if step.pool == "judge" else config.llm
+        section = asked_of(step, config)
         counter, note = _counter(section, subject)
         if note:
             notes[note] = None
@@ -78,6 +79,11 @@ def forecast(config: Config, axes: Axes) -> Forecast:
             for kind in _kinds(step.name, method, requests, config, stand_ins):
                 steps[step.name] += counter.usage(kind)
     return Forecast(steps, tuple(notes))
+
+
+def asked_of(step: Step, config: Config) -> LLMSection:
+    """The LLM that a step asks."""
+    return config.judging if step.pool == "judge" else config.llm
 
 
 def _kinds(
@@ -106,7 +112,7 @@ def _explained(method: str, requests: int, config: Config, stand_ins: StandIns) 
         evidence = [stand_ins.evidence(i) for i in range(_SAMPLES)]
         yield _Kind(
             [_explainer_prompt(part, shown, cap) for shown in evidence],
-            [described(part, cap, i) for i in range(_SAMPLES)],
+            [answered(part, cap, i) for i in range(_SAMPLES)],
             requests,
         )
 

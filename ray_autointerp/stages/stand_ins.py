@@ -7,7 +7,7 @@ these, not guessed. What only a run can tell is a constant here, with its reason
 import itertools
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ray_autointerp.config import Config
@@ -127,27 +127,36 @@ class StandIns:
 
 
 def described(prompt: str, cap_words: int, index: int) -> str:
-    """A description under a cap: models take as much of theirs as the worked examples do."""
+    """A description that was kept: as much of its cap as the worked examples take of theirs."""
     shots = few_shots(prompt)
     said = [shot.content.split() for shot in shots if shot.role == "assistant"]
     caps = [int(shot.content.split()[-2]) for shot in shots if shot.role == "user"]
     share = sum(len(words) for words in said) / sum(caps)
-    words = itertools.cycle(said[index % len(said)])
-    return " ".join(itertools.islice(words, max(1, round(share * cap_words))))
+    return _words(said[index % len(said)], max(1, round(share * cap_words)))
+
+
+def answered(prompt: str, cap_words: int, index: int) -> str:
+    """An answer of an explainer: the whole cap.
+
+    Good models take most of it; what small ones say runs on to the limit as often as it ends, and
+    is paid for whether it becomes a description or not.
+    """
+    said = [shot.content.split() for shot in few_shots(prompt) if shot.role == "assistant"]
+    return _words(said[index % len(said)], cap_words)
 
 
 def written(num_sentences: int) -> str:
     """An answer of the sentence writer: JSON, `num_sentences` of each kind."""
     shots = [json.loads(m.content) for m in few_shots("sentences") if m.role == "assistant"]
-
-    def sentences(side: str) -> list[str]:
+    both = {}
+    for side in ("activating", "neutral"):
         words = " ".join(text for shot in shots for text in shot[side]).split()
-        return _cut(words, num_sentences)
-
-    both = {side: sentences(side) for side in ("activating", "neutral")}
+        both[side] = [
+            _words(words[n % len(words) :], _WORDS_PER_SENTENCE) for n in range(num_sentences)
+        ]
     return json.dumps(both, separators=(",", ":"))
 
 
-def _cut(words: Sequence[str], number: int) -> list[str]:
-    endless = itertools.cycle(words)
-    return [" ".join(itertools.islice(endless, _WORDS_PER_SENTENCE)) for _ in range(number)]
+def _words(words: Iterable[str], number: int) -> str:
+    """So many words, begun again where there are fewer."""
+    return " ".join(itertools.islice(itertools.cycle(words), number))
