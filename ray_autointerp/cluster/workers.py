@@ -31,8 +31,8 @@ class SubjectWorker:
     def work(self, task: Task) -> Receipt:
         """Execute the task; its objects are on the store when the receipt returns."""
         started, clock = now()
-        detail = asyncio.run(execute(task, self._desk))
-        return Receipt(task, started, now()[1] - clock, "done", _name(), detail)
+        done = asyncio.run(execute(task, self._desk))
+        return Receipt(task, started, now()[1] - clock, "done", _name(), done.detail)
 
     def pid(self) -> int:
         """The process to blame, or to kill in a test."""
@@ -52,8 +52,9 @@ class LLMWorker:
         """Execute the task; its objects are on the store when the receipt returns."""
         desk = await self._opened()
         started, clock = now()
-        detail = await execute(task, desk)
-        return Receipt(task, started, now()[1] - clock, "done", _name(), detail)
+        done = await execute(task, desk)
+        seconds = now()[1] - clock
+        return Receipt(task, started, seconds, "done", _name(), done.detail, done.usage)
 
     async def warm(self) -> None:
         """Start the engine before the first task asks for it."""

@@ -6,6 +6,7 @@
 <run>/sae/<slug>/<table>/[<method>/]part-00017-of-00128.parquet
 <run>/sae/<slug>/labels.parquet
 <run>/answers/<step>/<method>/<slug>/<shard>-of-<shards>/00004.parquet
+<run>/suspects/<step>/<key>.1.json
 <run>/quarantine/<step>/<key>.json
 <run>/ledger/<writer>-00012.parquet
 """
@@ -68,7 +69,17 @@ def answers_folder(task: Task) -> str:
 
 def quarantined(step: str, key: str) -> str:
     """The file that says why a request of this key is never asked again."""
-    return f"quarantine/{step}/{slug(key)}.json"
+    return f"{quarantine_folder(step)}{slug(key)}.json"
+
+
+def quarantine_folder(step: str) -> str:
+    """Where a step's quarantined requests lie."""
+    return f"quarantine/{step}/"
+
+
+def suspect_mark(step: str, key: str, number: int) -> str:
+    """The mark that a request was asked alone for the `number`-th time (from 1)."""
+    return f"suspects/{step}/{slug(key)}.{number}.json"
 
 
 def objects_of(task: Task, saes: Sequence[str]) -> tuple[str, ...]:

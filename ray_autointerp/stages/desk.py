@@ -4,15 +4,18 @@ One desk per worker, reused by its tasks. Models, and the slow libraries behind 
 when first asked for.
 """
 
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
 from ray_autointerp.llm.door import LLM
+from ray_autointerp.records.flow import step_named
 from ray_autointerp.records.task import Task
+from ray_autointerp.stages.purse import Purse
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.tables import Tables
 
@@ -28,9 +31,19 @@ _SAES_HELD = 2
 class Desk(Tables):
     """The tables and models one worker needs."""
 
-    def __init__(self, run: Run, *, llm: LLM | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        llm: LLM | None = None,
+        judge: LLM | None = None,
+        purse: Purse | None = None,
+    ) -> None:
+        """`judge` is asked by steps of that pool; None is the `llm`."""
         super().__init__(run)
         self._llm = llm
+        self._judge = judge or llm
+        self.purse = purse or Purse(run.config)
         self._saes: OrderedDict[str, Sae] = OrderedDict()
 
     @property
@@ -88,9 +101,21 @@ class Desk(Tables):
 
     @property
     def llm(self) -> LLM:
-        """The explainer and judge."""
+        """Whom the stage asks."""
         assert self._llm is not None, "an llm step ran on a worker without an LLM"
         return self._llm
+
+    def llm_of(self, task: Task) -> LLM:
+        """The worker's LLM that answers a step of this pool: the explainer or the judge."""
+        llm = self._judge if step_named(task.step).pool == "judge" else self._llm
+        assert llm is not None, f"{task.name} ran on a worker without its LLM"
+        return llm
+
+    def asking(self, llm: LLM) -> Self:
+        """This desk with another LLM to ask, for one task."""
+        desk = copy.copy(self)
+        desk._llm = desk._judge = llm
+        return desk
 
     def sae(self, sae_id: str) -> "Sae":
         """An SAE on the subject's device."""

@@ -7,23 +7,40 @@ worker that only asks an LLM never waits for the subject's libraries.
 
 import importlib
 import inspect
+from dataclasses import dataclass
 
 from ray_autointerp.errors import TaskError
+from ray_autointerp.records.flow import LLM_POOLS, step_named
 from ray_autointerp.records.task import Task
+from ray_autointerp.records.usage import Usage
+from ray_autointerp.stages.answers import Answers
 from ray_autointerp.stages.desk import Desk
 
 
-async def execute(task: Task, desk: Desk) -> str | None:
+@dataclass(frozen=True)
+class Done:
+    """What the ledger should keep of a task that was done."""
+
+    detail: str | None
+    """That batches had to be halved, or nothing."""
+    usage: Usage
+    """What its answers cost; of an attempt that failed, `desk.purse.claim(task)` knows."""
+
+
+async def execute(task: Task, desk: Desk, *, width: int | None = None) -> Done:
     """Run the task; when this returns, its objects are on the store.
 
-    Returns what the ledger should keep of it: that batches had to be halved, or nothing.
+    `width` bounds the LLM requests that are asked at once (see Answers). What was answered is
+    kept, also where the task fails: with EngineDied, OverBudget, or what else a stage raises.
     """
     before = desk.halvings
-    stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
     try:
-        ended = stage.run(task, desk)
-        if inspect.isawaitable(ended):
-            await ended
+        if step_named(task.step).pool in LLM_POOLS:
+            llm = desk.llm_of(task)
+            async with Answers(llm, task, desk.store, desk.purse, width=width) as answers:
+                await _run(task, desk.asking(answers))
+        else:
+            await _run(task, desk)
     except (MemoryError, RuntimeError) as error:
         if desk.is_out_of_memory(error):
             raise TaskError(
@@ -32,4 +49,12 @@ async def execute(task: Task, desk: Desk) -> str | None:
             ) from error
         raise
     times = desk.halvings - before
-    return f"batches halved {times} time(s) for want of memory" if times else None
+    detail = f"batches halved {times} time(s) for want of memory" if times else None
+    return Done(detail, desk.purse.claim(task))
+
+
+async def _run(task: Task, desk: Desk) -> None:
+    stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
+    ended = stage.run(task, desk)
+    if inspect.isawaitable(ended):
+        await ended

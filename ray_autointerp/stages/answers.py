@@ -1,0 +1,275 @@
+"""Never pay twice: an LLM for one task that keeps every answer and remembers what it was told.
+
+Answers are appended under their task in small segments, read back before anything is asked. What
+a fault can cost is what was not yet flushed. A segment's metadata holds what its answers cost, so
+that a run's spending is summed from footers alone.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from ray_autointerp.errors import AutointerpError, TaskError
+from ray_autointerp.llm.door import LLM, Answer, Request
+from ray_autointerp.prompts.message import digest
+from ray_autointerp.records.flow import Pool, step_named
+from ray_autointerp.records.keys import unslug
+from ray_autointerp.records.layout import (
+    ANSWERS,
+    answers_folder,
+    quarantine_folder,
+    quarantined,
+    suspect_mark,
+)
+from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.records.task import Task
+from ray_autointerp.records.usage import Usage
+from ray_autointerp.stages.purse import Purse
+from ray_autointerp.stages.run import Run
+from ray_autointerp.storage.json_object import get_json, put_json_if_absent
+from ray_autointerp.storage.parquet import read_metadata, read_table, write_table
+from ray_autointerp.storage.store import Store, open_store
+
+SEGMENT_ANSWERS = 256
+"""Answers gathered before they are written."""
+
+SEGMENT_SECONDS = 10.0
+"""The longest an answer waits to be written."""
+
+_DEATHS = 2
+"""Engines that may die of a request asked alone: one death may have another reason."""
+
+_READERS = 8
+
+
+class Answers:
+    """The LLM of one task; use it as `async with`. Equal requests are one question.
+
+    `width`: at most so many requests at once, in the order asked, written whenever so many are
+    unwritten; None is all at once. At 1 every request is marked before it is asked, and one whose
+    marks say that engines died of it is put into quarantine and never asked again.
+    """
+
+    def __init__(
+        self, llm: LLM, task: Task, store: Store, purse: Purse, *, width: int | None = None
+    ) -> None:
+        self._llm, self._task, self._store, self._purse = llm, task, store, purse
+        self._width = width
+        self._turn = asyncio.Semaphore(width) if width else contextlib.nullcontext()
+        self._known: dict[str, Answer] = {}
+        self._quarantined: frozenset[str] = frozenset()
+        self._questions: dict[str, asyncio.Task[Answer]] = {}
+        self._waiting: set[str] = set()
+        self._in_flight: set[str] = set()
+        self._unwritten: list[tuple[str, Answer, Usage]] = []
+        self._timer: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
+        self._segment = 0
+        self._is_closed = False
+
+    async def start(self) -> None:
+        """Read what is remembered of the task and what is in quarantine. Raises StoreError."""
+        self._known, self._segment = await asyncio.to_thread(remembered, self._store, self._task)
+        folder = quarantine_folder(self._task.step)
+        names = await asyncio.to_thread(self._store.list, folder)
+        self._quarantined = frozenset(
+            unslug(name.removeprefix(folder).removesuffix(".json")) for name in names
+        )
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer: the one that is remembered, else a new one that will be.
+
+        Raises what the LLM raises, and OverBudget where the run's ceiling is reached.
+        """
+        if request.key in self._quarantined:
+            note = await asyncio.to_thread(
+                get_json, self._store, quarantined(self._task.step, request.key)
+            )
+            return Answer(note["reason"], "quarantined")
+        if request.key in self._known:
+            return self._known[request.key]
+        if request.key not in self._questions:
+            if self._is_closed:
+                raise TaskError("the task has ended")
+            self._questions[request.key] = asyncio.create_task(self._question(request))
+        return await asyncio.shield(self._questions[request.key])
+
+    async def close(self) -> None:
+        """Wait for what is in flight, leave what waits unasked, and write what is unwritten."""
+        self._is_closed = True
+        self._cancel(self._waiting)
+        await asyncio.gather(*self._questions.values(), return_exceptions=True)
+        async with self._writing:  # a timer that holds the lock is left to finish
+            if self._timer is not None:
+                self._timer.cancel()
+        await self._write()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self.close()
+            return
+        if not isinstance(error, Exception):  # cancelled: nobody waits for what is in flight
+            self._cancel(self._in_flight)
+        with contextlib.suppress(AutointerpError):  # the first error says more than the second
+            await self.close()
+
+    async def _question(self, request: Request) -> Answer:
+        self._waiting.add(request.key)
+        try:
+            await self._llm.start()  # not on the engine's clock, nor after a mark
+            async with self._turn, self._purse.room(self._task):
+                self._waiting.discard(request.key)
+                self._in_flight.add(request.key)
+                answer, usage = await self._answer(request)
+                self._in_flight.discard(request.key)
+                if self._width is not None:
+                    await self._keep(request.key, answer, usage)
+            if self._width is None:
+                await self._keep(request.key, answer, usage)
+        finally:
+            self._waiting.discard(request.key)
+            self._in_flight.discard(request.key)
+        return answer
+
+    async def _answer(self, request: Request) -> tuple[Answer, Usage]:
+        if (refused := self._purse.refusal()) is not None:
+            return refused, Usage()
+        if self._width == 1 and not await asyncio.to_thread(self._marked, request):
+            return await asyncio.to_thread(self._put_into_quarantine, request), Usage()
+        return await self._purse.ask(self._llm, self._task, request)
+
+    async def _keep(self, key: str, answer: Answer, usage: Usage) -> None:
+        if answer.finish_reason not in ("stop", "length"):
+            return
+        self._unwritten.append((key, answer, usage))
+        if len(self._unwritten) >= min(self._width or SEGMENT_ANSWERS, SEGMENT_ANSWERS):
+            await self._write()
+        elif self._timer is None:
+            self._timer = asyncio.create_task(self._write_later())
+
+    async def _write_later(self) -> None:
+        await asyncio.sleep(SEGMENT_SECONDS)
+        self._timer = None
+        with contextlib.suppress(AutointerpError):  # written again with the next segment
+            await self._write()
+
+    async def _write(self) -> None:
+        """Append what is unwritten as one segment. Raises what the store raises."""
+        async with self._writing:
+            batch, self._unwritten = self._unwritten, []
+            if not batch:
+                return
+            try:
+                self._segment = await asyncio.to_thread(self._put, batch)
+            except AutointerpError:
+                self._unwritten = batch + self._unwritten
+                raise
+
+    def _put(self, batch: Sequence[tuple[str, Answer, Usage]]) -> int:
+        """Write the batch under the first number that is free; gives the next number."""
+        kind = TABLES["answers"]
+        rows = [_row(key, answer) for key, answer, _ in sorted(batch, key=lambda kept: kept[0])]
+        table = pa.Table.from_pylist(rows, schema=kind.schema)
+        spent = sum((usage for _, _, usage in batch), Usage())
+        metadata = {name: repr(value) for name, value in asdict(spent).items()}
+        folder, number = answers_folder(self._task), self._segment
+        while not write_table(
+            self._store, _segment(folder, number), table, kind.schema, metadata, key=kind.key
+        ):
+            number += 1
+        return number + 1
+
+    def _cancel(self, keys: Iterable[str]) -> None:
+        for key in list(keys):
+            self._questions[key].cancel()
+
+    def _marked(self, request: Request) -> bool:
+        """Mark that the request is asked alone; False if it was so often enough to be guilty."""
+        told = {"task": self._task.name, "prompt": digest(request.messages)}
+        return any(
+            put_json_if_absent(
+                self._store, suspect_mark(self._task.step, request.key, number), told
+            )
+            for number in range(1, _DEATHS + 1)
+        )
+
+    def _put_into_quarantine(self, request: Request) -> Answer:
+        reason = (
+            f"{_DEATHS} engines died of this request, asked alone, in the task {self._task.name}"
+        )
+        name = quarantined(self._task.step, request.key)
+        put_json_if_absent(self._store, name, {"reason": reason})
+        return Answer(reason, "quarantined")
+
+
+def remembered(store: Store, task: Task) -> tuple[dict[str, Answer], int]:
+    """The answers that were kept of a task, by key, and the number of the next segment."""
+    names = store.list(answers_folder(task))
+    with ThreadPoolExecutor(_READERS) as pool:
+        tables = list(pool.map(lambda name: read_table(store, name), names))
+    known = {row["key"]: _told(row) for table in tables for row in table.to_pylist()}
+    return known, int(names[-1].rpartition("/")[2].removesuffix(".parquet")) + 1 if names else 0
+
+
+def spending(store: Store, step: str | None = None) -> dict[tuple[str, str], Usage]:
+    """What the kept answers cost, of one step or all, by (step, method); from footers alone."""
+    names = store.list(f"{ANSWERS}/{step}/" if step else f"{ANSWERS}/")
+    with ThreadPoolExecutor(_READERS) as pool:
+        footers = list(pool.map(lambda name: read_metadata(store, name), names))
+    sums: dict[tuple[str, str], Usage] = {}
+    for name, footer in zip(names, footers, strict=True):
+        _, of_step, method, *_ = name.split("/")
+        sums[of_step, method] = sums.get((of_step, method), Usage()) + _usage(footer)
+    return sums
+
+
+def spent(store: Store, step: str | None = None) -> Usage:
+    """The sum of `spending`."""
+    return sum(spending(store, step).values(), Usage())
+
+
+def spent_before(run: Run) -> dict[Pool, Usage]:
+    """What a purse has to know of earlier attempts: by pool; nothing where there is no ceiling."""
+    if run.config.budget.max_tokens is None and run.config.budget.max_cost is None:
+        return {}
+    by_pool: dict[Pool, Usage] = {}
+    for (step, _), usage in spending(open_store(run.uri)).items():
+        pool = step_named(step).pool
+        by_pool[pool] = by_pool.get(pool, Usage()) + usage
+    return by_pool
+
+
+def _segment(folder: str, number: int) -> str:
+    return f"{folder}{number:05d}.parquet"
+
+
+def _usage(footer: Mapping[str, str]) -> Usage:
+    sums = {name: int(footer[name]) for name in footer if name.startswith("num_")}
+    return Usage(**sums, engine_seconds=float(footer["engine_seconds"]))
+
+
+def _row(key: str, answer: Answer) -> dict[str, Any]:
+    logprobs = answer.choice_logprobs
+    told = {**asdict(answer), "choice_logprobs": list(logprobs.items()) if logprobs else None}
+    return {"key": key, **told}
+
+
+def _told(row: dict[str, Any]) -> Answer:
+    told = {name: value for name, value in row.items() if name != "key"}
+    pairs = told["choice_logprobs"]
+    return Answer(**{**told, "choice_logprobs": None if pairs is None else dict(pairs)})
