@@ -43,7 +43,7 @@ def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line
     `layer` is the hook's, counted from 0: clamped passes run only the layers above it.
     """
     selected = {sae: _selected(config, len(r)) for sae, r in axes.latents.items()}
-    chosen = sum(s.num_chosen for s in selected.values())
+    chosen = num_chosen(config, axes)
     scored, units = len(config.score.methods), config.score.num_units
     evidence, steering = config.evidence, config.steering
     change_tokens = chosen * 2 * evidence.change_windows * evidence.change_window_tokens
@@ -111,6 +111,11 @@ def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line
         requests = _requests(step.name, config, chosen)
         lines.append(Line(step.name, step.pool, len(tasks or ()), text, tokens, requests))
     return lines
+
+
+def num_chosen(config: Config, axes: Axes) -> int:
+    """Latents that LLM steps and exact clamps are spent on, of every SAE together, at most."""
+    return sum(_selected(config, len(r)).num_chosen for r in axes.latents.values())
 
 
 def texts_per_latent(config: Config) -> list[tuple[int, int, float, int]]:
