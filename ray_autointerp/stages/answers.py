@@ -1,8 +1,8 @@
 """Never pay twice: an LLM for one task that keeps every answer and remembers what it was told.
 
 Answers are appended under their task in small segments, read back before anything is asked. What
-a fault can cost is a segment being written, one being gathered, and what was in flight. A segment's metadata holds what its answers cost, so
-that a run's spending is summed from footers alone.
+a fault can cost is what was gathered since the last segment, and what was in flight. A segment's
+metadata holds what its answers cost, so that a run's spending is summed from footers alone.
 """
 
 import asyncio
