@@ -1,6 +1,7 @@
 """LLMs on a bad day, for the scripted backend: `script = "bad_day:garbage"`."""
 
 import os
+import time
 
 from ray_autointerp.llm.door import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
@@ -44,3 +45,9 @@ def deadly(request: Request) -> Answer:
 def dead(request: Request) -> Answer:
     """Whatever is asked kills whoever answers it."""
     os._exit(1)
+
+
+def slow(request: Request) -> Answer:
+    """As planted, after a while: time enough to be killed at work."""
+    time.sleep(0.02)
+    return planted_script(request)

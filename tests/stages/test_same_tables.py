@@ -1,17 +1,15 @@
 """One run has one set of tables: wherever, whenever and by whomever its tasks were done."""
 
-import hashlib
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killers import Killer
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
@@ -23,31 +21,22 @@ from ray_autointerp.stages.run_local import run_local
 from ray_autointerp.stages.tables import Tables
 from ray_autointerp.stages.worklist import Receipt
 from ray_autointerp.storage.json_object import get_json
-from ray_autointerp.storage.store import open_store
 
 Planted = Callable[..., Config]
-
-
-def contents(uri: str) -> dict[str, str]:
-    """Digest of every table of a run; ledger and raw answers tell of attempts and are left out."""
-    store = open_store(uri)
-    names = [name for name in store.list("") if name.endswith(".parquet")]
-    return {
-        name: hashlib.sha256(store.get(name)).hexdigest()
-        for name in names
-        if not name.startswith(("ledger/", "answers/"))
-    }
+Contents = Callable[[str], dict[str, str]]
+WORKER = "ray::SubjectWorker.work"
+"""Ray renames an actor's process after the method that it runs."""
 
 
 def test_s3_run_has_the_tables_of_the_folder_run(
-    quick_run: Run, quick_config: Planted, bucket: str
+    quick_run: Run, quick_config: Planted, bucket: str, contents: Contents
 ) -> None:
     run = label(quick_config(f"s3://{bucket}/labels"), run_local, Silent())
     assert contents(run.uri) == contents(quick_run.uri)
 
 
 def test_killed_run_continues_and_ends_with_the_same_tables(
-    quick_run: Run, quick_config: Planted, tmp_path: Path
+    quick_run: Run, quick_config: Planted, tmp_path: Path, contents: Contents
 ) -> None:
     """kill -9 three times, each a little further, then to the end."""
     config = quick_config(tmp_path)
@@ -90,9 +79,13 @@ def test_run_of_the_same_name_with_another_seed_is_refused(quick_run: Run) -> No
 
 
 def test_ray_run_with_a_killed_worker_has_the_tables_of_the_local_run(
-    quick_run: Run, quick_config: Planted, ray_runner: Runner, tmp_path: Path
+    quick_run: Run,
+    quick_config: Planted,
+    ray_runner: Runner,
+    tmp_path: Path,
+    contents: Contents,
 ) -> None:
-    killer = WorkerKiller()
+    killer = Killer(("hub_stats", WORKER), ("calibrate", WORKER))
     run = label(quick_config(tmp_path), ray_runner, killer)
     assert killer.num_killed == 2
     assert killer.lost, "the ledger's watcher saw the attempt that was lost"
@@ -146,40 +139,3 @@ class Recorder(Silent):
     def ended(self, receipt: Receipt) -> None:
         if receipt.outcome != "done":
             self.lost.append(receipt.task)
-
-
-class WorkerKiller(Silent):
-    """Kills a worker at work, as the kernel would: twice, each time after one of these steps."""
-
-    def __init__(self) -> None:
-        self._steps = ["hub_stats", "calibrate"]
-        self.num_killed = 0
-        self.lost: list[Task] = []
-
-    def ended(self, receipt: Receipt) -> None:
-        if receipt.outcome != "done":
-            self.lost.append(receipt.task)
-        elif receipt.task.step in self._steps:
-            self._steps.remove(receipt.task.step)
-            threading.Thread(target=self._kill, daemon=True).start()
-
-    def _kill(self) -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            for pid in busy_subject_workers():
-                os.kill(pid, signal.SIGKILL)
-                self.num_killed += 1
-                return
-            time.sleep(0.005)
-
-
-def busy_subject_workers() -> list[int]:
-    """Ray renames an actor's process after the method that it runs."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::SubjectWorker.work" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
