@@ -45,7 +45,7 @@ def label(
     read = _overridden(read_config(config), root, latents)
     with Progress(_console) as progress:
         run = label_saes(read, run_local if local else run_ray, progress)
-    _show_result(run.uri)
+    _show_result(run.uri, read)
 
 
 @app.command()
@@ -120,6 +120,21 @@ def agreement(run: RunUri, sae: SaeId = None) -> None:
 
 
 @app.command()
+def bill(
+    run: RunUri,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file whose prices count, not the run's own.")
+    ] = None,
+) -> None:
+    """Show what the LLM cost: requests, tokens, engine seconds and money of each step."""
+    from ray_autointerp.reports import bill_table
+    from ray_autointerp.stages.manifest import load_run
+
+    prices = read_config(config) if config is not None else None
+    _console.print(bill_table.bill_table(bill_table.bill(load_run(run), prices)))
+
+
+@app.command()
 def doctor(
     root: Annotated[str, typer.Option(help="The store to probe.")] = "runs",
     model: Annotated[
@@ -174,7 +189,8 @@ def _one_sae(saes: tuple[str, ...], asked: str | None) -> str:
     return asked
 
 
-def _show_result(uri: str) -> None:
+def _show_result(uri: str, config: Config) -> None:
+    from ray_autointerp.reports.bill_table import bill
     from ray_autointerp.reports.label_table import Filter, basis, filtered, label_table, labels
     from ray_autointerp.reports.ledger import step_times, time_table
     from ray_autointerp.stages.manifest import load_run
@@ -186,12 +202,14 @@ def _show_result(uri: str) -> None:
         _console.print(label_table(chosen.slice(0, 20), title))
     _console.print(basis(run) + "\n", markup=False)
     _console.print(time_table(step_times(run)))
+    _console.print(f"\n{bill(run, config).sentence}", markup=False, highlight=False)
     _console.print(f"\nThe tables lie in {uri}. Next:", markup=False)
     latent = chosen["latent"][0].as_py() if chosen.num_rows else run.axes.latents[sae].start
     for command in (
         f"ray-autointerp labels {uri}",
         f"ray-autointerp show {uri} {latent}",
         f"ray-autointerp agreement {uri}",
+        f"ray-autointerp bill {uri}",
         f"ray-autointerp labels {uri} --csv > labels.csv",
     ):
         _console.print(f"  {command}", markup=False)

@@ -1,4 +1,4 @@
-"""Where the time of a run went: seconds of each step, from the ledger."""
+"""Where the time of a run went: seconds of each step and of its engines, from the ledger."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from rich.table import Table
 
 from ray_autointerp.records.flow import FLOW
 from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.tables import Tables
+from ray_autointerp.stages.tables import Row, Tables
 from ray_autointerp.storage.parquet import read_table
 
 
@@ -23,8 +23,7 @@ class StepTime:
 
 def step_times(run: Run) -> list[StepTime]:
     """One line per step that was ever tried, in the flow's order."""
-    store = Tables(run).store
-    rows = [row for name in store.list("ledger/") for row in read_table(store, name).to_pylist()]
+    rows = _attempts(run)
     times = []
     for step in FLOW:
         mine = [row for row in rows if row["step"] == step.name]
@@ -33,6 +32,16 @@ def step_times(run: Run) -> list[StepTime]:
             seconds = sum(row["seconds"] for row in mine)
             times.append(StepTime(step.name, done, len(mine) - done, seconds))
     return times
+
+
+def engine_seconds(run: Run) -> dict[tuple[str, str], float]:
+    """Seconds of LLM engines by (step, method), of every attempt that the ledger has."""
+    sums: dict[tuple[str, str], float] = {}
+    for row in _attempts(run):
+        if row["engine_seconds"]:
+            key = row["step"], row["method"]
+            sums[key] = sums.get(key, 0.0) + row["engine_seconds"]
+    return sums
 
 
 def time_table(times: list[StepTime]) -> Table:
@@ -44,3 +53,8 @@ def time_table(times: list[StepTime]) -> Table:
         failed = f" (+{time.num_failed} failed)" if time.num_failed else ""
         table.add_row(time.step, f"{time.num_done}{failed}", f"{time.seconds:.1f}")
     return table
+
+
+def _attempts(run: Run) -> list[Row]:
+    store = Tables(run).store
+    return [row for name in store.list("ledger/") for row in read_table(store, name).to_pylist()]

@@ -8,16 +8,16 @@ with its status and the raw answer.
 import asyncio
 from collections.abc import Mapping
 
-from ray_autointerp.llm.door import Answer, Request
 from ray_autointerp.plan.reads import evidence_of
 from ray_autointerp.prompts import ensemble, max_act, token_change, vocab_proj
-from ray_autointerp.prompts.answer import BadAnswer, read_description
+from ray_autointerp.prompts.answer import read_description
 from ray_autointerp.prompts.max_act import Example, MaxActEvidence
 from ray_autointerp.prompts.message import Message, digest
 from ray_autointerp.prompts.token_change import TokenChangeEvidence
 from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
+from ray_autointerp.stages.answered import ask_and_read
 from ray_autointerp.stages.desk import Desk
 from ray_autointerp.stages.tables import Row
 
@@ -90,32 +90,22 @@ async def _joined(latent: int, evidence: ensemble.RawEvidence, desk: Desk) -> Ro
 
 
 async def _asked(messages: tuple[Message, ...], purpose: str, cap: int, desk: Desk) -> Row:
-    prompt = digest(messages)
-    answer = await desk.llm.ask(
-        Request(
-            messages,
-            max_tokens=cap * _TOKENS_PER_WORD,
-            temperature=desk.run.config.llm.temperature,
-            seed=derive_seed(prompt, purpose, 0),
-        )
+    answered = await ask_and_read(
+        desk,
+        messages,
+        read_description,
+        seed=derive_seed(digest(messages), purpose, 0),
+        purpose=purpose,
+        max_tokens=cap * _TOKENS_PER_WORD,
+        temperature=desk.run.config.llm.temperature,
     )
+    text = answered.value
     return {
-        **_read(answer, cap),
-        "answer": answer.text,
-        "finish_reason": answer.finish_reason,
-        "prompt_digest": prompt,
+        "status": answered.status,
+        # One cap for every method (methods 16): a longer answer does not get to say more.
+        "description": None if text is None else " ".join(text.split()[:cap]),
+        **answered.kept,
     }
-
-
-def _read(answer: Answer, cap: int) -> Row:
-    if answer.finish_reason == "error":
-        return {"status": "failed", "description": None}
-    try:
-        text = read_description(answer.text, answer.finish_reason)
-    except BadAnswer as bad:
-        return {"status": bad.status, "description": None}
-    # One cap for every method (methods 16): a longer answer does not get to say more.
-    return {"status": "ok", "description": " ".join(text.split()[:cap])}
 
 
 def _messages(evidence: ensemble.RawEvidence, method: str, cap: int) -> tuple[Message, ...] | None:

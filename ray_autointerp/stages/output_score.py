@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.door import Answer
 from ray_autointerp.methods.output_score import (
     ChoiceLogprobs,
     TwoSetTrial,
@@ -22,9 +22,9 @@ from ray_autointerp.methods.panel_draw import Opponents, Unit, draw_opponents
 from ray_autointerp.methods.word_overlap import word_overlap_log_odds
 from ray_autointerp.plan.budget import three_set_texts, two_set_units
 from ray_autointerp.prompts import judge
-from ray_autointerp.prompts.message import Message, digest
-from ray_autointerp.records.keys import derive_seed, hash_order
+from ray_autointerp.records.keys import hash_order
 from ray_autointerp.records.task import Task
+from ray_autointerp.stages.answered import ask_to_choose, choice_status
 from ray_autointerp.stages.desk import Desk
 from ray_autointerp.stages.tables import Row
 
@@ -112,25 +112,26 @@ async def _two_set(latent: int, unit: Unit, described: Row, material: _Material,
         return row | {"status": "no_partner"}
     other = material.texts[against.partner, unit]
     stranger = material.descriptions[against.stranger]
+    # Both descriptions of one order follow each other: their prompts begin alike.
     asked = [
         judge.ask_two(text, *sets)
-        for text in (described["description"], stranger)
         for sets in (([own], [other]), ([other], [own]))
+        for text in (described["description"], stranger)
     ]
-    answers = await asyncio.gather(*(_ask(m, judge.TWO_SET_CHOICES, desk) for m in asked))
+    own_first, stranger_first, own_second, stranger_second = await asyncio.gather(
+        *(ask_to_choose(desk, messages, judge.TWO_SET_CHOICES) for messages in asked)
+    )
+    answers = [own_first, own_second, stranger_first, stranger_second]
     row |= {
         "partner": against.partner,
         "stranger": against.stranger,
         "answers": [answer.text for answer in answers],
     }
-    logprobs = [_two_logprobs(answer) for answer in answers]
-    if any(pair is None for pair in logprobs):
-        return row | {"status": "unreadable"}
-    first, second, stranger_first, stranger_second = (p for p in logprobs if p is not None)
+    failed = [status for answer in answers if (status := choice_status(answer)) != "ok"]
+    if failed:
+        return row | {"status": failed[0]}
     trial = TwoSetTrial(
-        unit.prompt,
-        two_set_log_odds(first, second),
-        two_set_log_odds(stranger_first, stranger_second),
+        unit.prompt, _log_odds(own_first, own_second), _log_odds(stranger_first, stranger_second)
     )
     counted = TwoSetTrial(
         unit.prompt,
@@ -182,28 +183,20 @@ async def _three_set(latent: int, described: Row, material: _Material, desk: Des
     order = hash_order(trio, desk.run.config.run.seed, "three_set", latent)
     sets = [[material.texts[one, unit] for unit in shared] for one in order]
     messages = judge.ask_three(described["description"], sets)
-    answer = await _ask(messages, judge.THREE_SET_CHOICES, desk)
+    answer = await ask_to_choose(desk, messages, judge.THREE_SET_CHOICES)
     row |= {"partner": drawn.partner, "stranger": drawn.stranger, "answers": [answer.text]}
     if answer.choice_logprobs is None:
-        return row | {"status": "unreadable"}
+        return row | {"status": choice_status(answer)}
     logprobs = [answer.choice_logprobs[choice] for choice in judge.THREE_SET_CHOICES]
     return row | {"right": three_set_success(logprobs, order.index(latent))}
 
 
-async def _ask(messages: tuple[Message, ...], choices: tuple[str, ...], desk: Desk) -> Answer:
-    return await desk.llm.ask(
-        Request(
-            messages,
-            max_tokens=1,
-            seed=derive_seed(digest(messages), "judge", 0),
-            choices=choices,
-        )
-    )
+def _log_odds(target_first: Answer, target_second: Answer) -> float:
+    return two_set_log_odds(_two_logprobs(target_first), _two_logprobs(target_second))
 
 
-def _two_logprobs(answer: Answer) -> ChoiceLogprobs | None:
-    if answer.choice_logprobs is None:
-        return None
+def _two_logprobs(answer: Answer) -> ChoiceLogprobs:
+    assert answer.choice_logprobs is not None
     return ChoiceLogprobs(*(answer.choice_logprobs[choice] for choice in judge.TWO_SET_CHOICES))
 
 

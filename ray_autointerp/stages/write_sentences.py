@@ -6,12 +6,11 @@ cluster (methods 16). The writer sees the description alone.
 
 import asyncio
 
-from ray_autointerp.llm.door import Request
 from ray_autointerp.prompts import sentences
-from ray_autointerp.prompts.answer import BadAnswer
 from ray_autointerp.prompts.message import digest
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
+from ray_autointerp.stages.answered import ask_and_read
 from ray_autointerp.stages.desk import Desk
 from ray_autointerp.stages.tables import Row
 
@@ -41,27 +40,18 @@ async def _draw(latent: int, draw: int, described: Row, desk: Desk) -> Row:
         return {**key, "status": "no_evidence"}
     number = desk.run.config.score.num_sentences
     messages = sentences.ask(described["description"], number)
-    prompt = digest(messages)
-    answer = await desk.llm.ask(
-        Request(
-            messages,
-            max_tokens=2 * number * _TOKENS_PER_SENTENCE,
-            temperature=max(desk.run.config.llm.temperature, _LEAST_TEMPERATURE),
-            seed=derive_seed(prompt, "sentences", draw),
-            json_schema=sentences.schema(number),
-        )
+    answered = await ask_and_read(
+        desk,
+        messages,
+        lambda text, finish_reason: sentences.read(text, finish_reason, number),
+        seed=derive_seed(digest(messages), "sentences", draw),
+        purpose=f"sentences {draw}",
+        max_tokens=2 * number * _TOKENS_PER_SENTENCE,
+        temperature=max(desk.run.config.llm.temperature, _LEAST_TEMPERATURE),
+        json_schema=sentences.schema(number),
     )
-    kept = {"answer": answer.text, "finish_reason": answer.finish_reason, "prompt_digest": prompt}
-    if answer.finish_reason == "error":
-        return {**key, **kept, "status": "failed"}
-    try:
-        written = sentences.read(answer.text, answer.finish_reason, number)
-    except BadAnswer as bad:
-        return {**key, **kept, "status": bad.status}
-    return {
-        **key,
-        **kept,
-        "status": "ok",
-        "activating": list(written.activating),
-        "neutral": list(written.neutral),
-    }
+    row = {**key, "status": answered.status, **answered.kept}
+    if answered.value is None:
+        return row
+    written = answered.value
+    return row | {"activating": list(written.activating), "neutral": list(written.neutral)}

@@ -34,7 +34,13 @@ def not_asked(request: Request) -> Answer:
 
 
 def deadly(request: Request) -> Answer:
-    """A prompt that kills whoever answers it."""
-    if "owl" in request.messages[-1].content:
+    """An explainer's prompt that kills whoever answers it."""
+    explains = request.choices is None and request.json_schema is None
+    if explains and "owl" in request.messages[-1].content:
         os._exit(1)
     return planted_script(request)
+
+
+def dead(request: Request) -> Answer:
+    """Whatever is asked kills whoever answers it."""
+    os._exit(1)

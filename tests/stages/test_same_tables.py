@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,14 +20,16 @@ from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.run_local import run_local
+from ray_autointerp.stages.tables import Tables
 from ray_autointerp.stages.worklist import Receipt
+from ray_autointerp.storage.json_object import get_json
 from ray_autointerp.storage.store import open_store
 
 Planted = Callable[..., Config]
 
 
 def contents(uri: str) -> dict[str, str]:
-    """Digest of every table of a run; the ledger and raw answers tell of attempts and are left out."""
+    """Digest of every table of a run; ledger and raw answers tell of attempts and are left out."""
     store = open_store(uri)
     names = [name for name in store.list("") if name.endswith(".parquet")]
     return {
@@ -96,17 +99,36 @@ def test_ray_run_with_a_killed_worker_has_the_tables_of_the_local_run(
     assert contents(run.uri) == contents(quick_run.uri)
 
 
-def test_prompt_that_kills_every_worker_stops_the_run_with_its_task(
+def test_prompt_that_kills_every_engine_becomes_a_row_and_the_run_goes_on(
     quick_config: Planted, ray_runner: Runner, tmp_path: Path
 ) -> None:
+    recorder = Recorder()
     deadly = quick_config(tmp_path, POISONED | {"llm": {"script": "bad_day:deadly"}})
-    with pytest.raises(TaskError, match=r"`explain.*failed 2 time\(s\).*continues from there"):
-        label(deadly, ray_runner, Silent())
+    run = label(deadly, ray_runner, recorder)
+    (sae,) = run.saes
+    tables = Tables(run)
+    rows = tables.row("descriptions", sae, list(tables.selection(sae)), "ensemble_raw").values()
+    poisoned = [row for row in rows if row["status"] == "quarantined"]
+    assert 0 < len(poisoned) < len(rows)
+    assert {row["status"] for row in rows} == {"ok", "quarantined"}
+    names = tables.store.list("quarantine/explain/")
+    prompts = {get_json(tables.store, name)["prompt"] for name in names}
+    assert {row["prompt_digest"] for row in poisoned} == prompts
+    lost = [task for task in recorder.lost if task.step == "explain"]
+    assert lost, "its worker died"
 
 
-POISONED = {
+def test_engine_that_dies_of_everything_stops_the_run_with_its_task(
+    quick_config: Planted, ray_runner: Runner, tmp_path: Path
+) -> None:
+    changes = POISONED | {"llm": {"script": "bad_day:dead"}, "operations": {"max_quarantined": 0}}
+    with pytest.raises(TaskError, match=r"`(explain|write_sentences|output_score).*continues from"):
+        label(quick_config(tmp_path, changes), ray_runner, Silent())
+
+
+POISONED: dict[str, dict[str, Any]] = {
     "select": {"rule": "list", "latents": [9], "panel": 3, "sample": 1},
-    "operations": {"max_attempts": 2},
+    "describe": {"methods": ["ensemble_raw", "keywords"]},
 }
 """Latent 9 fires on the word that the deadly script dies of."""
 
@@ -116,9 +138,14 @@ class Recorder(Silent):
 
     def __init__(self) -> None:
         self.tasks: list[Task] = []
+        self.lost: list[Task] = []
 
     def started(self, task: Task) -> None:
         self.tasks.append(task)
+
+    def ended(self, receipt: Receipt) -> None:
+        if receipt.outcome != "done":
+            self.lost.append(receipt.task)
 
 
 class WorkerKiller(Silent):

@@ -1,0 +1,54 @@
+"""The planted LLM with a meter: it counts words as tokens, and writes down what it was asked.
+
+`$COUNTED` names a file that gets a line per question; at the `$COUNTED_KILL`-th the process dies.
+"""
+
+import json
+import os
+import signal
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.scripted import planted_script
+
+CACHED = 3
+"""Words of every prompt that are said to come from the cache."""
+
+
+def counted(request: Request) -> Answer:
+    answer = metered(planted_script(request), request)
+    _write_down(request, answer)
+    return answer
+
+
+def counted_judge(request: Request) -> Answer:
+    """Another LLM with the same answers, which is asked for judgements alone."""
+    assert request.choices is not None
+    return counted(request)
+
+
+def metered(answer: Answer, request: Request) -> Answer:
+    return replace(
+        answer,
+        num_prompt_tokens=sum(len(message.content.split()) for message in request.messages),
+        num_cached_tokens=CACHED,
+        num_generated_tokens=len(answer.text.split()),
+    )
+
+
+def read_back(log: Path) -> list[dict[str, int | str]]:
+    """A line per question: `key`, `kind` and the token counts."""
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def _write_down(request: Request, answer: Answer) -> None:
+    if "COUNTED" not in os.environ:
+        return
+    log = Path(os.environ["COUNTED"])
+    counts = {name: value for name, value in asdict(answer).items() if name.startswith("num_")}
+    kind = "choice" if request.choices else "sentences" if request.json_schema else "description"
+    with log.open("a") as file:
+        file.write(json.dumps({"key": request.key, "kind": kind, **counts}) + "\n")
+    if len(read_back(log)) == int(os.environ.get("COUNTED_KILL", -1)):
+        os.kill(os.getpid(), signal.SIGKILL)
