@@ -74,6 +74,7 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
 
 def _sentences(config: Config, foreseen: Forecast) -> Iterator[str]:
     """What the numbers rest on, what they leave out, and what the ceiling makes of them."""
+    yield "What is asked once more, because an answer was declined or cut off, comes on top."
     yield from foreseen.notes
     if any(section.price.engine_hour for section in (config.llm, config.judging)):
         yield "Engine hours come on top: how long engines take is not foreseen."
