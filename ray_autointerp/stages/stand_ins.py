@@ -38,9 +38,8 @@ latents of the demo's SAE the mean is 2.2, and half of the examples have one."""
 _FIRED_EXAMPLES = 20
 """Top examples behind a description by keywords."""
 
-_WORDS_PER_SENTENCE = 12
-"""Of an answer's sentences; the worked examples have 8, and models write more than they are
-shown."""
+_WORDS_PER_SENTENCE = 13
+"""Of an answer's sentences; the worked examples have 8, and the demo's LLM writes 12.5."""
 
 
 class StandIns:
