@@ -1,8 +1,8 @@
 """Never pay twice: an LLM for one task that keeps every answer and remembers what it was told.
 
 Answers are appended under their task in small segments, read back before anything is asked. What
-a fault can cost is a segment being written, one being gathered, and what was in flight. A segment's metadata holds what its answers cost, so
-that a run's spending is summed from footers alone.
+a fault can cost is a segment being written, one being gathered, and what was in flight. Footers
+hold what a segment's answers cost, so that a run's spending is summed from them alone.
 """
 
 import asyncio
@@ -105,9 +105,8 @@ class Answers:
         self._is_closed = True
         self._cancel(self._waiting)
         await asyncio.gather(*self._questions.values(), return_exceptions=True)
-        async with self._writing:  # a timer that holds the lock is left to finish
-            if self._timer is not None:
-                self._timer.cancel()
+        if self._timer is not None:  # it sleeps; one that writes is no longer kept here
+            self._timer.cancel()
         await self._write()
 
     async def __aenter__(self) -> Self:
