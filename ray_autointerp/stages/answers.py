@@ -69,9 +69,10 @@ class Answers:
         self._in_flight: set[str] = set()
         self._unwritten: list[tuple[str, Answer, Usage]] = []
         self._timer: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         self._segment = 0
-        self._is_closed = False
+        self._has_failed = self._is_closed = False
 
     async def start(self) -> None:
         """Read what is remembered of the task and what is in quarantine. Raises StoreError."""
@@ -130,18 +131,32 @@ class Answers:
     async def _question(self, request: Request) -> Answer:
         self._waiting.add(request.key)
         try:
-            await self._llm.start()  # not on the engine's clock, nor after a mark
+            await asyncio.shield(self._engine())  # not on its clock, nor after a mark
             async with self._turn, self._purse.room(self._task):
-                self._waiting.discard(request.key)
-                self._in_flight.add(request.key)
-                answer, usage = await self._answer(request)
-                self._in_flight.discard(request.key)
-                # In the room: a store that is slower than the engine must hold it back.
-                await self._keep(request.key, answer, usage)
+                if not self._has_failed:
+                    self._waiting.discard(request.key)
+                    self._in_flight.add(request.key)
+                    answer, usage = await self._answer(request)
+                    self._in_flight.discard(request.key)
+                    # In the room: a store that is slower than the engine must hold it back.
+                    await self._keep(request.key, answer, usage)
+                    return answer
+            # The task ends with another question's error, and close() with this waiting: to ask
+            # on would start an engine anew, or spend over the ceiling.
+            unasked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            return await unasked
+        except Exception:
+            self._has_failed = True
+            raise
         finally:
             self._waiting.discard(request.key)
             self._in_flight.discard(request.key)
-        return answer
+
+    def _engine(self) -> asyncio.Task[None]:
+        """One start for all questions, so that one that fails is not tried by each."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._llm.start())
+        return self._starting
 
     async def _answer(self, request: Request) -> tuple[Answer, Usage]:
         if (refused := self._purse.refusal()) is not None:
