@@ -53,10 +53,14 @@ def plan(config: ConfigPath, root: Root = None, latents: Latents = None) -> None
     """Say what a run would do and cost, and do nothing."""
     from ray_autointerp.reports.plan_table import plan_table
     from ray_autointerp.stages.check import check
+    from ray_autointerp.stages.forecast import forecast
 
     checked = check(_overridden(read_config(config), root, latents))
+    foreseen = forecast(checked.config, checked.axes)
     _console.print(
-        plan_table(checked.config, checked.axes, checked.subject.num_layers, checked.layer)
+        plan_table(
+            checked.config, checked.axes, checked.subject.num_layers, checked.layer, foreseen
+        )
     )
 
 

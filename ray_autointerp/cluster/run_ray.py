@@ -1,8 +1,9 @@
 """The Ray runner: the same schedule as run_local, executed by pools of actors.
 
-The driver holds a bounded number of tasks in flight per actor, waits for receipts, and replaces
-actors that die; what they held is tried again, a bounded number of times, then the run stops
-with the task's name (Ray's own retries are off: see platform notes on poison work).
+The driver holds a bounded amount of work in flight per actor, waits for receipts, and replaces
+actors that die. What a dead LLM worker held goes to a probe, alone, until the prompt that kills is
+found (plan/suspects.py); other tasks are tried again, a bounded number of times, then the run stops
+with the task's name. Ray's own retries are off: they would run poison for ever.
 """
 
 import logging
@@ -10,12 +11,13 @@ import os
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
-from ray_autointerp.cluster.pool import Pool
-from ray_autointerp.cluster.workers import LLMWorker, SubjectWorker, environment
+from ray_autointerp.cluster.ceiling import Ceiling
+from ray_autointerp.cluster.pools import Pools
 from ray_autointerp.config import bounds
-from ray_autointerp.errors import TaskError
+from ray_autointerp.errors import EngineDied, OverBudget, TaskError, UserError
+from ray_autointerp.plan.suspects import Suspects
 from ray_autointerp.records.flow import LLM_POOLS, step_named
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.run import Run
@@ -24,8 +26,8 @@ from ray_autointerp.stages.worklist import Observer, Receipt, Worklist, now
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Only tasks and receipts pass through Ray's object store on a local start."""
 
-_TASKS_IN_FLIGHT = 4
-"""Tasks an engine works on at once, so that continuous batching never starves."""
+_LOOK_AGAIN_S = 5.0
+"""Pools grow and shrink, and the ceiling is looked at, at least this often."""
 
 _DETAIL_CHARACTERS = 2000
 """Of an error kept in the ledger; the whole of it is in Ray's logs."""
@@ -42,7 +44,7 @@ def run_ray(run: Run, observer: Observer) -> None:
         return
     started_here = _connect(run)
     try:
-        _work(run, worklist)
+        _Drive(run, worklist).work()
     finally:
         worklist.close()
         if started_here:
@@ -70,69 +72,141 @@ def _connect(run: Run) -> bool:
     return True
 
 
-def _pools(run: Run) -> dict[str, Pool]:
-    operations, env = run.config.operations, environment(run)
-    shared: dict[str, Any] = {
-        "num_cpus": 1,
-        "max_restarts": 0,
-        "max_task_retries": 0,
-        "runtime_env": env,
-    }
-    cpu = ray.remote(SubjectWorker).options(**shared)
-    subject = ray.remote(SubjectWorker).options(**shared, num_gpus=operations.subject_gpus)
-    llm = ray.remote(LLMWorker).options(
-        **shared, num_gpus=operations.llm_gpus, max_concurrency=_TASKS_IN_FLIGHT + 4
-    )
-    return {
-        "cpu": Pool(cpu, operations.cpu_workers, 1, run),
-        "subject": Pool(subject, operations.subject_workers, 1, run),
-        "llm": Pool(llm, bounds(operations.llm_workers)[0], _TASKS_IN_FLIGHT, run),
-    }
+class _Drive:
+    """The loop: give ready tasks to pools with room, wait for answers, settle them."""
+
+    def __init__(self, run: Run, worklist: Worklist) -> None:
+        self._run = run
+        self._worklist = worklist
+        self._pools = Pools(run)
+        self._suspects = Suspects()
+        self._ceiling = Ceiling(run)
+        self._in_flight: dict[Any, tuple[Task, Any]] = {}
+        self._starts_failed = 0
+        self._over_budget: OverBudget | None = None
+
+    def work(self) -> None:
+        """Until every object of the run exists."""
+        try:
+            while not self._worklist.finished():
+                ready = self._hand_out()
+                self._pools.take_turns(ready)
+                self._pools.resize(ready)
+                self._ceiling.look(e for pool in self._pools.asking() for e in pool.actors())
+                self._wait()
+        finally:
+            self._pools.close()
+
+    def _hand_out(self) -> list[Task]:
+        """Start what can be started; the rest of what is ready waits for room."""
+        waiting: list[Task] = []
+        if self._over_budget is not None:
+            if not any(_asks(task) for task, _ in self._in_flight.values()):
+                raise self._over_budget  # what was in flight is answered, and kept
+            return waiting
+        self._try_suspects()
+        for task in self._worklist.ready():
+            if task in self._suspects:
+                continue
+            if not self._pools.may_take(task):
+                waiting.append(task)
+                continue
+            self._begin(task, self._pools.of(task).submit(task))
+        return waiting
+
+    def _try_suspects(self) -> None:
+        if not self._suspects:
+            for pool in self._pools.asking():
+                pool.release_probe()
+            return
+        for _ in range(self._suspects.num_waiting):
+            found = self._suspects.next()
+            assert found is not None
+            task, width = found
+            pool = self._pools.of(task)
+            if pool.probe_is_free():
+                self._begin(task, pool.submit_to_probe(task, width))
+            else:
+                self._suspects.put_back(task)
+
+    def _begin(self, task: Task, reference: Any) -> None:
+        self._worklist.start(task)
+        self._in_flight[reference] = (task, now())
+
+    def _wait(self) -> None:
+        starting = [reference for pool in self._pools.all() for reference in pool.starting]
+        waited_for = [*self._in_flight, *starting]
+        assert waited_for, "nothing is ready and nothing runs: the flow has a hole"
+        answered, _ = ray.wait(waited_for, num_returns=1, timeout=_LOOK_AGAIN_S)
+        for reference in answered:
+            if reference in self._in_flight:
+                self._settle(reference)
+            else:
+                self._note_start(reference)
+
+    def _note_start(self, reference: Any) -> None:
+        """A worker has started, or died of it: that is tried again a few times in a row."""
+        pool = next((p for p in self._pools.all() if p.is_starting(reference)), None)
+        if pool is None:
+            return
+        try:
+            ray.get(reference)
+        except (RayActorError, RayTaskError) as error:
+            cause = getattr(error, "cause", None)
+            self._starts_failed += 1
+            if isinstance(cause, UserError):
+                raise cause from error
+            if self._starts_failed >= self._run.config.operations.max_attempts:
+                why = str(cause or error).strip().splitlines()[0]
+                raise TaskError(
+                    f"A worker died {self._starts_failed} times in a row while it started ({why}). "
+                    "What is finished is kept; the same command continues from there."
+                ) from error
+            pool.start_again(reference)
+        else:
+            self._starts_failed = 0
+            pool.started(reference)
+
+    def _settle(self, reference: Any) -> None:
+        task, asked = self._in_flight.pop(reference)
+        pool = self._pools.of(task)
+        try:
+            receipt: Receipt = ray.get(reference)
+        except RayActorError as error:
+            pool.replace(reference)
+            pool.settle(reference)
+            self._died(task, _lost(task, asked, "worker died", error), error)
+        except RayTaskError as error:
+            pool.settle(reference)
+            cause = error.cause if isinstance(error.cause, Exception) else TaskError(str(error))
+            if isinstance(cause, EngineDied):
+                self._died(task, _lost(task, asked, "engine died", cause), cause)
+            elif isinstance(cause, OverBudget):
+                self._over_budget = cause
+                self._worklist.lost(_lost(task, asked, "over budget", cause))
+            else:
+                self._suspects.clear(task)
+                receipt = _lost(task, asked, "failed", cause)
+                self._worklist.failed(receipt, cause, worker_died=False)
+        else:
+            pool.settle(reference)
+            self._suspects.clear(task)
+            self._worklist.done(receipt)
+
+    def _died(self, task: Task, receipt: Receipt, error: Exception) -> None:
+        """What asks an LLM becomes a suspect; other tasks are tried a few times."""
+        if not _asks(task):
+            self._worklist.failed(receipt, error, worker_died=True)
+            return
+        self._suspects.accuse([task])
+        if self._suspects.num_rounds(task) > self._run.config.operations.max_quarantined:
+            self._worklist.failed(receipt, error, worker_died=True)  # too often: this raises
+        self._worklist.lost(receipt)
 
 
-def _work(run: Run, worklist: Worklist) -> None:
-    pools = _pools(run)
-    in_flight: dict[Any, tuple[Task, Any]] = {}
-    for engine in pools["llm"].actors():
-        # Engines start slowly, and the first tasks are the subject's. A failure is not lost: the
-        # first question meets it again.
-        engine.warm.remote()
-    try:
-        while not worklist.finished():
-            for task in worklist.ready():
-                pool = pools[_pool_of(task)]
-                if pool.has_room():
-                    worklist.start(task)
-                    in_flight[pool.submit(task)] = (task, now())
-            assert in_flight, "nothing is ready and nothing runs: the flow has a hole"
-            answered, _ = ray.wait(list(in_flight), num_returns=1)
-            for reference in answered:
-                task, asked = in_flight.pop(reference)
-                _settle(reference, task, asked, pools[_pool_of(task)], worklist)
-    finally:
-        for pool in pools.values():
-            pool.close()
-
-
-def _pool_of(task: Task) -> str:
-    name = step_named(task.step).pool
-    return "llm" if name in LLM_POOLS else name
-
-
-def _settle(reference: Any, task: Task, asked: Any, pool: Pool, worklist: Worklist) -> None:
-    try:
-        receipt: Receipt = ray.get(reference)
-    except (ActorDiedError, ActorUnavailableError) as error:
-        pool.replace(reference)
-        pool.settle(reference)
-        worklist.failed(_lost(task, asked, "worker died", error), error, worker_died=True)
-    except RayTaskError as error:
-        pool.settle(reference)
-        cause = error.cause if isinstance(error.cause, Exception) else TaskError(str(error))
-        worklist.failed(_lost(task, asked, "failed", cause), cause, worker_died=False)
-    else:
-        pool.settle(reference)
-        worklist.done(receipt)
+def _asks(task: Task) -> bool:
+    """Whether the task asks a language model."""
+    return step_named(task.step).pool in LLM_POOLS
 
 
 def _lost(task: Task, asked: Any, outcome: str, error: BaseException) -> Receipt:

@@ -7,13 +7,19 @@ model that cannot be loaded is an error with its own sentence and not a dead act
 import asyncio
 import os
 import socket
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from ray_autointerp.llm.door import LLM
 from ray_autointerp.llm.open import open_llm
+from ray_autointerp.plan.suspects import Width
+from ray_autointerp.records.flow import Pool
 from ray_autointerp.records.task import Task
+from ray_autointerp.records.usage import Usage
+from ray_autointerp.stages.answers import spent_before
 from ray_autointerp.stages.desk import Desk
 from ray_autointerp.stages.execute import execute
+from ray_autointerp.stages.purse import Purse
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.worklist import Receipt, now
 
@@ -28,37 +34,58 @@ class SubjectWorker:
     def __init__(self, run: Run) -> None:
         self._desk = Desk(run)
 
-    def work(self, task: Task) -> Receipt:
+    def work(self, task: Task, width: Width = None) -> Receipt:
         """Execute the task; its objects are on the store when the receipt returns."""
         started, clock = now()
-        done = asyncio.run(execute(task, self._desk))
-        return Receipt(task, started, now()[1] - clock, "done", _name(), done.detail)
+        done = asyncio.run(execute(task, self._desk, width=width))
+        seconds = now()[1] - clock
+        return Receipt(task, started, seconds, "done", _name(), done.detail, done.usage)
+
+    def warm(self) -> None:
+        """It is there; the subject is loaded with the first task."""
 
     def pid(self) -> int:
         """The process to blame, or to kill in a test."""
         return os.getpid()
 
+    def close(self) -> None:
+        """Nothing outlives it."""
+
 
 class LLMWorker:
-    """Runs llm tasks, several at once, over one engine, so that its batch never starves."""
+    """Runs llm tasks, many at once, over one engine, so that its batch never starves."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, pool: Literal["llm", "judge"] = "llm") -> None:
         self._run = run
+        self._pool = pool
         self._desk: Desk | None = None
         self._llm: LLM | None = None
         self._opening = asyncio.Lock()
 
-    async def work(self, task: Task) -> Receipt:
-        """Execute the task; its objects are on the store when the receipt returns."""
+    async def work(self, task: Task, width: Width = None) -> Receipt:
+        """Execute the task; its objects are on the store when the receipt returns.
+
+        `width` bounds its requests in flight, where it is suspected of killing engines.
+        """
         desk = await self._opened()
         started, clock = now()
-        done = await execute(task, desk)
+        done = await execute(task, desk, width=width)
         seconds = now()[1] - clock
         return Receipt(task, started, seconds, "done", _name(), done.detail, done.usage)
 
     async def warm(self) -> None:
-        """Start the engine before the first task asks for it."""
-        await (await self._opened()).llm.start()
+        """Start the engine before the first task asks for it. Raises LLMError."""
+        await self._opened()
+        assert self._llm is not None
+        await self._llm.start()
+
+    async def paid(self) -> Mapping[Pool, Usage]:
+        """What this worker's answers have cost so far, by pool."""
+        return (await self._opened()).purse.paid
+
+    async def stop_asking(self, reason: str) -> None:
+        """The run's ceiling is reached: what is in flight is answered, nothing more is asked."""
+        (await self._opened()).purse.close(reason)
 
     async def pid(self) -> int:
         """The process to blame, or to kill in a test."""
@@ -73,8 +100,15 @@ class LLMWorker:
         async with self._opening:
             if self._desk is None:
                 config = self._run.config
-                self._llm = open_llm(config.llm, threads=config.operations.threads)
-                self._desk = Desk(self._run, llm=self._llm)
+                judges = self._pool == "judge"
+                self._llm = open_llm(
+                    config.judging if judges else config.llm,
+                    threads=config.operations.threads,
+                    gpus=config.operations.judge_gpus if judges else config.operations.llm_gpus,
+                )
+                purse = Purse(config, spent_before(self._run))
+                # Where no judge is named, the explainer's engine judges too.
+                self._desk = Desk(self._run, llm=self._llm, judge=self._llm, purse=purse)
         return self._desk
 
 

@@ -38,7 +38,7 @@ def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
         )
 
 
-def open_llm(section: LLMSection, *, threads: int) -> LLM:
+def open_llm(section: LLMSection, *, threads: int, gpus: float = 0.0) -> LLM:  # noqa: ARG001
     """The LLM itself; a vLLM engine starts with the first request. Raises LLMError."""
     if section.backend == "scripted":
         return ScriptedLLM(_script(section.script))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from ray_autointerp.errors import CorpusError, SubjectError
@@ -48,6 +49,20 @@ class SubjectTokenizer:
         text: str = self.hf.apply_chat_template(list(messages), tokenize=False)
         return self.encode(text)
 
+    def encode_prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of a prompt as an LLM of this tokenizer reads it, up to its answer.
+
+        Without a chat template, contents alone, a line between them.
+        """
+        if not self.hf.chat_template:
+            return self.encode("\n".join(message["content"] for message in messages))
+        try:
+            return self._prompt(messages)
+        except TemplateError:  # Gemma's and others' templates know no system turn
+            system, first, *rest = messages
+            joined = {**first, "content": f"{system['content']}\n\n{first['content']}"}
+            return self._prompt([joined, *rest])
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a run of tokens."""
         text: str = self.hf.decode(list(token_ids), clean_up_tokenization_spaces=False)
@@ -62,6 +77,12 @@ class SubjectTokenizer:
         vocab = sorted(self.hf.get_vocab().items())
         probe = self.encode("The 3 quick foxes' naïve plan:\n\tjump()  over 12,345 dogs.")
         return hashlib.sha256(repr((vocab, self.bos_id, probe)).encode()).hexdigest()[:16]
+
+    def _prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        text: str = self.hf.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True
+        )
+        return self.encode(text)
 
     def _decoded(self, token: int) -> str:
         piece = self.hf.convert_ids_to_tokens(token)

@@ -8,8 +8,10 @@ subject pool, requests that of the LLM pool.
 from dataclasses import dataclass
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.shards import Axes, Selected, tasks_of
-from ray_autointerp.records.flow import FLOW
+from ray_autointerp.plan.requests import JUDGEMENTS_PER_UNIT, num_requests
+from ray_autointerp.plan.shards import Axes, Selected, methods_of, tasks_of
+from ray_autointerp.records.flow import FLOW, step_named
+from ray_autointerp.records.task import Task
 
 UNITS_PER_THREE_SET = 12
 """Texts of a set in the paper's judgement: 3 prompts x 2 KL targets x 2 signs."""
@@ -19,9 +21,6 @@ _SEARCH_PASSES = 25
 
 _PROMPT_TOKENS = 6
 """Tokens of a neutral prompt, about."""
-
-CONCAT_PARTS = 3
-"""Explainer calls behind one Ensemble Concat description."""
 
 
 @dataclass(frozen=True)
@@ -44,86 +43,79 @@ def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line
     `layer` is the hook's, counted from 0: clamped passes run only the layers above it.
     """
     selected = {sae: _selected(config, len(r)) for sae, r in axes.latents.items()}
-    chosen = sum(s.num_chosen for s in selected.values())
-    described = config.describe.methods
+    chosen = num_chosen(config, axes)
     scored, units = len(config.score.methods), config.score.num_units
     evidence, steering = config.evidence, config.steering
     change_tokens = chosen * 2 * evidence.change_windows * evidence.change_window_tokens
     texts = len(texts_per_latent(config))
-    calls = sum(
-        0 if m == "keywords" else CONCAT_PARTS if m == "ensemble_concat" else 1 for m in described
-    )
+    calls = _requests("explain", config, 1)
     above = num_layers - layer - 1
     window = evidence.change_window_tokens
     sample = sum(min(config.select.sample, len(r)) for r in axes.latents.values())
     watched = sum(len(r) for r in axes.latents.values())
     judged = evidence.change_windows + evidence.agreement_windows
     hook_points = len(set(axes.hook_points.values()))
-    work: dict[str, tuple[str, int, int]] = {
-        "corpus": (f"{config.corpus.num_tokens:,} tokens", 0, 0),
+    work: dict[str, tuple[str, int]] = {
+        "corpus": (f"{config.corpus.num_tokens:,} tokens", 0),
         "max_act": (
             f"{config.corpus.num_tokens:,} tokens to layer {layer}",
             config.corpus.num_tokens,
-            0,
         ),
         "calibrate": (
             f"{chosen} latents x 2 signs x about {_SEARCH_PASSES} values x {steering.num_prompts} "
             f"prompts, {above} layers",
             chosen * 2 * _SEARCH_PASSES * steering.num_prompts * _PROMPT_TOKENS,
-            0,
         ),
         "jacobian": (
             f"{hook_points} hook point(s) x {axes.d_model} backward sweeps over "
             f"{evidence.jacobian_windows} windows x {window} tokens, {above} layers",
             hook_points * axes.d_model * evidence.jacobian_windows * window,
-            0,
         ),
         "free_scores": (
             f"{watched:,} latents x 2 clamps x 1 position, {above} layers",
             watched * 2,
-            0,
         ),
         "agreement": (
             f"{sample} latents x 2 strengths x {judged} windows x {window} tokens, {above} layers",
             sample * 2 * judged * window,
-            0,
         ),
         "token_change": (
             f"{chosen} latents x 2 signs x {evidence.change_windows} windows x "
             f"{evidence.change_window_tokens} tokens, {above} layers",
             change_tokens,
-            0,
         ),
-        "explain": (f"{chosen} latents x {calls} calls", 0, chosen * calls),
+        "explain": (f"{chosen} latents x {calls} calls", 0),
         "write_sentences": (
             f"{chosen} latents x {scored} methods x {config.score.num_draws} answers",
             0,
-            chosen * scored * config.score.num_draws,
         ),
         "input_score": (
             f"{chosen} latents x {scored} methods x {config.score.num_draws} x "
             f"{2 * config.score.num_sentences} sentences",
             chosen * scored * config.score.num_draws * 2 * config.score.num_sentences * 20,
-            0,
         ),
         "steering": (
             f"{chosen} latents x {texts} texts x {steering.new_tokens} tokens",
             chosen * texts * steering.new_tokens,
-            0,
         ),
         "output_score": (
-            f"{chosen} latents x ({scored} methods x {units} units x 4 judgements + "
-            f"{len(config.score.three_set_methods)} three-set)",
+            f"{chosen} latents x ({scored} methods x {units} units x {JUDGEMENTS_PER_UNIT} "
+            f"judgements + {len(config.score.three_set_methods)} three-set)",
             0,
-            chosen * (scored * units * 4 + len(config.score.three_set_methods)),
         ),
     }
     lines = []
     for step in FLOW:
         tasks = tasks_of(step, config, axes, selected)
-        text, tokens, requests = work.get(step.name, ("", 0, 0))
+        text, tokens = work.get(step.name, ("", 0))
+        requests = _requests(step.name, config, chosen)
         lines.append(Line(step.name, step.pool, len(tasks or ()), text, tokens, requests))
     return lines
+
+
+def num_chosen(config: Config, axes: Axes) -> int:
+    """Latents that LLM steps and exact clamps are spent on, of every SAE together, at most."""
+    return sum(_selected(config, len(r)).num_chosen for r in axes.latents.values())
 
 
 def texts_per_latent(config: Config) -> list[tuple[int, int, float, int]]:
@@ -158,6 +150,14 @@ def three_set_texts(config: Config) -> list[tuple[int, int, float, int]]:
         for sign in (1, -1)
         for target in config.steering.kl_targets
     ]
+
+
+def _requests(step: str, config: Config, num_latents: int) -> int:
+    """Of a step, for every method it has tasks for."""
+    return sum(
+        num_requests(Task(step, None, method, 0, 1), config, num_latents)
+        for method in methods_of(step_named(step), config)
+    )
 
 
 def _selected(config: Config, num_latents: int) -> Selected:

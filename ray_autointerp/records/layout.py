@@ -79,7 +79,12 @@ def quarantine_folder(step: str) -> str:
 
 def suspect_mark(step: str, key: str, number: int) -> str:
     """The mark that a request was asked alone for the `number`-th time (from 1)."""
-    return f"suspects/{step}/{slug(key)}.{number}.json"
+    return f"{suspects_folder(step)}{slug(key)}.{number}.json"
+
+
+def suspects_folder(step: str) -> str:
+    """Where the marks of a step's suspected requests lie."""
+    return f"suspects/{step}/"
 
 
 def objects_of(task: Task, saes: Sequence[str]) -> tuple[str, ...]:

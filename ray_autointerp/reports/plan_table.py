@@ -1,29 +1,32 @@
-"""What a run would do and cost, for eyes: the budget as a table, and its two sums."""
+"""What a run would do and cost, for eyes: the budget as a table, the LLM's bill, and the sums."""
+
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ray_autointerp.config import Config
+from ray_autointerp.config import Config, LLMSection
+from ray_autointerp.plan.bill import cost
 from ray_autointerp.plan.budget import budget
 from ray_autointerp.plan.shards import Axes
+from ray_autointerp.records.flow import step_named
+from ray_autointerp.records.usage import Usage
+from ray_autointerp.stages.forecast import Forecast, asked_of
 
 
-def plan_table(config: Config, axes: Axes, num_layers: int, layer: int) -> Group:
-    """One line per step. `layer` is the hook's, from 0, of the first SAE."""
+def plan_table(
+    config: Config, axes: Axes, num_layers: int, layer: int, foreseen: Forecast
+) -> Group:
+    """One line per step, then one per LLM step. `layer` is the hook's, from 0, of the first SAE."""
     lines = budget(config, axes, num_layers, layer)
     latents = sum(len(r) for r in axes.latents.values())
-    table = Table(
-        title=f"{config.run.name}: {latents:,} latents of {', '.join(axes.latents)}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    table = _table(f"{config.run.name}: {latents:,} latents of {', '.join(axes.latents)}")
     table.add_column("step", no_wrap=True)
     table.add_column("pool", no_wrap=True)
     table.add_column("work", overflow="fold")
-    for name in ("shards", "subject\ntokens", "LLM\nrequests"):
+    for name in ("shards", "subject\ntokens"):
         table.add_column(name, justify="right")
     for line in lines:
         table.add_row(
@@ -32,13 +35,95 @@ def plan_table(config: Config, axes: Axes, num_layers: int, layer: int) -> Group
             line.work,
             str(line.num_tasks),
             f"{line.subject_tokens:,}" if line.subject_tokens else "",
-            f"{line.llm_requests:,}" if line.llm_requests else "",
         )
-    tokens, requests = sum(x.subject_tokens for x in lines), sum(x.llm_requests for x in lines)
+    tokens = sum(line.subject_tokens for line in lines)
     return Group(
         table,
-        Text(f"in all {tokens:,} tokens through the subject, {requests:,} LLM requests"),
+        Text(f"in all {tokens:,} tokens through the subject\n"),
+        _bill(config, foreseen),
+        *(Text(sentence) for sentence in _sentences(config, foreseen)),
         Text(
             "Nothing was done. `ray-autointerp label` does it; killed, it continues.", style="dim"
         ),
     )
+
+
+def _bill(config: Config, foreseen: Forecast) -> Table:
+    """What the LLM steps are about to use, step by step, and their sum."""
+    table = _table("what the LLM is asked, about")
+    table.add_column("step", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for name in (
+        "requests",
+        "prompt\ntokens",
+        "of these from\ncache, at least",
+        "generated\ntokens",
+    ):
+        table.add_column(name, justify="right")
+    costs = _costs(config, foreseen)
+    if costs is not None:
+        table.add_column("cost", justify="right")
+    for step, usage in foreseen.steps.items():
+        money = [] if costs is None else [f"{costs[step]:,.2f}"]
+        table.add_row(step, _model(asked_of(step_named(step), config)), *_numbers(usage), *money)
+    money = [] if costs is None else [f"{sum(costs.values()):,.2f}"]
+    table.add_section()
+    table.add_row("in all", "", *_numbers(_total(foreseen)), *money)
+    return table
+
+
+def _sentences(config: Config, foreseen: Forecast) -> Iterator[str]:
+    """What the numbers rest on, what they leave out, and what the ceiling makes of them."""
+    yield from foreseen.notes
+    if any(section.price.engine_hour for section in (config.llm, config.judging)):
+        yield "Engine hours come on top: how long engines take is not foreseen."
+    budget = config.budget
+    total, costs = _total(foreseen).num_tokens, _costs(config, foreseen)
+    if budget.max_tokens is not None:
+        yield _ceiling(
+            f"max_tokens = {budget.max_tokens:,}", total / budget.max_tokens, budget.when_reached
+        )
+    if budget.max_cost is not None and costs is not None:
+        share = sum(costs.values()) / budget.max_cost
+        yield _ceiling(f"max_cost = {budget.max_cost:,}", share, budget.when_reached)
+
+
+def _ceiling(name: str, share: float, when_reached: str) -> str:
+    if share < 1:
+        return f"The ceiling budget.{name} would not be reached: {share:.0%} of it is foreseen."
+    then = {
+        "stop": "the run would stop there, and a higher one continues it",
+        "finish": "what is left would become rows with the status over_budget",
+    }[when_reached]
+    return f"The ceiling budget.{name} would be reached, {share:.0%} of it is foreseen: {then}."
+
+
+def _costs(config: Config, foreseen: Forecast) -> dict[str, float] | None:
+    """Money by step; None where no price is set."""
+    prices = {step: asked_of(step_named(step), config).price for step in foreseen.steps}
+    if not any(p.prompt or p.cached or p.generated for p in prices.values()):
+        return None
+    return {step: cost(usage, prices[step]) for step, usage in foreseen.steps.items()}
+
+
+def _total(foreseen: Forecast) -> Usage:
+    return sum(foreseen.steps.values(), Usage())
+
+
+def _numbers(usage: Usage) -> list[str]:
+    cached = usage.num_cached_tokens
+    return [
+        f"{usage.num_requests:,}",
+        f"{usage.num_prompt_tokens:,}",
+        f"{cached / usage.num_prompt_tokens:.0%}" if cached else "",
+        f"{usage.num_generated_tokens:,}",
+    ]
+
+
+def _model(section: LLMSection) -> str:
+    """Its name without the folder or the owner."""
+    return section.script if section.backend == "scripted" else section.model.rpartition("/")[2]
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)

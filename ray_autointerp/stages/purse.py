@@ -59,7 +59,12 @@ class _Account:
         self.clock = EngineClock()
         # The engine bounds itself too; here, so that a ceiling is looked at just before asking.
         self.room = asyncio.Semaphore(section.requests_in_flight * max(1, len(section.endpoints)))
-        self.spent = Usage()
+        self.before = Usage()
+        self.paid = Usage()
+
+    @property
+    def spent(self) -> Usage:
+        return self.before + self.paid
 
 
 class Purse:
@@ -73,7 +78,7 @@ class Purse:
         judge = _Account(config.judge) if config.judge else llm
         self._accounts: dict[Pool, _Account] = {"llm": llm, "judge": judge}
         for pool, usage in before.items():
-            self._accounts[pool].spent += usage
+            self._accounts[pool].before += usage
         self._unclaimed: defaultdict[Task, Usage] = defaultdict(Usage)
         self._closed: str | None = None
 
@@ -86,6 +91,14 @@ class Purse:
             money = sum(cost(account.spent, account.price) for account in accounts)
             self._closed = reached(self._budget, num_tokens, money)
         return self._closed
+
+    @property
+    def paid(self) -> Mapping[Pool, Usage]:
+        """What this process has paid, by pool; a judge that is the explainer pays with it."""
+        paid: dict[Pool, Usage] = {"llm": self._accounts["llm"].paid}
+        if self._accounts["judge"] is not self._accounts["llm"]:
+            paid["judge"] = self._accounts["judge"].paid
+        return paid
 
     def close(self, reason: str) -> None:
         """Ask nothing more: the ceiling was reached elsewhere. What is in flight is answered."""
@@ -134,5 +147,5 @@ class Purse:
         return self._accounts[step_named(task.step).pool]
 
     def _pay(self, account: _Account, task: Task, usage: Usage) -> None:
-        account.spent += usage
+        account.paid += usage
         self._unclaimed[task] += usage

@@ -90,6 +90,11 @@ class Worklist:
         self._keep(receipt)
         self._note(objects_of(receipt.task, self.run.saes))
 
+    def lost(self, receipt: Receipt) -> None:
+        """The attempt came to nothing; when the task is tried again, somebody else decides."""
+        self._running.discard(receipt.task)
+        self._keep(receipt)
+
     def failed(self, receipt: Receipt, error: BaseException, *, worker_died: bool) -> None:
         """The attempt failed: the task is tried again if that can help, else the run stops.
 

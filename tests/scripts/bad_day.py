@@ -1,6 +1,7 @@
 """LLMs on a bad day, for the scripted backend: `script = "bad_day:garbage"`."""
 
 import os
+import time
 
 from ray_autointerp.llm.door import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
@@ -34,7 +35,19 @@ def not_asked(request: Request) -> Answer:
 
 
 def deadly(request: Request) -> Answer:
-    """A prompt that kills whoever answers it."""
-    if "owl" in request.messages[-1].content:
+    """An explainer's prompt that kills whoever answers it."""
+    explains = request.choices is None and request.json_schema is None
+    if explains and "owl" in request.messages[-1].content:
         os._exit(1)
+    return planted_script(request)
+
+
+def dead(request: Request) -> Answer:
+    """Whatever is asked kills whoever answers it."""
+    os._exit(1)
+
+
+def slow(request: Request) -> Answer:
+    """As planted, after a while: time enough to be killed at work."""
+    time.sleep(0.02)
     return planted_script(request)

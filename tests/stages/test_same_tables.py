@@ -1,16 +1,15 @@
 """One run has one set of tables: wherever, whenever and by whomever its tasks were done."""
 
-import hashlib
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from killers import Killer
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
@@ -19,32 +18,25 @@ from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.records.task import Task
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.run_local import run_local
+from ray_autointerp.stages.tables import Tables
 from ray_autointerp.stages.worklist import Receipt
-from ray_autointerp.storage.store import open_store
+from ray_autointerp.storage.json_object import get_json
 
 Planted = Callable[..., Config]
-
-
-def contents(uri: str) -> dict[str, str]:
-    """Digest of every table of a run; the ledger and raw answers tell of attempts and are left out."""
-    store = open_store(uri)
-    names = [name for name in store.list("") if name.endswith(".parquet")]
-    return {
-        name: hashlib.sha256(store.get(name)).hexdigest()
-        for name in names
-        if not name.startswith(("ledger/", "answers/"))
-    }
+Contents = Callable[[str], dict[str, str]]
+WORKER = "ray::SubjectWorker.work"
+"""Ray renames an actor's process after the method that it runs."""
 
 
 def test_s3_run_has_the_tables_of_the_folder_run(
-    quick_run: Run, quick_config: Planted, bucket: str
+    quick_run: Run, quick_config: Planted, bucket: str, contents: Contents
 ) -> None:
     run = label(quick_config(f"s3://{bucket}/labels"), run_local, Silent())
     assert contents(run.uri) == contents(quick_run.uri)
 
 
 def test_killed_run_continues_and_ends_with_the_same_tables(
-    quick_run: Run, quick_config: Planted, tmp_path: Path
+    quick_run: Run, quick_config: Planted, tmp_path: Path, contents: Contents
 ) -> None:
     """kill -9 three times, each a little further, then to the end."""
     config = quick_config(tmp_path)
@@ -87,26 +79,49 @@ def test_run_of_the_same_name_with_another_seed_is_refused(quick_run: Run) -> No
 
 
 def test_ray_run_with_a_killed_worker_has_the_tables_of_the_local_run(
-    quick_run: Run, quick_config: Planted, ray_runner: Runner, tmp_path: Path
+    quick_run: Run,
+    quick_config: Planted,
+    ray_runner: Runner,
+    tmp_path: Path,
+    contents: Contents,
 ) -> None:
-    killer = WorkerKiller()
+    killer = Killer(("hub_stats", WORKER), ("calibrate", WORKER))
     run = label(quick_config(tmp_path), ray_runner, killer)
     assert killer.num_killed == 2
     assert killer.lost, "the ledger's watcher saw the attempt that was lost"
     assert contents(run.uri) == contents(quick_run.uri)
 
 
-def test_prompt_that_kills_every_worker_stops_the_run_with_its_task(
+def test_prompt_that_kills_every_engine_becomes_a_row_and_the_run_goes_on(
     quick_config: Planted, ray_runner: Runner, tmp_path: Path
 ) -> None:
+    recorder = Recorder()
     deadly = quick_config(tmp_path, POISONED | {"llm": {"script": "bad_day:deadly"}})
-    with pytest.raises(TaskError, match=r"`explain.*failed 2 time\(s\).*continues from there"):
-        label(deadly, ray_runner, Silent())
+    run = label(deadly, ray_runner, recorder)
+    (sae,) = run.saes
+    tables = Tables(run)
+    rows = tables.row("descriptions", sae, list(tables.selection(sae)), "ensemble_raw").values()
+    poisoned = [row for row in rows if row["status"] == "quarantined"]
+    assert 0 < len(poisoned) < len(rows)
+    assert {row["status"] for row in rows} == {"ok", "quarantined"}
+    names = tables.store.list("quarantine/explain/")
+    prompts = {get_json(tables.store, name)["prompt"] for name in names}
+    assert {row["prompt_digest"] for row in poisoned} == prompts
+    lost = [task for task in recorder.lost if task.step == "explain"]
+    assert lost, "its worker died"
 
 
-POISONED = {
+def test_engine_that_dies_of_everything_stops_the_run_with_its_task(
+    quick_config: Planted, ray_runner: Runner, tmp_path: Path
+) -> None:
+    changes = POISONED | {"llm": {"script": "bad_day:dead"}, "operations": {"max_quarantined": 0}}
+    with pytest.raises(TaskError, match=r"`(explain|write_sentences|output_score).*continues from"):
+        label(quick_config(tmp_path, changes), ray_runner, Silent())
+
+
+POISONED: dict[str, dict[str, Any]] = {
     "select": {"rule": "list", "latents": [9], "panel": 3, "sample": 1},
-    "operations": {"max_attempts": 2},
+    "describe": {"methods": ["ensemble_raw", "keywords"]},
 }
 """Latent 9 fires on the word that the deadly script dies of."""
 
@@ -116,43 +131,11 @@ class Recorder(Silent):
 
     def __init__(self) -> None:
         self.tasks: list[Task] = []
+        self.lost: list[Task] = []
 
     def started(self, task: Task) -> None:
         self.tasks.append(task)
 
-
-class WorkerKiller(Silent):
-    """Kills a worker at work, as the kernel would: twice, each time after one of these steps."""
-
-    def __init__(self) -> None:
-        self._steps = ["hub_stats", "calibrate"]
-        self.num_killed = 0
-        self.lost: list[Task] = []
-
     def ended(self, receipt: Receipt) -> None:
         if receipt.outcome != "done":
             self.lost.append(receipt.task)
-        elif receipt.task.step in self._steps:
-            self._steps.remove(receipt.task.step)
-            threading.Thread(target=self._kill, daemon=True).start()
-
-    def _kill(self) -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            for pid in busy_subject_workers():
-                os.kill(pid, signal.SIGKILL)
-                self.num_killed += 1
-                return
-            time.sleep(0.005)
-
-
-def busy_subject_workers() -> list[int]:
-    """Ray renames an actor's process after the method that it runs."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::SubjectWorker.work" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found

@@ -1,0 +1,61 @@
+"""The run's ceiling over several engines: what each has paid is summed, and all stop together.
+
+Every engine's own purse stops at the ceiling too (stages/purse.py); what is added here is what the
+others spend meanwhile. What is spent beyond it is what was in flight between two looks.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from ray_autointerp.plan.bill import cost, reached
+from ray_autointerp.records.flow import Pool
+from ray_autointerp.records.usage import Usage
+from ray_autointerp.stages.answers import spent_before
+from ray_autointerp.stages.run import Run
+
+_LOOK_S = 2.0
+_ANSWER_S = 5.0
+
+
+class Ceiling:
+    """Looks at what engines have paid, no more often than every two seconds."""
+
+    def __init__(self, run: Run) -> None:
+        self._config = run.config
+        budget = run.config.budget
+        self._is_set = budget.max_tokens is not None or budget.max_cost is not None
+        self._before = spent_before(run)
+        self._paid: dict[Any, Mapping[Pool, Usage]] = {}
+        """By engine, also of those that have died since."""
+        self._looked = 0.0
+
+    def look(self, engines: Iterable[Any]) -> None:
+        """Tell all engines to ask nothing more, if together they have reached the ceiling."""
+        if not self._is_set or time.monotonic() - self._looked < _LOOK_S:
+            return
+        self._looked = time.monotonic()
+        engines = list(engines)
+        asked = {engine.paid.remote(): engine for engine in engines}
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S)
+        for reference in answered:
+            try:
+                self._paid[asked[reference]] = ray.get(reference)
+            except RayError:
+                continue  # it has died; what it told last stays
+        if (sentence := self._reached()) is not None:
+            for engine in engines:
+                engine.stop_asking.remote(sentence)
+
+    def _reached(self) -> str | None:
+        by_pool: dict[Pool, Usage] = dict(self._before)
+        for paid in self._paid.values():
+            for pool, usage in paid.items():
+                by_pool[pool] = by_pool.get(pool, Usage()) + usage
+        prices = {"llm": self._config.llm.price, "judge": self._config.judging.price}
+        num_tokens = sum(usage.num_tokens for usage in by_pool.values())
+        money = sum(cost(usage, prices[pool]) for pool, usage in by_pool.items())
+        return reached(self._config.budget, num_tokens, money)

@@ -1,0 +1,212 @@
+"""The pool of actors, with real actors that wait until they are told to end."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from ray_autointerp.cluster.pool import Pool, Size
+from ray_autointerp.plan.suspects import Width
+from ray_autointerp.records.task import Task
+
+
+class Waiter:
+    """Ends each task when a file of its shard's number appears in the folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def warm(self) -> None:
+        if (self._folder / "slow start").exists():
+            time.sleep(3600)
+        if (self._folder / "deadly start").exists():
+            (self._folder / "deadly start").unlink()
+            os._exit(1)
+
+    def work(self, task: Task, width: Width) -> tuple[int, Width]:
+        while not (self._folder / str(task.shard)).exists():
+            time.sleep(0.01)
+        return os.getpid(), width
+
+    def close(self) -> None:
+        (self._folder / "closed").touch()
+
+
+def task(shard: int, sae: str = "sae") -> Task:
+    return Task("explain", sae, "max_act", shard, 99)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def make_pool(ray_cluster: None, folder: Path) -> Iterator[Callable[..., Pool]]:
+    pools = []
+
+    def make(size: Size, requests_of: Callable[[Task], int] = lambda _: 1) -> Pool:
+        actor = ray.remote(Waiter).options(num_cpus=0.1, max_concurrency=8)
+        pool = Pool(lambda: actor.remote(str(folder)), size, requests_of)
+        pool.open()
+        pools.append(pool)
+        return pool
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def start(pool: Pool) -> None:
+    while pool.starting:
+        (reference,), _ = ray.wait(pool.starting)
+        ray.get(reference)
+        pool.started(reference)
+
+
+def test_tasks_are_given_to_workers_that_have_started_and_to_no_other(
+    make_pool: Callable[..., Pool],
+) -> None:
+    pool = make_pool(Size(1, 1))
+    assert not pool.has_room(), "it has not started"
+    start(pool)
+    assert pool.has_room()
+
+
+def test_worker_takes_tasks_until_their_requests_fill_its_rooms(
+    make_pool: Callable[..., Pool], folder: Path
+) -> None:
+    pool = make_pool(Size(1, 1, room=10, ahead=2), lambda task: 8)
+    start(pool)
+    for shard in range(3):
+        assert pool.has_room()
+        reference = pool.submit(task(shard))
+    assert not pool.has_room(), "three times 8 is more than two rooms of 10"
+    (folder / "2").touch()
+    ray.get(reference)
+    assert pool.settle(reference) == task(2)
+    assert pool.has_room()
+
+
+def test_least_busy_worker_is_given_the_next_task_and_ties_go_to_who_knows_the_sae(
+    make_pool: Callable[..., Pool], folder: Path
+) -> None:
+    pool = make_pool(Size(2, 2, room=2))
+    start(pool)
+    for shard in range(6):
+        (folder / str(shard)).touch()
+    first, second = pool.submit(task(0, "a")), pool.submit(task(1, "b"))
+    pids = [ray.get(reference)[0] for reference in (first, second)]
+    assert len(set(pids)) == 2
+    for reference in (first, second):
+        pool.settle(reference)
+    assert ray.get(pool.submit(task(2, "b")))[0] == pids[1]
+    assert ray.get(pool.submit(task(3, "a")))[0] == pids[0]
+
+
+def test_dead_worker_is_replaced_once_and_the_new_one_is_waited_for(
+    make_pool: Callable[..., Pool], folder: Path
+) -> None:
+    pool = make_pool(Size(1, 1, room=2))
+    start(pool)
+    references = [pool.submit(task(0)), pool.submit(task(1))]
+    ray.kill(pool.actors()[0])
+    for reference in references:
+        with pytest.raises(ray.exceptions.RayActorError):
+            ray.get(reference)
+        pool.replace(reference)
+        pool.settle(reference)
+    assert len(pool.starting) == 1
+    assert not pool.has_room()
+    start(pool)
+    (folder / "0").touch()
+    assert ray.get(pool.submit(task(0)))
+
+
+def test_suspect_runs_alone_on_a_worker_set_apart(
+    make_pool: Callable[..., Pool], folder: Path
+) -> None:
+    pool = make_pool(Size(1, 1, room=2))
+    start(pool)
+    busy = pool.submit(task(0))
+    assert not pool.probe_is_free(), "the only worker is busy"
+    assert not pool.has_room(), "and is given nothing more, so that it becomes idle"
+    (folder / "0").touch()
+    ray.get(busy)
+    pool.settle(busy)
+    assert pool.probe_is_free()
+    alone = pool.submit_to_probe(task(1), 8)
+    assert not pool.has_room() and not pool.probe_is_free()
+    (folder / "1").touch()
+    assert ray.get(alone)[1] == 8, "it is told how many requests it may ask at once"
+    pool.settle(alone)
+    pool.release_probe()
+    assert pool.has_room()
+
+
+def test_pool_grows_with_its_queue_to_its_bound_and_shrinks_when_idle(
+    make_pool: Callable[..., Pool], folder: Path
+) -> None:
+    pool = make_pool(Size(1, 2, idle_s=0.0))
+    start(pool)
+    references = [pool.submit(task(0))]
+    pool.resize(num_waiting=0)
+    assert not pool.starting, "nothing waits"
+    pool.resize(num_waiting=1)
+    assert len(pool.starting) == 1
+    pool.resize(num_waiting=1)
+    assert len(pool.starting) == 1, "one at a time"
+    start(pool)
+    references.append(pool.submit(task(1)))
+    pool.resize(num_waiting=5)
+    assert not pool.starting, "two is the bound"
+    for shard, reference in enumerate(references):
+        (folder / str(shard)).touch()
+        ray.get(reference)
+        pool.settle(reference)
+    pool.resize(num_waiting=0)
+    pool.resize(num_waiting=0)
+    assert len(pool.actors()) == 1, "the smallest size stays"
+    assert (folder / "closed").exists(), "who goes is told first"
+
+
+def test_worker_that_cannot_start_yet_holds_nothing_up(
+    make_pool: Callable[..., Pool], folder: Path
+) -> None:
+    pool = make_pool(Size(1, 2))
+    start(pool)
+    running = pool.submit(task(0))
+    (folder / "slow start").touch()
+    pool.resize(num_waiting=3)
+    (folder / "0").touch()
+    ray.get(running)
+    pool.settle(running)
+    assert pool.has_room()
+    (folder / "1").touch()
+    assert ray.get(pool.submit(task(1)))
+
+
+def test_worker_that_dies_while_it_starts_is_made_again(
+    make_pool: Callable[..., Pool], folder: Path
+) -> None:
+    (folder / "deadly start").touch()
+    pool = make_pool(Size(1, 1))
+    (reference,) = pool.starting
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(reference)
+    pool.start_again(reference)
+    start(pool)
+    assert pool.has_room()
+
+
+def test_closed_pool_is_empty_and_opens_again(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool(Size(2, 2))
+    start(pool)
+    pool.close()
+    assert pool.actors() == [] and not pool.has_room() and pool.is_idle
+    pool.open()
+    start(pool)
+    assert len(pool.actors()) == 2
