@@ -27,6 +27,12 @@ from ray_autointerp.llm.failures import end_of
 T = TypeVar("T")
 
 _MARKER = "RAY_AUTOINTERP_ENGINE"
+_SPAWNED = {
+    # A forked child shows its parent's environment, in which the marker never was.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # vLLM gives its processes names of its own, and setproctitle writes them over the environment.
+    "SPT_NOENV": "1",
+}
 _LINES_KEPT = 400
 _LOOK_S = 1.0
 _LAST_WORDS_S = 1.0
@@ -105,7 +111,7 @@ class EngineLife:
             marker = f"{_MARKER}={self._marker}"
             self._reaper = _reaper(marker)
             before = multiprocessing.active_children()
-            spawned = {_MARKER: self._marker, "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+            spawned = {_MARKER: self._marker, **_SPAWNED}
             try:
                 with _environment(spawned), _heard(self.said):
                     engine = make()
