@@ -238,13 +238,14 @@ def test_engine_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> No
         [sys.executable, str(program), str(MODEL)], capture_output=True, text=True, check=False
     )
     said = [line for line in done.stdout.splitlines() if line.startswith("SAID")]
-    assert len(said) == 5, done.stderr
+    assert len(said) == 5, done.stdout + done.stderr
     assert "no/such-model is neither a local directory nor to be had from the hub" in said[0]
     assert "lower llm.max_model_len" in said[1]
     assert "(1000000) is greater than" in said[1]
     assert "correct llm.engine_args" in said[2]
     assert "vLLM has not enough memory" in said[3]
-    assert "was killed by SIGKILL while it started, twice" in said[4]
+    assert "was killed" in said[4]
+    assert "while it started, twice" in said[4]
 
 
 CANNOT_START = """
@@ -286,7 +287,7 @@ async def main():
     await say(model="no/such-model")
     await say(model=MODEL, dtype="float32", max_model_len=10**6)
     await say(model=MODEL, **KNOBS, engine_args={"no_such_argument": 1})
-    await say(model=MODEL, **KNOBS, engine_args={"kv_cache_memory_bytes": 2**20})
+    await say(model=MODEL, **KNOBS, engine_args={"num_gpu_blocks_override": 4})
     threading.Thread(target=kill_twice, daemon=True).start()
     await say(model=MODEL, **KNOBS)
 
