@@ -34,17 +34,21 @@ def end_of(exit_code: int | None, lines: Iterable[str]) -> str:
     return "it said no reason" if exit_code is None else f"its process ended with code {exit_code}"
 
 
-def killed_by(error: Exception) -> str | None:
-    """The name of the signal that killed the engine while it started, if one did."""
-    failed = _FAILED.search(str(error))
-    return _signal_name(-int(failed[1])) if failed else None
+def ended_silently(error: Exception, lines: Iterable[str]) -> bool:
+    """Whether the engine's processes ended while it started and none said why: they were killed.
+
+    vLLM names the exit code, and so the signal, only where it was there in time.
+    """
+    return any(pointer in str(error) for pointer in _POINTERS) and reason(lines) is None
 
 
 def start_failure(model: str, error: Exception, lines: Iterable[str]) -> str:
     """The sentence for an engine that could not start, with the setting that mends it."""
-    if (name := killed_by(error)) is not None:
+    if ended_silently(error, lines):
+        failed = _FAILED.search(str(error))
+        signal_name = f" by {_signal_name(-int(failed[1]))}" if failed else ""
         return (
-            f"The engine of {model} was killed by {name} while it started, twice: see that the "
+            f"The engine of {model} was killed{signal_name} while it started, twice: see that the "
             "machine has the memory for its weights."
         )
     text = str(error)
@@ -68,7 +72,7 @@ def start_failure(model: str, error: Exception, lines: Iterable[str]) -> str:
 
 
 def _is_no_model(model: str, text: str) -> bool:
-    signs = ("not a valid model", "offline", "can't load the configuration", "couldn't connect")
+    signs = ("not a valid model", "offline", "outgoing traffic", "couldn't connect", "snapshot")
     return not Path(model).is_dir() and any(sign in text.lower() for sign in signs)
 
 

@@ -20,7 +20,7 @@ from ray_autointerp.errors import EngineDied, LLMError, TransientError
 from ray_autointerp.llm.chat import Chat
 from ray_autointerp.llm.door import Answer, Request
 from ray_autointerp.llm.engine_process import EngineLife
-from ray_autointerp.llm.failures import killed_by, start_failure
+from ray_autointerp.llm.failures import ended_silently, start_failure
 
 _CPU_ARGUMENTS = {
     "enforce_eager": True,
@@ -123,7 +123,7 @@ class VLLMEngine:
             except LLMError:
                 raise
             except Exception as error:
-                if is_last or killed_by(error) is None:
+                if is_last or not ended_silently(error, life.said):
                     why = start_failure(self._section.model, error, life.said)
                     raise LLMError(why) from error
         # vLLM reads its own copy in the loop while this one is at work in its thread.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ray_autointerp.llm.failures import end_of, killed_by, reason, start_failure
+from ray_autointerp.llm.failures import end_of, ended_silently, reason, start_failure
 
 SEE_ABOVE = "Engine core initialization failed. See root cause above. Failed core proc(s): "
 STAMP = "(EngineCore pid=71) ERROR 11-26 09:00:00 [core.py:1104] "
@@ -26,7 +26,6 @@ def test_reason_is_the_last_error_that_does_not_point_at_another() -> None:
     ("text", "said"),
     [
         (SEE_ABOVE + "{'EngineCore': 1}", "not enough memory for some/model"),
-        (SEE_ABOVE + "{'EngineCore': -9}", "killed by SIGKILL while it started"),
         ("No available memory for the cache blocks. Try more", "not enough memory"),
         (
             "1 validation error for ModelConfig\n  Value error, User-specified max_model_len (9) "
@@ -34,7 +33,7 @@ def test_reason_is_the_last_error_that_does_not_point_at_another() -> None:
             r"lower llm\.max_model_len \(User-specified max_model_len \(9\) is greater",
         ),
         (
-            "some/model is not a local folder and is not a valid model identifier",
+            "Cannot find an appropriate cached snapshot folder and outgoing traffic is disabled",
             "neither a local directory nor to be had from the hub",
         ),
         ("Value error, The model type 'x' does not support float16. Reason", r"set llm\.dtype"),
@@ -55,6 +54,11 @@ def test_end_of_a_process_is_its_signal_or_its_last_error() -> None:
     assert end_of(3, []) == "its process ended with code 3"
 
 
-def test_only_a_signal_counts_as_killed() -> None:
-    assert killed_by(RuntimeError(SEE_ABOVE + "{'EngineCore': -15}")) == "SIGTERM"
-    assert killed_by(RuntimeError(SEE_ABOVE + "{'EngineCore': 1}")) is None
+def test_engine_that_ended_without_a_word_was_killed() -> None:
+    died = RuntimeError(SEE_ABOVE + "{}")
+    assert ended_silently(died, PRINTED[:1])
+    assert not ended_silently(died, PRINTED)
+    assert not ended_silently(ValueError("max_model_len"), [])
+    assert "was killed while it started" in start_failure("some/model", died, [])
+    died = RuntimeError(SEE_ABOVE + "{'EngineCore': -9}")
+    assert "was killed by SIGKILL while it started" in start_failure("some/model", died, [])
