@@ -60,10 +60,8 @@ def main() -> None:
     kind.set_defaults(run=delphi)
     asked = parser.parse_args()
     row = asked.run(asked)
-    settings = {
-        name: str(value) for name, value in vars(asked).items() if name not in {"run", "url"}
-    }
-    print(json.dumps(row | settings), flush=True)
+    settings = {name: value for name, value in vars(asked).items() if name not in ("run", "folder")}
+    print(json.dumps(settings | row), flush=True)
 
 
 def prompt(number: int) -> str:
