@@ -13,12 +13,17 @@ from ray_autointerp.llm.scripted import ScriptedLLM
 
 
 def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
-    """Raises LLMError if the backend is not installed or the model is plainly not there.
+    """Raises LLMError if the backend is not installed, the model plainly not there, a key not set.
 
     `name` is the config's section: `llm` or `judge`.
     """
     if section.backend == "scripted":
         _script(section.script)
+        return
+    if section.backend == "endpoint":
+        from ray_autointerp.llm.endpoint import check_endpoints  # imports aiohttp
+
+        check_endpoints(section)
         return
     if importlib.util.find_spec("vllm") is None:
         raise LLMError(
@@ -42,6 +47,10 @@ def open_llm(section: LLMSection, *, threads: int) -> LLM:
     """The LLM itself; a vLLM engine starts with the first request. Raises LLMError."""
     if section.backend == "scripted":
         return ScriptedLLM(_script(section.script))
+    if section.backend == "endpoint":
+        from ray_autointerp.llm.endpoint import EndpointLLM
+
+        return EndpointLLM(section)
     from ray_autointerp.llm.vllm_engine import VLLMEngine  # imports vLLM, which is slow
 
     return VLLMEngine(section, threads=threads)
