@@ -1,0 +1,89 @@
+"""A chat completions server on loopback that answers as a test's script says."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+Reply = web.Response | dict[str, Any]
+"""A whole response, or the body of a completion."""
+Script = Callable[[dict[str, Any]], Reply]
+
+
+def completion(text: str = "yes", **changes: Any) -> dict[str, Any]:
+    """The body of an ordinary answer: completion("no", finish_reason="length")."""
+    usage = changes.pop("usage", {"prompt_tokens": 7, "completion_tokens": 2})
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return {"choices": [choice | changes], "usage": usage}
+
+
+@dataclass
+class ChatServer:
+    """What it was asked, in order, and how many requests it saw at once."""
+
+    script: Script
+    hold: threading.Event
+    """While it is not set, requests are kept waiting."""
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            body = json.loads(await request.read())
+            self.bodies.append(body)
+            self.headers.append(dict(request.headers))
+            while not self.hold.is_set():
+                await asyncio.sleep(0.005)
+            reply = self.script(body)
+            return reply if isinstance(reply, web.Response) else web.json_response(reply)
+        finally:
+            self.in_flight -= 1
+
+
+@contextmanager
+def serving(script: Script) -> Iterator[ChatServer]:
+    """The server runs in a thread with a loop of its own."""
+    hold = threading.Event()
+    hold.set()
+    server = ChatServer(script, hold)
+    started, loop = threading.Event(), asyncio.new_event_loop()
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", server.answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        server.port = runner.addresses[0][1]
+        return runner
+
+    def run() -> None:
+        runner = loop.run_until_complete(start())
+        started.set()
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert started.wait(30)
+    try:
+        yield server
+    finally:
+        hold.set()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
