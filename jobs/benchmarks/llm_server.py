@@ -5,8 +5,8 @@
 Prints one JSON line with its port, and serves until it is ended. A prompt with numbered examples is
 answered by as many ones (which delphi's scorers read), a request for log-probabilities by one
 token with those of A, B and 1 to 3, any other by a fixed line; token counts are characters / 4. GET
-/counts tells requests, distinct prompts, prompt characters and the most requests in flight; POST
-/clear forgets them. Needs aiohttp alone.
+/counts tells requests, distinct prompts, prompt characters, the most requests in flight and the
+seconds from the first request to the last answer; POST /clear forgets them. Needs aiohttp alone.
 """
 
 import argparse
@@ -15,12 +15,13 @@ import contextlib
 import hashlib
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
-LINE = "words about rivers and the towns beside them"
+LINE = "[EXPLANATION]: words about rivers and the towns beside them"
 LOGPROBS = [
     {"token": token, "logprob": logprob, "bytes": list(token.encode())}
     for token, logprob in (("A", -0.4), ("B", -1.2), ("1", -2.0), ("2", -2.5), ("3", -3.0))
@@ -36,6 +37,8 @@ class Server:
     num_characters: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
+    first_at: float = 0.0
+    last_at: float = 0.0
     digests: set[bytes] = field(default_factory=set)
 
     def application(self) -> web.Application:
@@ -55,6 +58,8 @@ class Server:
         try:
             body = json.loads(await request.read())
             prompt = "\x1e".join(_text(message["content"]) for message in body["messages"])
+            if not self.num_requests:
+                self.first_at = time.perf_counter()
             self.num_requests += 1
             self.num_characters += len(prompt)
             self.digests.add(hashlib.blake2b(prompt.encode(), digest_size=12).digest())
@@ -64,6 +69,7 @@ class Server:
             )
         finally:
             self.in_flight -= 1
+            self.last_at = time.perf_counter()
 
     async def models(self, request: web.Request) -> web.Response:  # noqa: ARG002
         """The one model."""
@@ -77,6 +83,7 @@ class Server:
                 "distinct": len(self.digests),
                 "characters": self.num_characters,
                 "most_in_flight": self.most_in_flight,
+                "asked_for_s": round(self.last_at - self.first_at, 3),
             }
         )
 
