@@ -2,7 +2,7 @@
 
     DATATROVE/bin/python jobs/benchmarks/llm_peers.py datatrove --url http://127.0.0.1:PORT
     DATATROVE/bin/python jobs/benchmarks/llm_peers.py datatrove --url URL --no-checkpoints
-    DATATROVE/bin/python jobs/benchmarks/llm_peers.py ray_data --url URL --batch 1 --actors 8
+    DATATROVE/bin/python jobs/benchmarks/llm_peers.py ray_data --url URL --batch 8 --actors 8
     DELPHI/bin/python jobs/benchmarks/llm_peers.py delphi --url URL --concurrent 60
     DELPHI/bin/python jobs/benchmarks/llm_peers.py delphi --url URL --concurrent 1
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=500, help="datatrove: records of a checkpoint")
     parser.add_argument("--no-checkpoints", action="store_true", help="datatrove")
     parser.add_argument("--folder", help="datatrove: a folder to continue in")
-    parser.add_argument("--batch", type=int, default=1, help="ray_data")
+    parser.add_argument("--batch", type=int, default=8, help="ray_data")
     parser.add_argument("--actors", type=int, default=8, help="ray_data")
     asked = parser.parse_args()
     asked.url = asked.url.rstrip("/")
