@@ -88,7 +88,7 @@ def timed(
 ) -> dict[str, Any]:
     """Run it and tell the seconds, in all and from the first request on."""
     if clear:
-        urllib.request.urlopen(urllib.request.Request(f"{url}/reset", method="POST")).close()
+        urllib.request.urlopen(urllib.request.Request(f"{url}/clear", method="POST")).close()
     before = counts(url)["requests"]
     moments: list[float] = []
 

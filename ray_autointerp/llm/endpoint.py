@@ -1,18 +1,18 @@
-"""Any server that speaks OpenAI's chat completions, behind the door: bounded, balanced, patient.
+"""Servers that speak OpenAI's chat completions, behind the door.
 
-Requests go to the endpoint with the fewest in flight. One that is busy (429), broken (5xx), silent
-or unreachable is asked again after a pause that grows and is drawn at random, never sooner than its
-`Retry-After`; meanwhile others are preferred. The key comes from the environment and goes nowhere
-but into the header.
+Several are balanced, each with a bound on its requests in flight. What may pass (429, 5xx, lost
+connections, time-outs) is tried again after a random, growing pause; what cannot is one sentence.
+The key comes from the environment alone, and is never told. Knows no stages, no Ray.
 """
 
 import asyncio
+import ipaddress
 import json
+import math
 import os
 import random
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,176 +22,239 @@ import aiohttp
 
 from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import LLMError, TransientError
+from ray_autointerp.llm.balance import Balance
 from ray_autointerp.llm.door import Answer, Request
 
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
-_TOP_LOGPROBS = 20
-"""The most that OpenAI's protocol gives."""
-
-_TOO_LONG = ("context length", "maximum context", "max_model_len", "too long", "too many tokens")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-@dataclass(eq=False)
-class _Endpoint:
-    url: str
-    room: asyncio.Semaphore
-    num_waiting: int = 0
-    """Requests that have it and those that queue for it."""
-    num_failures: int = 0
-    """In a row."""
-    rests_until: float = 0.0
+_LONGEST_PAUSE_S = 60.0
+_PASSING = frozenset({408, 409, 425, 429})
+"""Beside every 5xx: statuses that may be another one next time."""
+_UNASKABLE = re.compile(
+    r"context.?(length|size|window)|too long|too many tokens|content.?(filter|management)", re.I
+)
+"""What servers say of a prompt that this model can never be asked."""
+_SHOWN = 200
+"""Characters of a server's message in ours."""
 
 
-class _Again(Exception):  # noqa: N818  (a turn of the loop, not a failure of the program)
-    """The endpoint may answer later: not before so many seconds, if it said so."""
-
-    def __init__(self, why: str, least_pause: float = 0.0) -> None:
-        super().__init__(why)
-        self.least_pause = least_pause
+class _PassingError(Exception):
+    """One try failed, and another may not."""
 
 
 class EndpointLLM:
-    """A client of one or several endpoints that serve the same model."""
+    """Asks the least busy of a section's endpoints. Belongs to one event loop.
 
-    def __init__(self, section: LLMSection) -> None:
+    An answer that the server filtered has no text; so has a refusal.
+    """
+
+    def __init__(
+        self,
+        section: LLMSection,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """Raises LLMError if an endpoint is no URL or the key is not in the environment."""
+        check_endpoints(section)
         self._section = section
-        self._endpoints = [
-            _Endpoint(f"{url.rstrip('/')}/chat/completions", _room(section))
-            for url in section.endpoints
-        ]
+        self._sleep = sleep
+        self._key = os.environ.get(section.api_key_variable, "").strip()
+        urls = [f"{base.rstrip('/')}/chat/completions" for base in section.endpoints]
+        self._balance = Balance(urls, limit=section.requests_in_flight)
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         """Nothing is asked before the first request."""
 
     async def ask(self, request: Request) -> Answer:
-        """One answer.
+        """One answer, or why the prompt cannot be asked.
 
-        Raises LLMError where the endpoint refuses what it is asked for good, TransientError where
-        it was busy or broken at every try.
+        Raises LLMError if the server refuses (the key, the model, a parameter), TransientError if
+        every try failed.
         """
         body = json.dumps(_body(request, self._section.model)).encode()
-        for number in range(1, self._section.max_tries + 1):
-            await self._wait_for_one()
-            endpoint = self._least_busy()
-            endpoint.num_waiting += 1
+        why = ""
+        for number in range(self._section.max_tries):
+            if number:  # full jitter: those who failed together do not come back together
+                ceiling = min(_LONGEST_PAUSE_S, 2.0 ** (number - 1))
+                await self._sleep(random.random() * ceiling)
             try:
-                async with endpoint.room:
-                    said = await self._posted(endpoint, body)
-                endpoint.num_failures = 0
-                return said if isinstance(said, Answer) else _answer(request, said)
-            except _Again as again:
-                _rest(endpoint, again)
-                if number == self._section.max_tries:
-                    raise TransientError(
-                        f"{endpoint.url} did not answer in {number} tries: {again}"
-                    ) from again
-            finally:
-                endpoint.num_waiting -= 1
-        raise AssertionError("max_tries is at least 1")
+                return await self._tried(request, body)
+            except _PassingError as error:
+                why = str(error)
+        raise TransientError(f"The LLM's endpoints gave no answer in {number + 1} tries: {why}.")
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+            await self._session.close()
+            self._session = None
 
-    def _least_busy(self) -> _Endpoint:
-        now = _now()
-        return min(self._endpoints, key=lambda e: (e.rests_until > now, e.num_waiting))
-
-    async def _wait_for_one(self) -> None:
-        """Where every endpoint rests, wait for the first: not all at the same moment."""
-        rest = min(endpoint.rests_until for endpoint in self._endpoints) - _now()
-        if rest > 0:
-            await _pause(rest + random.uniform(0, _FIRST_PAUSE_S))
-
-    async def _posted(self, endpoint: _Endpoint, body: bytes) -> Answer | dict[str, Any]:
-        """What the endpoint said; an Answer where it cannot be asked this. Raises _Again."""
+    async def _tried(self, request: Request, body: bytes) -> Answer:
+        balance = self._balance
+        server = await balance.take()
+        sent = balance.now()
         try:
-            async with self._opened().post(endpoint.url, data=body) as response:
-                text = await response.read()
-        except TimeoutError as error:
-            raise _Again(f"silent for {self._section.timeout_s:g} s") from error
-        except aiohttp.ClientError as error:
-            raise _Again(f"{type(error).__name__}: {error}") from error
-        if response.status == 200:
-            try:
-                said: dict[str, Any] = json.loads(text)
-            except ValueError as error:
-                raise _Again("its answer is no JSON") from error
-            return said
-        told = _error_of(text)
-        if response.status in (408, 429) or response.status >= 500:
-            raise _Again(
-                f"{response.status} {told}", _retry_after(response.headers.get("Retry-After"))
+            async with self._opened().post(
+                server.url, data=body, allow_redirects=False
+            ) as response:
+                said = await response.read()
+            status = response.status
+            if status >= 500 or status in _PASSING:
+                wait_s = retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
+                balance.failed(server, sent=sent, wait_s=wait_s)
+            else:
+                balance.succeeded(server)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            balance.failed(server, sent=sent)
+            raise _PassingError(f"{server.url}: {str(error) or type(error).__name__}") from error
+        finally:
+            balance.give_back(server)
+        return self._read(request, server.url, status, said)
+
+    def _read(self, request: Request, url: str, status: int, said: bytes) -> Answer:
+        if status != 200:
+            return self._refused(url, status, said)
+        try:
+            reply = json.loads(said)
+            choice = reply["choices"][0]
+            text = choice["message"].get("content") or ""
+            finish = choice.get("finish_reason")
+            logprobs = choice.get("logprobs")
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _PassingError(f"{url} answered what is no chat completion") from error
+        if finish == "content_filter":
+            text = ""
+        found = None
+        if request.choices is not None and text:
+            if not (logprobs and logprobs.get("content")):
+                raise LLMError(
+                    f"{url} gives no log-probabilities, which a judge needs: name a judge with "
+                    "another model or server in [judge]."
+                )
+            found = choice_logprobs(request.choices, logprobs["content"][0]["top_logprobs"])
+        usage = reply.get("usage") or {}
+        details = usage.get("prompt_tokens_details") or {}
+        return Answer(
+            text=text,
+            # A choice is whole with its one token, whatever the server calls it.
+            finish_reason="length" if finish == "length" and not request.choices else "stop",
+            choice_logprobs=found,
+            num_prompt_tokens=usage.get("prompt_tokens") or 0,
+            num_generated_tokens=usage.get("completion_tokens") or 0,
+            num_cached_tokens=details.get("cached_tokens") or 0,
+        )
+
+    def _refused(self, url: str, status: int, said: bytes) -> Answer:
+        message = _message(said, self._key)
+        told = f" ({message})" if message else ""
+        if status >= 500 or status in _PASSING:
+            if (wait_s := self._balance.soonest_s()) > self._section.timeout_s:
+                raise LLMError(
+                    f"{url} answers with status {status} and wants to be left alone for "
+                    f"{wait_s:.0f} s: continue the run then."
+                )
+            raise _PassingError(f"{url} answered with status {status}{told}")
+        if status in (400, 413, 422) and _UNASKABLE.search(message):
+            return Answer(message, "error")
+        variable = self._section.api_key_variable
+        if status in (401, 403):  # servers repeat parts of the key: their message is not shown
+            raise LLMError(
+                f"{url} refuses the key (status {status}): set {variable} to one that may use "
+                f"{self._section.model}."
             )
-        if response.status == 400 and any(words in told.lower() for words in _TOO_LONG):
-            return Answer(told, "error")
-        raise LLMError(self._refusal(endpoint.url, response.status, told))
+        if status == 404:
+            raise LLMError(
+                f"{url} is not there, or does not serve {self._section.model} (status 404): set "
+                f"endpoints, which as a rule end in /v1, and model{told}."
+            )
+        raise LLMError(
+            f"{url} refuses the request with status {status}{told}: set endpoints and model to "
+            "ones that take chat completions with a JSON schema and log-probabilities."
+        )
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            key = os.environ.get(self._section.api_key_variable)
             headers = {"Content-Type": "application/json"}
-            if key:
-                headers["Authorization"] = f"Bearer {key}"
+            if self._key:
+                headers["Authorization"] = f"Bearer {self._key}"
             self._session = aiohttp.ClientSession(
+                # The balance bounds connections already.
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+                cookie_jar=aiohttp.DummyCookieJar(),
                 headers=headers,
-                connector=aiohttp.TCPConnector(limit=0),  # each endpoint's room is the bound
                 timeout=aiohttp.ClientTimeout(total=self._section.timeout_s),
             )
         return self._session
 
-    def _refusal(self, url: str, status: int, told: str) -> str:
-        what_to_do = {
-            401: f"set {self._section.api_key_variable} to a key that it accepts",
-            403: f"set {self._section.api_key_variable} to a key that may use this model",
-            404: "see that llm.endpoints end in /v1 and that llm.model is a name it serves",
-        }.get(status, "see its own words, and set llm.model and llm.endpoints accordingly")
-        return f"{url} answered {status} ({told}): {what_to_do}."
 
-
-def check_endpoints(section: LLMSection, name: str) -> None:
-    """Raises LLMError if a URL is none, or no key is there for a server elsewhere."""
-    for url in section.endpoints:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+def check_endpoints(section: LLMSection) -> None:
+    """Raises LLMError if an endpoint is no URL, holds a secret, or needs a key that is not set."""
+    for base in section.endpoints:
+        try:
+            url = urlsplit(base)
+            host, _ = url.hostname, url.port
+        except ValueError:
+            host = None
+        if host is None or url.scheme not in ("http", "https"):
             raise LLMError(
-                f"{name}.endpoints has `{url}`, which is no URL: write https://host/v1 or "
-                "http://host:port/v1."
+                f"The endpoint `{base}` is no URL: set endpoints to such as "
+                "https://api.example.com/v1."
             )
-    hosts = {urlsplit(url).hostname for url in section.endpoints}
-    if not hosts <= set(_LOOPBACK) and not os.environ.get(section.api_key_variable):
-        raise LLMError(
-            f"{section.api_key_variable} is not set: export it with the key for {name}.endpoints, "
-            f"or name another variable in {name}.api_key_variable."
-        )
+        if "@" in url.netloc or url.query:  # not shown: it may be a key
+            raise LLMError(
+                f"The endpoint at {host} has a user, password or query in its URL: keys belong in "
+                "the environment variable that api_key_variable names."
+            )
+        key = os.environ.get(section.api_key_variable, "").strip()
+        if not key and not _is_loopback(host):
+            raise LLMError(
+                f"The endpoint {base} needs a key, and {section.api_key_variable} is not set: "
+                "export it wherever the LLM's workers run, or name another variable in "
+                "api_key_variable."
+            )
 
 
-def _rest(endpoint: _Endpoint, again: _Again) -> None:
-    """The endpoint is passed over for a while: full jitter, growing with its failures in a row."""
-    most = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**endpoint.num_failures)
-    pause = max(again.least_pause, random.uniform(0, most))
-    endpoint.num_failures += 1
-    endpoint.rests_until = max(endpoint.rests_until, _now() + pause)
+def retry_after_s(header: str | None, now: datetime) -> float:
+    """The seconds a `Retry-After` header asks for, given as seconds or as an HTTP date."""
+    if header is None:
+        return 0.0
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(header) - now).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
-def _now() -> float:
-    return time.monotonic()
+def choice_logprobs(
+    choices: Sequence[str], listed: Sequence[Mapping[str, Any]]
+) -> Mapping[str, float] | None:
+    """Each choice's log-probability, from the likeliest first tokens that a server lists.
+
+    A token counts for a choice that it spells, or begins and no other choice does; with and
+    without a space before, probabilities add up. A choice that is not listed has at most the least
+    listed log-probability, and gets that; if none is listed, the answer is None.
+    """
+    found: dict[str, float] = {}
+    for entry in listed:
+        token = entry["token"].strip()
+        spelt = [c for c in choices if c == token] or [c for c in choices if c.startswith(token)]
+        if token and len(spelt) == 1:
+            before = found.get(spelt[0], -math.inf)
+            found[spelt[0]] = _added(before, float(entry["logprob"]))
+    if not found:
+        return None
+    least = min(float(entry["logprob"]) for entry in listed)
+    return {choice: found.get(choice, least) for choice in choices}
 
 
-async def _pause(seconds: float) -> None:
-    await asyncio.sleep(seconds)
+def _added(one: float, other: float) -> float:
+    larger, smaller = max(one, other), min(one, other)
+    return larger if smaller == -math.inf else larger + math.log1p(math.exp(smaller - larger))
 
 
-def _room(section: LLMSection) -> asyncio.Semaphore:
-    return asyncio.Semaphore(section.requests_in_flight)
-
-
-def _body(request: Request, model: str) -> dict[str, Any]:
+def _body(request: Request, model: str) -> Mapping[str, Any]:
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": m.role, "content": m.content} for m in request.messages],
@@ -200,69 +263,29 @@ def _body(request: Request, model: str) -> dict[str, Any]:
         "seed": request.seed % 2**31,
     }
     if request.choices is not None:
-        body |= {"max_tokens": 1, "temperature": 0.0, "logprobs": True}
-        body["top_logprobs"] = _TOP_LOGPROBS
-    if request.json_schema is not None:
-        schema = {"name": "answer", "schema": dict(request.json_schema), "strict": True}
+        body |= {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 20}
+    elif request.json_schema is not None:
+        schema = {"name": "answer", "schema": request.json_schema, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
 
 
-def _answer(request: Request, said: Mapping[str, Any]) -> Answer:
-    """What a completion says; one that a content filter cut away is an empty answer."""
-    choice = said["choices"][0]
-    usage = said.get("usage") or {}
-    is_filtered = choice.get("finish_reason") == "content_filter"
-    return Answer(
-        text="" if is_filtered else choice["message"].get("content") or "",
-        finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
-        choice_logprobs=_choice_logprobs(request.choices, choice) if request.choices else None,
-        num_prompt_tokens=usage.get("prompt_tokens") or 0,
-        num_generated_tokens=usage.get("completion_tokens") or 0,
-        num_cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-    )
-
-
-def _choice_logprobs(choices: tuple[str, ...], said: Mapping[str, Any]) -> dict[str, float] | None:
-    """Log-probability of each choice's beginning among the first token's likeliest.
-
-    A choice that is not listed is less likely than any that is: it gets the least listed one, an
-    upper bound. None where no choice is listed: the judge said something else altogether.
-    """
-    first = ((said.get("logprobs") or {}).get("content") or [None])[0]
-    if first is None:
-        return None
-    listed = [(e["token"].strip(), float(e["logprob"])) for e in first.get("top_logprobs") or []]
-    found = {
-        choice: max((p for t, p in listed if t and choice.startswith(t)), default=None)
-        for choice in choices
-    }
-    if all(logprob is None for logprob in found.values()):
-        return None
-    least = min(logprob for _, logprob in listed)
-    return {choice: least if p is None else p for choice, p in found.items()}
-
-
-def _error_of(text: bytes) -> str:
-    """The server's own words, on one line."""
+def _message(said: bytes, key: str) -> str:
+    """What a server says of an error, in one line and without the key."""
+    text = said.decode(errors="replace")
+    if key:
+        text = text.replace(key, "...")
     try:
-        said = json.loads(text)
-        error = said.get("error", said) if isinstance(said, dict) else said
-        told = error.get("message", error) if isinstance(error, dict) else error
+        value: Any = json.loads(text)
     except ValueError:
-        told = text.decode(errors="replace")
-    return " ".join(str(told).split())[:200]
+        value = text
+    while isinstance(value, dict):
+        value = next((value[k] for k in ("error", "message", "detail") if value.get(k)), "")
+    return " ".join(str(value).split())[:_SHOWN].rstrip(".")
 
 
-def _retry_after(value: str | None) -> float:
-    """Seconds from now that a `Retry-After` header asks for; 0 where there is none."""
-    if value is None:
-        return 0.0
+def _is_loopback(host: str) -> bool:
     try:
-        return max(0.0, float(value))
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
+        return host == "localhost"

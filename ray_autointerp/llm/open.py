@@ -23,7 +23,7 @@ def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
     if section.backend == "endpoint":
         from ray_autointerp.llm.endpoint import check_endpoints
 
-        check_endpoints(section, name)
+        check_endpoints(section)
         return
     if importlib.util.find_spec("vllm") is None:
         raise LLMError(

@@ -327,6 +327,43 @@ def test_script_that_cannot_be_imported_is_refused(cli: Cli, config_file: Config
         assert cli("plan", config_file({"llm": {"script": script}})).refuses("llm.script", script)
 
 
+def endpoints(*urls: str) -> dict[str, dict[str, Any]]:
+    values = {"backend": "endpoint", "model": "some/model", "endpoints": list(urls)}
+    return {"llm": {**values, "api_key_variable": "NO_SUCH_KEY"}}
+
+
+def test_endpoint_whose_key_is_not_set_is_refused(
+    cli: Cli, config_file: ConfigFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    url = "https://llm.example.com/v1"
+    for urls in ([url], ["http://localhost:8000/v1", url]):
+        said = cli("plan", config_file(endpoints(*urls)))
+        assert said.refuses(url, "NO_SUCH_KEY", "not set", "export")
+    monkeypatch.setenv("NO_SUCH_KEY", " ")
+    assert cli("plan", config_file(endpoints(url))).refuses("NO_SUCH_KEY")
+
+
+@pytest.mark.parametrize("url", ["llm.example.com/v1", "ftp://host/v1", "https://", "http://a:b/"])
+def test_endpoint_that_is_no_url_is_refused(cli: Cli, config_file: ConfigFile, url: str) -> None:
+    assert cli("plan", config_file(endpoints(url))).refuses(f"`{url}`", "no URL", "endpoints")
+
+
+@pytest.mark.parametrize("url", ["https://me:hush@host/v1", "https://host/v1?key=hush"])
+def test_endpoint_that_holds_a_key_is_refused_without_telling_it(
+    cli: Cli, config_file: ConfigFile, url: str
+) -> None:
+    said = cli("plan", config_file(endpoints(url)))
+    assert said.refuses("host", "api_key_variable")
+    assert "hush" not in said.err
+
+
+def test_endpoints_and_their_backend_need_each_other(cli: Cli, config_file: ConfigFile) -> None:
+    assert cli("plan", config_file(endpoints())).refuses("endpoints", "backend")
+    alone = {"llm": {"endpoints": ["https://host/v1"]}}
+    assert cli("plan", config_file(alone)).refuses("endpoints", "backend")
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -1,237 +1,379 @@
-"""The door to OpenAI-style servers, against a real one on loopback."""
+"""Endpoints, over real HTTP: what is sent, what is tried again, what is refused in a sentence."""
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+import math
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from chat_server import Server, completion
+from chat_server import ChatServer, completion, serving
 
+from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import LLMError, TransientError
-from ray_autointerp.llm import endpoint
 from ray_autointerp.llm.door import Answer, Request
-from ray_autointerp.llm.endpoint import EndpointLLM
-from ray_autointerp.llm.open import check_llm, open_llm
+from ray_autointerp.llm.endpoint import EndpointLLM, choice_logprobs, retry_after_s
+from ray_autointerp.llm.open import open_llm
+from ray_autointerp.llm.scripted import planted_script
+from ray_autointerp.pipeline import label
 from ray_autointerp.prompts.message import Message
+from ray_autointerp.records.layout import labels_file
+from ray_autointerp.stages.run import Run
+from ray_autointerp.stages.run_local import run_local
+from ray_autointerp.storage.parquet import read_table
+from ray_autointerp.storage.store import open_store
+
+KEY = "secret-of-the-test"
+VARIABLE = "TEST_ENDPOINT_KEY"
+HELLO = Request((Message("system", "Be brief."), Message("user", "Hello?")), max_tokens=9, seed=3)
+
+Serve = Callable[..., ChatServer]
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
+def serve() -> Iterator[Serve]:
+    """serve(first, second) starts a server that answers by each in turn, then by the last."""
+    with ExitStack() as stack:
 
-    def make(*args: Any, **kwargs: Any) -> Server:
-        servers.append(Server(*args, **kwargs))
-        return servers[-1]
+        def start(*replies: Any) -> ChatServer:
+            left = list(replies)
 
-    yield make
-    for server in servers:
-        server.close()
+            def script(body: dict[str, Any]) -> Any:
+                reply = left.pop(0) if len(left) > 1 else left[0]
+                return reply(body) if callable(reply) else reply
 
+            return stack.enter_context(serving(script))
 
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that would have been made; time is let pass so that they are over."""
-    made: list[float] = []
-    passed = 0.0
-    clock = endpoint.time.monotonic
-
-    async def pause(seconds: float) -> None:
-        nonlocal passed
-        made.append(seconds)
-        passed += seconds
-
-    monkeypatch.setattr(endpoint, "_pause", pause)
-    monkeypatch.setattr(endpoint, "_now", lambda: clock() + passed)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    return made
+        yield start
 
 
-def section(*servers: Server, **more: Any) -> LLMSection:
-    urls = tuple(server.url for server in servers)
-    return LLMSection(backend="endpoint", model="m", endpoints=urls, **more)
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
 
 
-def ask(section: LLMSection, *requests: Request) -> list[Answer]:
-    async def asked() -> list[Answer]:
-        llm = EndpointLLM(section)
+def section(*urls: str, **changes: Any) -> LLMSection:
+    values = {"model": "served", "endpoints": urls, "api_key_variable": VARIABLE, **changes}
+    return LLMSection(backend="endpoint", **values)
+
+
+def answers(
+    section: LLMSection, requests: Sequence[Request], pauses: list[float] | None = None
+) -> list[Answer]:
+    """All asked at once; pauses before another try are noted and not kept."""
+
+    async def sleep(seconds: float) -> None:
+        if pauses is not None:
+            pauses.append(seconds)
+
+    async def main() -> list[Answer]:
+        llm = EndpointLLM(section, sleep=sleep)
         try:
-            return list(await asyncio.gather(*(llm.ask(request) for request in requests)))
+            return await asyncio.gather(*(llm.ask(request) for request in requests))
         finally:
             await llm.close()
 
-    return asyncio.run(asked())
+    return asyncio.run(main())
 
 
-def request(text: str = "Say hello.", **more: Any) -> Request:
-    return Request((Message("user", text),), **{"max_tokens": 16, **more})
+def failing(status: int, message: str = "not now", **headers: str) -> Callable[..., web.Response]:
+    def reply(body: dict[str, Any]) -> web.Response:
+        error = {"error": {"message": message, "code": status}}
+        return web.json_response(error, status=status, headers=headers)
+
+    return reply
 
 
-def test_answer_and_what_it_cost_are_read(serve: Callable[..., Server]) -> None:
-    server = serve()
-    (answer,) = ask(section(server), request(seed=2**40 + 7, temperature=0.5))
-    assert answer == Answer("hello", "stop", None, 12, 3, 8)
-    (body,) = server.bodies
-    assert body["model"] == "m"
-    assert body["messages"] == [{"role": "user", "content": "Say hello."}]
-    assert (body["max_tokens"], body["temperature"], body["seed"]) == (16, 0.5, 7)
+def numbered(number: int) -> list[Request]:
+    return [Request((Message("user", f"Question {n}"),), max_tokens=9) for n in range(number)]
 
 
-def test_answer_that_was_cut_off_says_so_and_a_filtered_one_is_empty(
-    serve: Callable[..., Server],
-) -> None:
-    reasons = ["length", "content_filter"]
-    server = serve(lambda number, body: completion("some", reasons[number]))
-    (cut,) = ask(section(server), request())
-    (filtered,) = ask(section(server), request())
-    assert (cut.text, cut.finish_reason) == ("some", "length")
-    assert (filtered.text, filtered.finish_reason) == ("", "stop")
+def test_request_and_answer_are_those_of_the_protocol(serve: Serve) -> None:
+    usage = {
+        "prompt_tokens": 30,
+        "completion_tokens": 4,
+        "prompt_tokens_details": {"cached_tokens": 16},
+    }
+    server = serve(completion("a town", finish_reason="length", usage=usage))
+    asked = Request(HELLO.messages, max_tokens=9, temperature=0.7, seed=2**31 + 5)
+    (answer,) = answers(section(f"{server.url}/"), [asked])
+    assert answer == Answer(
+        "a town", "length", num_prompt_tokens=30, num_generated_tokens=4, num_cached_tokens=16
+    )
+    assert server.bodies == [
+        {
+            "model": "served",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Hello?"},
+            ],
+            "max_tokens": 9,
+            "temperature": 0.7,
+            "seed": 5,
+        }
+    ]
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
 
 
-def test_schema_goes_out_as_a_strict_response_format(serve: Callable[..., Server]) -> None:
-    server = serve()
-    ask(section(server), request(json_schema={"type": "object"}))
-    told = server.bodies[0]["response_format"]
-    assert told["type"] == "json_schema"
-    assert told["json_schema"]["schema"] == {"type": "object"}
-    assert told["json_schema"]["strict"] is True
+def test_schema_is_sent_as_the_format_of_the_response(serve: Serve) -> None:
+    server = serve(completion("{}"))
+    schema = {"type": "object", "properties": {}}
+    answers(section(server.url), [Request(HELLO.messages, 9, json_schema=schema)])
+    assert server.bodies[0]["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": schema, "strict": True},
+    }
 
 
-def listed(**logprobs: float) -> dict[str, Any]:
-    top = [{"token": token, "logprob": p} for token, p in logprobs.items()]
-    return {"content": [{"token": "A", "logprob": -0.1, "top_logprobs": top}]}
+def listed(**logprobs: float) -> list[dict[str, Any]]:
+    return [{"token": token, "logprob": value} for token, value in logprobs.items()]
 
 
-def test_choice_is_one_token_with_the_log_probability_of_each(
-    serve: Callable[..., Server],
-) -> None:
-    server = serve(lambda *_: completion("A", logprobs=listed(**{" A": -0.2, "B": -1.9, "x": -4})))
-    (answer,) = ask(section(server), request(choices=("A", "B"), temperature=0.7))
-    assert answer.choice_logprobs == {"A": -0.2, "B": -1.9}
+def judged(tops: list[dict[str, Any]], text: str = "A") -> dict[str, Any]:
+    logprobs = {"content": [{"token": text, "logprob": -0.1, "top_logprobs": tops}]}
+    return completion(text, finish_reason="length", logprobs=logprobs)
+
+
+def test_choice_is_one_token_with_its_log_probabilities(serve: Serve) -> None:
+    server = serve(judged(listed(B=-0.5, A=-1.5, the=-4.0)))
+    asked = Request(HELLO.messages, 9, temperature=0.7, choices=("A", "B"))
+    (answer,) = answers(section(server.url), [asked])
+    assert answer.choice_logprobs == {"A": -1.5, "B": -0.5}
+    assert answer.finish_reason == "stop"
     body = server.bodies[0]
-    assert (body["max_tokens"], body["logprobs"], body["temperature"]) == (1, True, 0.0)
+    assert (body["max_tokens"], body["temperature"]) == (1, 0.0)
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 20)
 
 
-def test_choice_that_is_not_listed_gets_the_least_listed_log_probability(
-    serve: Callable[..., Server],
-) -> None:
-    server = serve(lambda *_: completion("A", logprobs=listed(A=-0.2, x=-7.5)))
-    (answer,) = ask(section(server), request(choices=("A", "B")))
-    assert answer.choice_logprobs == {"A": -0.2, "B": -7.5}
+def test_choices_are_found_among_listed_tokens() -> None:
+    both = choice_logprobs(("A", "B"), listed(A=-2.0, **{" A": -2.0, "\tB": -0.3}))
+    assert both is not None
+    assert math.isclose(both["A"], -2.0 + math.log(2)), "with and without a space before"
+    assert both["B"] == -0.3
+    assert choice_logprobs(("A", "B"), listed(A=-0.1, the=-9.0)) == {"A": -0.1, "B": -9.0}
+    assert choice_logprobs(("A", "B"), listed(the=-0.1, a=-2.0)) is None
+    assert choice_logprobs(("Yes", "No"), listed(Y=-1.0, N=-2.0)) == {"Yes": -1.0, "No": -2.0}
+    assert choice_logprobs(("yes", "yet"), listed(ye=-1.0, **{"": -2.0})) is None
 
 
-@pytest.mark.parametrize("logprobs", [None, listed(x=-0.1, y=-3.0)])
-def test_judge_that_says_something_else_has_no_log_probabilities(
-    serve: Callable[..., Server], logprobs: Any
-) -> None:
-    server = serve(lambda *_: completion("Well", logprobs=logprobs))
-    (answer,) = ask(section(server), request(choices=("A", "B")))
-    assert answer.choice_logprobs is None
+def test_server_without_log_probabilities_cannot_judge(serve: Serve) -> None:
+    server = serve(completion("A"))
+    with pytest.raises(LLMError, match="no log-probabilities.*judge"):
+        answers(section(server.url), [Request(HELLO.messages, 1, choices=("A", "B"))])
 
 
-def test_requests_are_spread_over_endpoints_and_none_gets_more_than_its_room(
-    serve: Callable[..., Server],
-) -> None:
-    servers = [serve(delay=0.05), serve(delay=0.05)]
-    requests = [request(f"number {number}") for number in range(24)]
-    answers = ask(section(*servers, requests_in_flight=3), *requests)
-    assert len(answers) == 24
-    assert [server.most_at_once for server in servers] == [3, 3]
-    assert all(len(server.bodies) > 6 for server in servers)
+def test_filtered_answer_and_refusal_have_no_text(serve: Serve) -> None:
+    server = serve(completion("half of", finish_reason="content_filter"), completion(None))
+    assert [answers(section(server.url), [HELLO])[0].text for _ in range(2)] == ["", ""]
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_busy_or_broken_endpoint_is_asked_again(
-    serve: Callable[..., Server], pauses: list[float], status: int
-) -> None:
-    server = serve(lambda number, _: web.Response(status=status) if number < 2 else completion())
-    (answer,) = ask(section(server), request())
-    assert answer.text == "hello"
+def test_no_endpoint_has_more_in_flight_than_the_bound(serve: Serve) -> None:
+    servers = [serve(completion()), serve(completion())]
+    for server in servers:
+        server.hold.clear()
+
+    async def main() -> None:
+        llm = EndpointLLM(section(*(s.url for s in servers), requests_in_flight=4))
+        asked = [asyncio.create_task(llm.ask(request)) for request in numbered(30)]
+        while sum(server.in_flight for server in servers) < 8:
+            await asyncio.sleep(0.005)
+        for server in servers:
+            server.hold.set()
+        await asyncio.gather(*asked)
+        await llm.close()
+
+    asyncio.run(main())
+    assert [server.most_in_flight for server in servers] == [4, 4]
+    said = [body["messages"][0]["content"] for server in servers for body in server.bodies]
+    assert sorted(said) == sorted(request.messages[0].content for request in numbered(30))
+
+
+def test_requests_go_to_the_endpoint_that_answers(serve: Serve) -> None:
+    busy, idle = serve(completion()), serve(completion())
+    busy.hold.clear()
+
+    async def main() -> None:
+        llm = EndpointLLM(section(busy.url, idle.url, requests_in_flight=2))
+        stuck = asyncio.create_task(llm.ask(HELLO))
+        while not busy.in_flight:
+            await asyncio.sleep(0.005)
+        for request in numbered(9):
+            await llm.ask(request)
+        assert len(idle.bodies) >= 8
+        busy.hold.set()
+        await stuck
+        await llm.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 529])
+def test_what_may_pass_is_tried_again(serve: Serve, status: int) -> None:
+    server = serve(failing(status), failing(status), completion("at last"))
+    pauses: list[float] = []
+    (answer,) = answers(section(server.url), [HELLO], pauses)
+    assert answer.text == "at last"
     assert len(server.bodies) == 3
-    assert len(pauses) <= 2, "it rests after each failure, unless it was passed by chance"
+    assert len(pauses) == 2
+    assert 0 <= pauses[0] <= 1 and 0 <= pauses[1] <= 2
+
+
+def test_retry_after_is_the_least_pause(serve: Serve) -> None:
+    seen: list[float] = []
+
+    def limited(body: dict[str, Any]) -> Any:
+        seen.append(asyncio.get_running_loop().time())
+        if len(seen) == 1:
+            return failing(429, **{"Retry-After": "0.3"})(body)
+        return completion()
+
+    server = serve(limited)
+    answers(section(server.url), [HELLO])
+    assert seen[1] - seen[0] >= 0.3
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    now = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+    assert retry_after_s("17", now) == 17
+    assert retry_after_s("Thu, 01 Jan 2026 12:01:30 GMT", now) == 90
+    for none in (None, "soon", "-4", "nan", "Thu, 01 Jan 2026 11:00:00 GMT"):
+        assert retry_after_s(none, now) == 0
+
+
+def test_pause_longer_than_the_time_out_ends_the_run_with_a_sentence(serve: Serve) -> None:
+    server = serve(failing(429, **{"Retry-After": "86400"}))
+    with pytest.raises(LLMError, match="86400 s: continue the run then"):
+        answers(section(server.url), [HELLO])
+    assert len(server.bodies) == 1
+
+
+def test_answer_that_takes_too_long_is_asked_for_again(serve: Serve) -> None:
+    server = serve(lambda body: (server.hold.set(), completion("on time"))[1])
+    server.hold.clear()
+
+    async def sleep(seconds: float) -> None:
+        server.hold.set()
+
+    async def main() -> Answer:
+        llm = EndpointLLM(section(server.url, timeout_s=0.3), sleep=sleep)
+        try:
+            return await llm.ask(HELLO)
+        finally:
+            await llm.close()
+
+    assert asyncio.run(main()).text == "on time"
+    assert len(server.bodies) == 2
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def test_endpoint_that_is_down_costs_nothing_where_another_is_up(serve: Serve) -> None:
+    server = serve(completion())
+    dead = f"http://127.0.0.1:{free_port()}/v1"
+    found = answers(section(dead, server.url, requests_in_flight=2), numbered(12))
+    assert [answer.text for answer in found] == ["yes"] * 12
+
+
+def test_tries_end_and_the_error_may_be_tried_later(serve: Serve) -> None:
+    server = serve(failing(503, "overloaded"))
+    pauses: list[float] = []
+    with pytest.raises(TransientError, match=r"in 3 tries: .*503 \(overloaded\)") as raised:
+        answers(section(server.url, max_tries=3), [HELLO], pauses)
+    assert server.url in str(raised.value)
+    assert len(server.bodies) == 3 and len(pauses) == 2
+    dead = f"http://127.0.0.1:{free_port()}/v1"
+    with pytest.raises(TransientError, match=re.escape(dead)):
+        answers(section(dead, max_tries=2), [HELLO])
+
+
+@pytest.mark.parametrize("reply", [{"choices": []}, {"error": {"message": "x"}}, [], "no"])
+def test_answer_that_is_none_is_tried_again(serve: Serve, reply: Any) -> None:
+    server = serve(lambda body: web.json_response(reply))
+    with pytest.raises(TransientError, match="no chat completion"):
+        answers(section(server.url, max_tries=2), [HELLO])
+    assert len(server.bodies) == 2
 
 
 @pytest.mark.parametrize(
-    "value", ["7", format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True)]
+    ("status", "said"),
+    [
+        (401, f"refuses the key.*{VARIABLE}"),
+        (403, f"refuses the key.*{VARIABLE}.*served"),
+        (404, "not there.*served.*endpoints.*/v1"),
+        (400, "refuses the request.*no such parameter"),
+        (301, "refuses the request"),
+    ],
 )
-def test_endpoint_that_says_when_is_not_asked_sooner(
-    serve: Callable[..., Server], pauses: list[float], value: str
+def test_refusal_is_one_sentence_without_the_key(serve: Serve, status: int, said: str) -> None:
+    server = serve(failing(status, f"no such parameter, dear {KEY}"))
+    with pytest.raises(LLMError, match=said) as raised:
+        answers(section(server.url), [HELLO])
+    assert server.url in str(raised.value) and str(status) in str(raised.value)
+    assert KEY not in str(raised.value)
+    assert len(server.bodies) == 1, "it is not tried again"
+
+
+def test_prompt_that_is_too_long_is_an_answer(serve: Serve) -> None:
+    said = "This model's maximum context length is 512 tokens"
+    (answer,) = answers(section(serve(failing(400, said)).url), [HELLO])
+    assert answer == Answer(said, "error")
+
+
+def test_key_comes_from_the_environment_alone(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    busy = web.Response(status=429, headers={"Retry-After": value})
-    server = serve(lambda number, _: busy if number == 0 else completion())
-    ask(section(server), request())
-    (pause,) = pauses
-    assert pause > (6.5 if value == "7" else 300)
+    server = serve(completion())
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("OPENAI_API_KEY", "another's")
+    answers(section(server.url), [HELLO])
+    assert "Authorization" not in server.headers[0], "a loopback server may want none"
+    with pytest.raises(LLMError, match=VARIABLE):
+        open_llm(section("https://llm.example.com/v1"), threads=1)
 
 
-def test_endpoint_that_failed_is_passed_over_for_another(
-    serve: Callable[..., Server], pauses: list[float]
-) -> None:
-    broken = serve(lambda *_: web.Response(status=500, headers={"Retry-After": "60"}))
-    well = serve()
-    ask(section(broken, well), request())
-    assert len(broken.bodies) == 1 and len(well.bodies) == 1
-    assert pauses == [], "nobody waits while another is free"
+# A run
 
 
-def test_silent_endpoint_is_asked_again(serve: Callable[..., Server], pauses: list[float]) -> None:
-    server = serve(delay=0.5)
-    with pytest.raises(TransientError, match=r"2 tries.*silent for 0\.1 s"):
-        ask(section(server, timeout_s=0.1, max_tries=2), request())
-
-
-def test_endpoint_that_is_not_there_is_told_after_the_last_try(pauses: list[float]) -> None:
-    gone = LLMSection(
-        backend="endpoint", model="m", endpoints=("http://127.0.0.1:9/v1",), max_tries=3
+def planted_server(body: dict[str, Any]) -> dict[str, Any]:
+    """The planted script as a server: it sees the body alone."""
+    messages = tuple(Message(m["role"], m["content"]) for m in body["messages"])
+    form = body.get("response_format")
+    choices = tuple(re.findall(r"^Set (\w+):", messages[-1].content, re.M))
+    answer = planted_script(
+        Request(
+            messages,
+            body["max_tokens"],
+            json_schema=form["json_schema"]["schema"] if form else None,
+            choices=choices if body.get("logprobs") else None,
+        )
     )
-    with pytest.raises(TransientError, match=r"127\.0\.0\.1:9.*3 tries"):
-        ask(gone, request())
+    if answer.choice_logprobs is None:
+        return completion(answer.text)
+    return judged(listed(**answer.choice_logprobs), answer.text)
 
 
-def test_key_comes_from_the_environment_and_shows_nowhere_else(
-    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+def test_run_through_an_endpoint_has_the_labels_of_the_scripted_run(
+    serve: Serve,
+    quick_run: Run,
+    quick_config: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("MY_KEY", "sk-secret")
-    refused = {"error": {"message": "bad key"}}
-    server = serve(lambda *_: web.json_response(refused, status=401))
-    with pytest.raises(LLMError, match=r"401 \(bad key\): set MY_KEY") as caught:
-        ask(section(server, api_key_variable="MY_KEY"), request())
-    assert server.headers[0]["Authorization"] == "Bearer sk-secret"
-    assert "sk-secret" not in str(caught.value) + json.dumps(server.bodies)
-    assert len(server.bodies) == 1, "a refusal is not asked again"
-
-
-def test_loopback_server_needs_no_key(serve: Callable[..., Server], pauses: list[float]) -> None:
-    server = serve()
-    check_llm(section(server), gpus=0)
-    ask(section(server), request())
-    assert "Authorization" not in server.headers[0]
-
-
-def test_server_elsewhere_needs_a_key_and_urls_are_urls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    elsewhere = LLMSection(backend="endpoint", model="m", endpoints=("https://example.org/v1",))
-    with pytest.raises(LLMError, match=r"OPENAI_API_KEY is not set.*judge\.api_key_variable"):
-        check_llm(elsewhere, gpus=0, name="judge")
-    with pytest.raises(LLMError, match=r"llm\.endpoints has `example\.org`"):
-        check_llm(elsewhere.model_copy(update={"endpoints": ("example.org",)}), gpus=0)
-
-
-def test_prompt_that_is_too_long_is_an_answer_with_the_servers_words(
-    serve: Callable[..., Server],
-) -> None:
-    told = {"error": {"message": "This model's maximum context length is 8 tokens"}}
-    server = serve(lambda *_: web.json_response(told, status=400))
-    (answer,) = ask(section(server), request())
-    assert answer.finish_reason == "error"
-    assert "maximum context length is 8" in answer.text
-
-
-def test_one_line_of_the_config_opens_this_door(serve: Callable[..., Server]) -> None:
-    llm = open_llm(section(serve()), threads=1)
-    assert isinstance(llm, EndpointLLM)
-    asyncio.run(llm.close())
+    server = serve(planted_server)
+    asked = section(server.url).model_dump(mode="json")
+    run = label(quick_config(tmp_path, {"llm": asked}), run_local, Silent())
+    found, expected = (
+        read_table(open_store(r.uri), labels_file(r.saes[0])) for r in (run, quick_run)
+    )
+    same = [name for name in expected.column_names if name not in {"llm", "judge"}]
+    assert found.select(same).to_pylist() == expected.select(same).to_pylist()
+    assert server.bodies

@@ -1,71 +1,89 @@
-"""A loopback server that speaks OpenAI's chat completions."""
+"""A chat completions server on loopback that answers as a test's script says."""
 
 import asyncio
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
-Reply = Callable[[int, dict[str, Any]], web.Response]
+Reply = web.Response | dict[str, Any]
+"""A whole response, or the body of a completion."""
+Script = Callable[[dict[str, Any]], Reply]
 
 
-def completion(text: str = "hello", finish_reason: str = "stop", **more: Any) -> web.Response:
-    choice = {"message": {"content": text}, "finish_reason": finish_reason, "logprobs": None}
-    usage = {
-        "prompt_tokens": 12,
-        "completion_tokens": 3,
-        "prompt_tokens_details": {"cached_tokens": 8},
-    }
-    return web.json_response({"choices": [choice | more], "usage": usage})
+def completion(text: str = "yes", **changes: Any) -> dict[str, Any]:
+    """The body of an ordinary answer: completion("no", finish_reason="length")."""
+    usage = changes.pop("usage", {"prompt_tokens": 7, "completion_tokens": 2})
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return {"choices": [choice | changes], "usage": usage}
 
 
-class Server:
-    """Answers what `reply(number of the request, its body)` says; keeps what it saw."""
+@dataclass
+class ChatServer:
+    """What it was asked, in order, and how many requests it saw at once."""
 
-    def __init__(self, reply: Reply | None = None, delay: float = 0.0) -> None:
-        self._reply = reply or (lambda number, body: completion())
-        self._delay = delay
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.most_at_once = 0
-        self._now = 0
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
+    script: Script
+    hold: threading.Event
+    """While it is not set, requests are kept waiting."""
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    port: int = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"http://127.0.0.1:{self.port}/v1"
 
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-    async def _complete(self, request: web.Request) -> web.Response:
-        number = len(self.bodies)
-        self.bodies.append(await request.json())
-        self.headers.append(dict(request.headers))
-        self._now += 1
-        self.most_at_once = max(self.most_at_once, self._now)
+    async def answer(self, request: web.Request) -> web.Response:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(self._delay)
-            return self._reply(number, self.bodies[number])
+            body = json.loads(await request.read())
+            self.bodies.append(body)
+            self.headers.append(dict(request.headers))
+            while not self.hold.is_set():
+                await asyncio.sleep(0.005)
+            reply = self.script(body)
+            return reply if isinstance(reply, web.Response) else web.json_response(reply)
         finally:
-            self._now -= 1
+            self.in_flight -= 1
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._ready.set()
-        self._loop.run_forever()
 
-    async def _start(self) -> None:
+@contextmanager
+def serving(script: Script) -> Iterator[ChatServer]:
+    """The server runs in a thread with a loop of its own."""
+    hold = threading.Event()
+    hold.set()
+    server = ChatServer(script, hold)
+    started, loop = threading.Event(), asyncio.new_event_loop()
+
+    async def start() -> web.AppRunner:
         app = web.Application()
-        app.router.add_post("/v1/chat/completions", self._complete)
-        runner = web.AppRunner(app)
+        app.router.add_post("/v1/chat/completions", server.answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self._port = runner.addresses[0][1]
+        server.port = runner.addresses[0][1]
+        return runner
+
+    def run() -> None:
+        runner = loop.run_until_complete(start())
+        started.set()
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert started.wait(30)
+    try:
+        yield server
+    finally:
+        hold.set()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
