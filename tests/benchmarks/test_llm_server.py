@@ -1,6 +1,5 @@
 """The server of the LLM races speaks what our endpoints, and delphi's scorers, read."""
 
-import argparse
 import asyncio
 import json
 from collections.abc import Iterator
@@ -62,12 +61,3 @@ def test_answers_fit_what_is_asked() -> None:
     assert line.text and line.num_prompt_tokens == len("Explain") // 4
     assert json.loads(ones.text) == [1, 1]
     assert choice.choice_logprobs == {"A": -0.4, "B": -1.2}
-
-
-def test_questions_of_the_race_have_one_length_and_differ() -> None:
-    import llm_peers
-
-    arguments = argparse.Namespace(requests=20, characters=300)
-    texts = list(llm_peers.prompts(arguments))
-    assert {len(text) for text in texts} == {300}
-    assert len(set(texts)) == 20
