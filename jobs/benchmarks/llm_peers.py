@@ -39,10 +39,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     kinds = parser.add_subparsers(dest="peer", required=True)
     kind = kinds.add_parser("ray-data", parents=[many])
-    kind.add_argument("--batch", type=int, default=1, help="rows asked one after another")
-    kind.add_argument("--concurrency", type=int, default=2, help="actors")
-    kind.add_argument("--batches", type=int, default=200, help="at once in one actor")
-    kind.add_argument("--blocks", type=int, default=4, help="parts of the data set")
+    kind.add_argument("--batch", type=int, default=12, help="rows asked one after another")
+    kind.add_argument("--concurrency", type=int, default=1, help="actors")
+    kind.add_argument("--batches", type=int, default=420, help="at once in one actor")
+    kind.add_argument("--blocks", type=int, default=1, help="parts of the data set")
     kind.add_argument(
         "--new-sessions", action="store_true", help="one per batch, as it does unasked"
     )
