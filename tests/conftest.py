@@ -121,6 +121,23 @@ def quick_run(quick_config: Planted, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
+def counted_run(
+    quick_config: Planted, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Run, list[dict[str, Any]]]:
+    """A quick run with an LLM that counts, and what it was asked: a line per question."""
+    from counted import read_back
+
+    folder = tmp_path_factory.mktemp("counted")
+    os.environ["COUNTED"] = str(folder / "log")
+    try:
+        config = quick_config(folder, {"llm": {"script": "counted:counted"}})
+        run = label(config, run_local, Silent())
+    finally:
+        del os.environ["COUNTED"]
+    return run, read_back(folder / "log")
+
+
+@pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One small Ray for all tests that need one."""
     import ray

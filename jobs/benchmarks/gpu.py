@@ -75,7 +75,7 @@ class Shape:
     """Of the corpus."""
 
 
-GEMMA_2_2B = Shape(2304, 9216, 26, 8, 4, 256, 256_000, 16_384, 64, 12, 8192, 131_072)
+GEMMA_2_2B = Shape(2304, 9216, 26, 8, 4, 256, 256_000, 16_384, 64, 12, 8192, 524_288)
 TINY = Shape(32, 64, 4, 2, 1, 16, 300, 128, 8, 1, 64, 8192)
 
 
@@ -167,7 +167,7 @@ def build(shape: Shape, asked: argparse.Namespace) -> Bench:
             "run": {"name": "random", "root": tempfile.mkdtemp()},
             "subject": {"model": "random", "dtype": "bfloat16"},
             "sae": [{"id": ID, "path": "random"}],
-            "corpus": {"path": "random", "num_tokens": shape.tokens, "window": LENGTH},
+            "corpus": {"path": "random", "num_tokens": 10_000_000, "window": LENGTH},
             "evidence": {"change_estimator": "exact", "change_examples": EXAMPLES},
             "llm": {"model": "none"},
             "operations": {"micro_batch": size},
@@ -317,8 +317,7 @@ def measured(bench: Bench, mode: str, values: Mapping[tuple[int, int], float]) -
     """As the stage does it, but for writing the table."""
     ones_V = torch.ones(bench.shape.vocab_size, device=bench.subject.device)
     hub = HubStats(0 * ones_V, ones_V)
-    for pair, one in MEASURES[mode](bench.desk, ID, values).items():
-        token_change_stage._columns(bench.desk, pair, one, hub)
+    dict(token_change_stage._columns(bench.desk, MEASURES[mode](bench.desk, ID, values), hub))
 
 
 def modes(bench: Bench) -> None:

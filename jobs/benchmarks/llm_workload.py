@@ -57,7 +57,7 @@ def requests_of(run: Run) -> list[Request]:
     asked: dict[str, Request] = {}
     for task in _tasks(run):
         desk = _Reading(run)
-        scribe = _Scribe(remembered(desk.store, task))
+        scribe = _Scribe(remembered(desk.store, task)[0])
         stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
         asyncio.run(stage.run(task, desk.asking(scribe)))
         asked |= scribe.asked

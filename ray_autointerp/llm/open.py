@@ -20,6 +20,11 @@ def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
     if section.backend == "scripted":
         _script(section.script)
         return
+    if section.backend == "endpoint":
+        from ray_autointerp.llm.endpoint import check_endpoints
+
+        check_endpoints(section, name)
+        return
     if importlib.util.find_spec("vllm") is None:
         raise LLMError(
             "vLLM is not installed: pip install 'ray_autointerp[cpu]' or 'ray_autointerp[gpu]', "
@@ -36,15 +41,25 @@ def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
             f"operations.{name}_gpus asks for a GPU, and the vLLM installed here is the CPU "
             f"build: install jobs/env/gpu.txt, or set {name}_gpus = 0."
         )
+    together = section.engine_args.get("tensor_parallel_size", 1)
+    if gpus > 0 and together != max(gpus, 1):
+        raise LLMError(
+            f"operations.{name}_gpus = {gpus:g} and tensor_parallel_size = {together} in "
+            f"{name}.engine_args differ: one engine takes as many GPUs as it is split over."
+        )
 
 
-def open_llm(section: LLMSection, *, threads: int, gpus: float = 0.0) -> LLM:  # noqa: ARG001
+def open_llm(section: LLMSection, *, threads: int, gpus: float = 0) -> LLM:
     """The LLM itself; a vLLM engine starts with the first request. Raises LLMError."""
     if section.backend == "scripted":
         return ScriptedLLM(_script(section.script))
+    if section.backend == "endpoint":
+        from ray_autointerp.llm.endpoint import EndpointLLM
+
+        return EndpointLLM(section)
     from ray_autointerp.llm.vllm_engine import VLLMEngine  # imports vLLM, which is slow
 
-    return VLLMEngine(section, threads=threads)
+    return VLLMEngine(section, threads=threads, gpus=gpus)
 
 
 def _script(name: str) -> Callable[[Request], Answer]:

@@ -6,16 +6,21 @@ in as token ids of the model's own chat template. Knows no stages, no Ray.
 """
 
 import asyncio
+import contextlib
+import copy
 import itertools
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from ray_autointerp.config import LLMSection
-from ray_autointerp.errors import LLMError, TransientError
+from ray_autointerp.errors import EngineDied, LLMError, TransientError
+from ray_autointerp.llm.chat import Chat
 from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.engine_process import EngineLife
+from ray_autointerp.llm.failures import ended_silently, start_failure
 
 _CPU_ARGUMENTS = {
     "enforce_eager": True,
@@ -26,109 +31,124 @@ _CPU_ARGUMENTS = {
     "block_size": 32,
 }
 
+_SHARE_OF_FRACTION = 0.9
+"""Of an engine's fraction of a card: the rest is for what vLLM does not count."""
+
 _LOOP = {"min_pattern_size": 2, "max_pattern_size": 24, "min_count": 4}
 """Tokens that say the same four times over: a small model in a loop would go on to the limit."""
 
 
 class VLLMEngine:
-    """One engine in this process; it starts with the first request, or when told to."""
+    """One engine in this process; it starts with the first request, or when told to.
 
-    def __init__(self, section: LLMSection, *, threads: int) -> None:
+    `threads` bounds the cores of an engine without a GPU; `gpus` is what Ray lent this process, a
+    fraction below 1 or a whole number.
+    """
+
+    def __init__(self, section: LLMSection, *, threads: int, gpus: float = 0) -> None:
         self._section = section
         self._threads = threads
-        self._engine: Any = None
-        self._tokenizer: Any = None
-        self._starting = asyncio.Lock()
+        self._gpus = gpus
+        self._opening: asyncio.Task[EngineLife] | None = None
+        self._chat: Chat | None = None
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="chat")
         self._numbers = itertools.count()
 
     async def ask(self, request: Request) -> Answer:
-        """One answer. Raises LLMError if the engine cannot start, TransientError if it died."""
-        await self.start()
-        token_ids = self._rendered(request)
+        """One answer. Raises LLMError if the engine cannot start, EngineDied if it died."""
+        life = await self._alive()
+        loop = asyncio.get_running_loop()
+        token_ids, sampling = await loop.run_in_executor(self._tokenizing, self._prepared, request)
         room = self._section.max_model_len - request.max_tokens
         if len(token_ids) > room:
             why = f"the prompt has {len(token_ids)} tokens, max_model_len leaves room for {room}"
             return Answer(why, "error", num_prompt_tokens=len(token_ids))
-        from vllm.inputs import TokensPrompt
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.exceptions import VLLMClientError, VLLMServerError
 
-        engine = self._engine
-        answers = engine.generate(
-            TokensPrompt(prompt_token_ids=token_ids),
-            self._sampling(request),
-            f"r{next(self._numbers)}",
-        )
         try:
-            (output,) = [answer async for answer in answers]
-        except EngineDeadError as error:
-            if self._engine is engine:  # the first of the requests that were in flight
-                await self.close()
-            raise TransientError(
-                "The vLLM engine died; the log of its worker says why. A new one is started."
-            ) from error
+            output = await life.outcome(self._generated(life.engine, token_ids, sampling))
+        except VLLMClientError as error:
+            return Answer(str(error), "error", num_prompt_tokens=len(token_ids))
+        except VLLMServerError as error:
+            raise TransientError(f"The vLLM engine lost a request ({error}); ask again.") from error
         return self._answer(request, output)
-
-    async def close(self) -> None:
-        """Stop the engine and its child process."""
-        if self._engine is not None:
-            self._engine.shutdown()
-            self._engine = None
 
     async def start(self) -> None:
         """Start the engine, unless it runs. Raises LLMError."""
-        async with self._starting:
-            if self._engine is None:
-                self._engine = self._start()
-                self._tokenizer = self._engine.get_tokenizer()
-                if asyncio.iscoroutine(self._tokenizer):
-                    self._tokenizer = await self._tokenizer
+        await self._alive()
 
-    def _start(self) -> Any:
+    async def close(self) -> None:
+        """Stop the engine; none of its processes is left."""
+        opening, self._opening = self._opening, None
+        if opening is None:
+            return
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError, LLMError):
+            await (await opening).close()
+
+    async def reset_prefix_cache(self) -> None:
+        """Forget the beginnings of earlier prompts, for measurements that must not help another.
+
+        Raises as `ask` does.
+        """
+        life = await self._alive()
+        await life.outcome(life.engine.reset_prefix_cache())
+
+    async def _alive(self) -> EngineLife:
+        while True:
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._opened())
+            opening = self._opening
+            try:  # shielded: a request that is cancelled takes no engine from the others
+                life = await asyncio.shield(opening)
+            except BaseException as error:
+                if opening.done() and self._opening is opening:
+                    self._opening = None
+                if opening.cancelled() and isinstance(error, asyncio.CancelledError):
+                    raise EngineDied("The vLLM engine was closed while it started.") from None
+                raise
+            if not life.is_over:
+                return life
+            await life.close()  # a card holds one engine: the dead one leaves it first
+            if self._opening is opening:
+                self._opening = None
+
+    async def _opened(self) -> EngineLife:
+        """A new life. An engine that is killed while it starts is started once more."""
+        for is_last in (False, True):
+            life = EngineLife(self._section.timeout_s)
+            try:
+                await life.open(self._made)
+                break
+            except LLMError:
+                raise
+            except Exception as error:
+                if is_last or not ended_silently(error, life.said):
+                    why = start_failure(self._section.model, error, life.said)
+                    raise LLMError(why) from error
+        # vLLM reads its own copy in the loop while this one is at work in its thread.
+        self._chat = Chat(copy.deepcopy(life.engine.get_tokenizer()), self._section.model)
+        return life
+
+    def _made(self) -> Any:
         _set_environment(self._threads)
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        section = self._section
-        arguments: dict[str, Any] = {
-            "model": section.model,
-            "dtype": section.dtype,
-            "max_model_len": section.max_model_len,
-            "enable_prefix_caching": True,
-            "disable_log_stats": True,
-            # Small models love endless line breaks, which any grammar of JSON allows; only xgrammar
-            # can forbid them, and only for a whole engine.
-            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-            **(_CPU_ARGUMENTS if _is_cpu() else {}),
-            **section.engine_args,
-        }
-        try:
-            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-        except (ValueError, RuntimeError, OSError, TypeError) as error:
-            raise LLMError(_start_failure(section.model, error)) from error
+        arguments = engine_arguments(self._section, gpus=self._gpus, is_cpu=_is_cpu())
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
-    def _rendered(self, request: Request) -> list[int]:
-        from jinja2 import TemplateError
+    def _prepared(self, request: Request) -> tuple[list[int], Any]:
+        assert self._chat is not None
+        return self._chat.token_ids(request), self._sampling(request)
 
-        messages = [{"role": m.role, "content": m.content} for m in request.messages]
-        try:
-            return self._template(messages)
-        except TemplateError:  # Gemma's and others' templates know no system turn
-            if len(messages) < 2 or messages[0]["role"] != "system":
-                raise
-            system, first, *rest = messages
-            joined = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
-            return self._template([joined, *rest])
+    async def _generated(self, engine: Any, token_ids: list[int], sampling: Any) -> Any:
+        from vllm.inputs import TokensPrompt
 
-    def _template(self, messages: list[dict[str, str]]) -> list[int]:
-        try:
-            ids = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-        except ValueError as error:
-            raise LLMError(
-                f"{self._section.model} has no chat template: set llm.model to an instruct model."
-            ) from error
-        return list(ids)
+        prompt = TokensPrompt(prompt_token_ids=token_ids)
+        answers = engine.generate(prompt, sampling, f"r{next(self._numbers)}")
+        (output,) = [answer async for answer in answers]
+        return output
 
     def _sampling(self, request: Request) -> Any:
         from vllm import SamplingParams
@@ -144,7 +164,7 @@ class VLLMEngine:
             "output_kind": RequestOutputKind.FINAL_ONLY,
         }
         if request.choices is not None:
-            tokens = list(self._choice_tokens(request.choices).values())
+            tokens = list(self._tokens(request.choices).values())
             return SamplingParams(
                 max_tokens=1, allowed_token_ids=tokens, logprob_token_ids=tokens, **common
             )
@@ -158,21 +178,16 @@ class VLLMEngine:
             **common,
         )
 
-    def _choice_tokens(self, choices: tuple[str, ...]) -> Mapping[str, int]:
-        tokens = {c: self._tokenizer.encode(c, add_special_tokens=False)[0] for c in choices}
-        if len(set(tokens.values())) < len(choices):
-            raise LLMError(
-                f"The tokenizer of {self._section.model} begins several of the answers "
-                f"{', '.join(choices)} with one token: it cannot be the judge."
-            )
-        return tokens
+    def _tokens(self, choices: tuple[str, ...]) -> Mapping[str, int]:
+        assert self._chat is not None
+        return self._chat.choice_tokens(choices)
 
     def _answer(self, request: Request, output: Any) -> Answer:
         said = output.outputs[0]
         logprobs = None
         if request.choices is not None:
             seen = said.logprobs[0]
-            tokens = self._choice_tokens(request.choices)
+            tokens = self._tokens(request.choices)
             logprobs = {choice: float(seen[token].logprob) for choice, token in tokens.items()}
         return Answer(
             text=said.text,
@@ -182,6 +197,25 @@ class VLLMEngine:
             num_generated_tokens=len(said.token_ids),
             num_cached_tokens=output.num_cached_tokens or 0,
         )
+
+
+def engine_arguments(section: LLMSection, *, gpus: float, is_cpu: bool) -> dict[str, Any]:
+    """What vLLM is started with: the config's own `engine_args` have the last word."""
+    arguments: dict[str, Any] = {
+        "model": section.model,
+        "dtype": section.dtype,
+        "max_model_len": section.max_model_len,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        # Small models love endless line breaks, which any grammar of JSON allows; only xgrammar
+        # can forbid them, and only for a whole engine.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+    }
+    if is_cpu:
+        arguments |= _CPU_ARGUMENTS
+    if 0 < gpus < 1:
+        arguments["gpu_memory_utilization"] = round(_SHARE_OF_FRACTION * gpus, 4)
+    return arguments | section.engine_args
 
 
 def _is_cpu() -> bool:
@@ -204,21 +238,3 @@ def _set_environment(threads: int) -> None:
         }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-
-
-def _start_failure(model: str, error: Exception) -> str:
-    text = str(error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    if "validation error" in lines[0]:  # pydantic's headline; the sentence is below it
-        lines = lines[1:]
-    first = lines[0].removeprefix("Value error, ").partition(". ")[0].rstrip(".")
-    if not Path(model).is_dir() and ("not a valid model" in text or "offline" in text.lower()):
-        return f"The LLM {model} is neither a local directory nor to be had from the hub: {first}."
-    if "KV cache" in text or "memory" in text.lower():
-        return (
-            f"vLLM has not enough memory for {model}: lower llm.max_model_len, or give more with "
-            f"llm.engine_args ({first})."
-        )
-    if "dtype" in text.lower():
-        return f"vLLM cannot serve {model} in this dtype; set llm.dtype ({first})."
-    return f"vLLM cannot start with {model}: {first}."

@@ -51,6 +51,7 @@ from ray_autointerp.models.prefix import (
     suffix_arguments,
     with_cache,
 )
+from ray_autointerp.models.rms_norm import quicken_norms
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 
 SINK_FACTOR = 10.0
@@ -178,6 +179,7 @@ class Subject:
         self.card = card
         self.tokenizer = tokenizer
         self._model: Any = model.eval().requires_grad_(False)
+        quicken_norms(self._model)
         self._parts: Parts = parts_of(model, _family(card))
         self._layer_arguments: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
         self._sink_thresholds: dict[int, float] = {}

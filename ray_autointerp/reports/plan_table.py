@@ -64,9 +64,9 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
     if costs is not None:
         table.add_column("cost", justify="right")
     for step, usage in foreseen.steps.items():
-        money = [] if costs is None else [f"{costs[step]:,.2f}"]
+        money = [] if costs is None else [f"{costs[step]:,.4g}"]
         table.add_row(step, _model(asked_of(step_named(step), config)), *_numbers(usage), *money)
-    money = [] if costs is None else [f"{sum(costs.values()):,.2f}"]
+    money = [] if costs is None else [f"{sum(costs.values()):,.4g}"]
     table.add_section()
     table.add_row("in all", "", *_numbers(_total(foreseen)), *money)
     return table
@@ -74,6 +74,7 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
 
 def _sentences(config: Config, foreseen: Forecast) -> Iterator[str]:
     """What the numbers rest on, what they leave out, and what the ceiling makes of them."""
+    yield "What is asked once more, because an answer was declined or cut off, comes on top."
     yield from foreseen.notes
     if any(section.price.engine_hour for section in (config.llm, config.judging)):
         yield "Engine hours come on top: how long engines take is not foreseen."
@@ -85,7 +86,7 @@ def _sentences(config: Config, foreseen: Forecast) -> Iterator[str]:
         )
     if budget.max_cost is not None and costs is not None:
         share = sum(costs.values()) / budget.max_cost
-        yield _ceiling(f"max_cost = {budget.max_cost:,}", share, budget.when_reached)
+        yield _ceiling(f"max_cost = {budget.max_cost:g}", share, budget.when_reached)
 
 
 def _ceiling(name: str, share: float, when_reached: str) -> str:

@@ -1,8 +1,8 @@
 """Never pay twice: an LLM for one task that keeps every answer and remembers what it was told.
 
 Answers are appended under their task in small segments, read back before anything is asked. What
-a fault can cost is what was gathered since the last segment, and what was in flight. A segment's
-metadata holds what its answers cost, so that a run's spending is summed from footers alone.
+a fault can cost is a segment being written, one being gathered, and what was in flight. Footers
+hold what a segment's answers cost, so that a run's spending is summed from them alone.
 """
 
 import asyncio
@@ -26,7 +26,6 @@ from ray_autointerp.records.layout import (
     quarantine_folder,
     quarantined,
     suspect_mark,
-    suspects_folder,
 )
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -43,7 +42,7 @@ SEGMENT_ANSWERS = 256
 SEGMENT_SECONDS = 10.0
 """The longest an answer waits to be written."""
 
-DEATHS = 2
+_DEATHS = 2
 """Engines that may die of a request asked alone: one death may have another reason."""
 
 _READERS = 8
@@ -53,8 +52,8 @@ class Answers:
     """The LLM of one task; use it as `async with`. Equal requests are one question.
 
     `width`: at most so many requests at once, in the order asked, written whenever so many are
-    unwritten; None is all at once. At 1 every request is marked before it is asked; one whose marks
-    say that engines died of it is put into quarantine when the task begins again.
+    unwritten; None is all at once. At 1 every request is marked before it is asked, and one whose
+    marks say that engines died of it is put into quarantine and never asked again.
     """
 
     def __init__(
@@ -70,14 +69,14 @@ class Answers:
         self._in_flight: set[str] = set()
         self._unwritten: list[tuple[str, Answer, Usage]] = []
         self._timer: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         self._segment = 0
-        self._is_closed = False
+        self._has_failed = self._is_closed = False
 
     async def start(self) -> None:
         """Read what is remembered of the task and what is in quarantine. Raises StoreError."""
         self._known, self._segment = await asyncio.to_thread(remembered, self._store, self._task)
-        await asyncio.to_thread(self._judge_suspects)
         folder = quarantine_folder(self._task.step)
         names = await asyncio.to_thread(self._store.list, folder)
         self._quarantined = frozenset(
@@ -107,9 +106,8 @@ class Answers:
         self._is_closed = True
         self._cancel(self._waiting)
         await asyncio.gather(*self._questions.values(), return_exceptions=True)
-        async with self._writing:  # a timer that holds the lock is left to finish
-            if self._timer is not None:
-                self._timer.cancel()
+        if self._timer is not None:  # it sleeps; one that writes is no longer kept here
+            self._timer.cancel()
         await self._write()
 
     async def __aenter__(self) -> Self:
@@ -133,24 +131,38 @@ class Answers:
     async def _question(self, request: Request) -> Answer:
         self._waiting.add(request.key)
         try:
-            await self._llm.start()  # not on the engine's clock, nor after a mark
+            await asyncio.shield(self._engine())  # not on its clock, nor after a mark
             async with self._turn, self._purse.room(self._task):
-                self._waiting.discard(request.key)
-                self._in_flight.add(request.key)
-                answer, usage = await self._answer(request)
-                self._in_flight.discard(request.key)
-                # In the room: a store that is slower than the engine must hold it back.
-                await self._keep(request.key, answer, usage)
+                if not self._has_failed:
+                    self._waiting.discard(request.key)
+                    self._in_flight.add(request.key)
+                    answer, usage = await self._answer(request)
+                    self._in_flight.discard(request.key)
+                    # In the room: a store that is slower than the engine must hold it back.
+                    await self._keep(request.key, answer, usage)
+                    return answer
+            # The task ends with another question's error, and close() with this waiting: to ask
+            # on would start an engine anew, or spend over the ceiling.
+            unasked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            return await unasked
+        except Exception:
+            self._has_failed = True
+            raise
         finally:
             self._waiting.discard(request.key)
             self._in_flight.discard(request.key)
-        return answer
+
+    def _engine(self) -> asyncio.Task[None]:
+        """One start for all questions, so that one that fails is not tried by each."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._llm.start())
+        return self._starting
 
     async def _answer(self, request: Request) -> tuple[Answer, Usage]:
         if (refused := self._purse.refusal()) is not None:
             return refused, Usage()
-        if self._width == 1:
-            await asyncio.to_thread(self._mark, request)
+        if self._width == 1 and not await asyncio.to_thread(self._marked, request):
+            return await asyncio.to_thread(self._put_into_quarantine, request), Usage()
         return await self._purse.ask(self._llm, self._task, request)
 
     async def _keep(self, key: str, answer: Answer, usage: Usage) -> None:
@@ -198,26 +210,23 @@ class Answers:
         for key in list(keys):
             self._questions[key].cancel()
 
-    def _mark(self, request: Request) -> None:
-        """Leave word that the request is asked alone: if nobody answers, the word stays."""
+    def _marked(self, request: Request) -> bool:
+        """Mark that the request is asked alone; False if it was so often enough to be guilty."""
         told = {"task": self._task.name, "prompt": digest(request.messages)}
-        for number in range(1, DEATHS + 1):
-            name = suspect_mark(self._task.step, request.key, number)
-            if put_json_if_absent(self._store, name, told):
-                return
-
-    def _judge_suspects(self) -> None:
-        """Requests marked as often as it takes, and never answered, go into quarantine."""
-        folder, last = suspects_folder(self._task.step), f".{DEATHS}.json"
-        for name in self._store.list(folder):
-            told = get_json(self._store, name)
-            key = unslug(name.removeprefix(folder).removesuffix(last))
-            if not name.endswith(last) or told["task"] != self._task.name or key in self._known:
-                continue
-            reason = f"{DEATHS} engines died of this request, asked alone, in {self._task.name}"
+        return any(
             put_json_if_absent(
-                self._store, quarantined(self._task.step, key), {**told, "reason": reason}
+                self._store, suspect_mark(self._task.step, request.key, number), told
             )
+            for number in range(1, _DEATHS + 1)
+        )
+
+    def _put_into_quarantine(self, request: Request) -> Answer:
+        reason = (
+            f"{_DEATHS} engines died of this request, asked alone, in the task {self._task.name}"
+        )
+        name = quarantined(self._task.step, request.key)
+        put_json_if_absent(self._store, name, {"reason": reason})
+        return Answer(reason, "quarantined")
 
 
 def remembered(store: Store, task: Task) -> tuple[dict[str, Answer], int]:

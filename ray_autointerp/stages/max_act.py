@@ -139,9 +139,16 @@ def _seen(
     is_token_WT = is_token_WT.to(h_WTD.device)
     mask_WT = position_mask(desk.subject, tokens_WT, h_WTD, watch.site) & is_token_WT
     is_sink_WT = h_WTD.float().norm(dim=-1) > desk.subject.sink_threshold(watch.site)
+    entries = watch.sae.active_entries(residuals[watch.place], mask_WT, watch.latents)
     return _Seen(
         mask_WT.sum(-1).cpu(),
-        watch.sae.active_entries(residuals[watch.place], mask_WT, watch.latents),
+        # Fetched together: window by window a GPU would be waited for.
+        ActiveEntries(
+            entries.rows_N.cpu(),
+            entries.positions_N.cpu(),
+            entries.latents_N.cpu(),
+            entries.values_N.cpu(),
+        ),
         int((is_sink_WT & is_token_WT).sum()),
     )
 

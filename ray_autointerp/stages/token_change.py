@@ -6,6 +6,10 @@ the change in confidence are of the next token after the positions that the mode
 windows' last in `all` and `last`, the active ones in `active`.
 """
 
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
 from torch import Tensor
 
 from ray_autointerp.methods.control_variate import standard_errors
@@ -19,6 +23,9 @@ from ray_autointerp.stages.reference_activations import reference_activations
 from ray_autointerp.stages.tables import Row, Tables
 from ray_autointerp.stages.token_entries import token_entries
 
+_TOGETHER = 64
+"""Latents whose logits are held over the vocabulary at once."""
+
 
 def run(task: Task, desk: Desk) -> None:
     """Write one selection shard of `token_change/<mode>`: a row per latent and sign."""
@@ -26,7 +33,7 @@ def run(task: Task, desk: Desk) -> None:
     clamps = clamp_values(desk, task.sae, desk.chosen(task))
     values = {pair: value for pair, value in clamps.items() if value is not None}
     measured = MEASURES[task.method](desk, task.sae, values) if values else {}
-    hub = read_hub_stats(desk, task.sae, "exact")
+    columns = dict(_columns(desk, measured, read_hub_stats(desk, task.sae, "exact")))
     rows = []
     for pair, value in clamps.items():
         row: Row = {"latent": pair[0], "sign": pair[1]}
@@ -37,7 +44,7 @@ def run(task: Task, desk: Desk) -> None:
         else:
             set_to = 0.0 if task.method == "active" and pair[1] < 0 else value
             row |= {"status": "ok", "clamp_value": set_to}
-            row |= _columns(desk, pair, measured[pair], hub)
+            row |= columns[pair]
         rows.append(row)
     desk.write(task, "token_change", rows)
 
@@ -65,27 +72,40 @@ def clamp_values(tables: Tables, sae: str, latents: list[int]) -> dict[Pair, flo
     }
 
 
-def _columns(desk: Desk, pair: Pair, measured: Measured, hub: HubStats) -> Row:
+def _columns(
+    desk: Desk, measured: Mapping[Pair, Measured], hub: HubStats
+) -> Iterator[tuple[Pair, Row]]:
+    """What a row says of each pair; products with the unembedding are made for many at once."""
     W_U_DV = desk.subject.W_U_DV
-    lists = token_change(
-        mean_logit_diff(measured.mean_D[None], W_U_DV),
-        desk.run.config.evidence.num_changed_tokens,
+    for sign in (1, -1):
         # What lowering does is, to first order, what raising does with its sign turned.
-        HubStats(pair[1] * hub.mean_V, hub.sd_V),
-    )
-    return {
-        "estimator": measured.estimator,
-        "num_windows": measured.num_windows,
-        "num_positions": measured.num_positions,
-        "kl": measured.kl,
-        "delta_confidence": measured.delta_confidence,
-        "promoted": _entries(lists.promoted, measured, desk),
-        "suppressed": _entries(lists.suppressed, measured, desk),
-    }
+        signed = HubStats(sign * hub.mean_V, hub.sd_V)
+        pairs = [pair for pair in measured if pair[1] == sign]
+        for start in range(0, len(pairs), _TOGETHER):
+            together = pairs[start : start + _TOGETHER]
+            lists = token_change(
+                mean_logit_diff(torch.stack([measured[p].mean_D for p in together]), W_U_DV),
+                desk.run.config.evidence.num_changed_tokens,
+                signed,
+            )
+            for row, pair in enumerate(together):
+                one = measured[pair]
+                yield (
+                    pair,
+                    {
+                        "estimator": one.estimator,
+                        "num_windows": one.num_windows,
+                        "num_positions": one.num_positions,
+                        "kl": one.kl,
+                        "delta_confidence": one.delta_confidence,
+                        "promoted": _entries(lists.promoted, row, one, desk),
+                        "suppressed": _entries(lists.suppressed, row, one, desk),
+                    },
+                )
 
 
-def _entries(lists: TokenLists, measured: Measured, desk: Desk) -> list[Row]:
-    columns_DK = desk.subject.W_U_DV[:, lists.ids_BK[0]].float()
+def _entries(lists: TokenLists, row: int, measured: Measured, desk: Desk) -> list[Row]:
+    columns_DK = desk.subject.W_U_DV[:, lists.ids_BK[row]].float()
 
     def logits(means_ND: Tensor) -> Tensor:
         return (means_ND.float() @ columns_DK)[None]
@@ -95,7 +115,9 @@ def _entries(lists: TokenLists, measured: Measured, desk: Desk) -> list[Row]:
         None if measured.linear_ND is None else logits(measured.linear_ND),
         measured.num_jacobian,
     )[0]
+    # Fetched together: from a GPU every single number is waited for.
+    errors: list[float] = errors_K.tolist()
     return [
-        {**entry, "se": float(error) if error.isfinite() else None}
-        for entry, error in zip(token_entries(lists, 0, desk.tokenizer), errors_K, strict=True)
+        {**entry, "se": error if math.isfinite(error) else None}
+        for entry, error in zip(token_entries(lists, row, desk.tokenizer), errors, strict=True)
     ]

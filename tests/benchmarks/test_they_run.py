@@ -56,6 +56,13 @@ def test_max_act_race(bench: Bench) -> None:
     assert rows[0]["ratio"] > 0
 
 
+def test_gpu_races_on_a_toy(bench: Bench) -> None:
+    small = ("--rounds", "1", "--directions", "2", "--latents", "2")
+    rows = bench("gpu", "--tiny", *small)
+    assert len(races(rows)) == 1 + 4 + 3 + 3 + 1
+    assert [row["profile"] for row in rows if "profile" in row] == ["passes", "measured"]
+
+
 def test_our_side_of_the_delphi_race_keeps_every_non_zero(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,51 @@ def test_show_of_a_latent_names_it(cli: Cli, quick_run: Run) -> None:
     said = cli("show", quick_run.uri, "1")
     assert said.code == 0, said.err
     assert "promote" in said.out.lower()
+
+
+def test_bill_shows_every_llm_step_and_other_prices(
+    cli: Cli, counted_run: tuple[Run, list[Any]], config_file: Callable[..., Path]
+) -> None:
+    run, asked = counted_run
+    said = cli("bill", run.uri)
+    assert said.code == 0, said.err
+    assert f"{len(asked)}" in said.out
+    priced = config_file()
+    priced.write_text(priced.read_text() + "\n[llm.price]\nprompt = 1000\n")
+    money = sum(line["num_prompt_tokens"] for line in asked) / 1000
+    dear = cli("bill", run.uri, "--config", priced)
+    assert f"{money:,.4g}" in dear.out, dear.out
+
+
+def test_label_ends_with_what_the_llm_cost_or_with_its_ceiling(
+    cli: Cli, counted_run: tuple[Run, list[Any]], tmp_path: Path, quick_config: Callable[..., Any]
+) -> None:
+    def label(name: str, **budget: int) -> Any:
+        llm = {"script": "counted:counted"}
+        config = quick_config(tmp_path, {"llm": llm, "budget": budget}).model_dump(mode="json")
+        path = tmp_path / name
+        path.write_text(_toml(config))
+        return cli("label", path, "--local")
+
+    stopped = label("low.toml", max_tokens=500)
+    assert stopped.code == 1
+    assert "budget.max_tokens = 500 is reached" in stopped.err
+    assert "Traceback" not in stopped.err
+    ended = label("high.toml", max_tokens=10**9)
+    assert ended.code == 0, ended.err
+    assert f"LLM: {len(counted_run[1]):,} requests" in ended.out
+
+
+def _toml(config: dict[str, Any]) -> str:
+    """Tables of plain values, as TOML: what a JSON value is but null."""
+    lines = []
+    for name, section in config.items():
+        is_list = isinstance(section, list)
+        for values in section if is_list else [section] if section else []:
+            lines.append(f"[[{name}]]" if is_list else f"[{name}]")
+            plain = {k: v for k, v in values.items() if v not in (None, {}) and k != "price"}
+            lines += [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    return "\n".join(lines)
 
 
 @pytest.mark.parametrize(

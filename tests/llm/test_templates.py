@@ -3,10 +3,9 @@
 import pytest
 from jinja2 import TemplateError
 
-from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import LLMError
+from ray_autointerp.llm.chat import Chat
 from ray_autointerp.llm.door import Request
-from ray_autointerp.llm.vllm_engine import VLLMEngine
 from ray_autointerp.prompts.message import Message
 
 
@@ -27,9 +26,7 @@ class Tokenizer:
 
 
 def rendered(tokenizer: Tokenizer, *messages: Message) -> list[int]:
-    engine = VLLMEngine(LLMSection(model="some/model"), threads=1)
-    engine._tokenizer = tokenizer
-    return engine._rendered(Request(messages, max_tokens=1))
+    return Chat(tokenizer, "some/model").token_ids(Request(messages, max_tokens=1))
 
 
 def test_system_turn_joins_the_first_where_the_template_knows_none() -> None:

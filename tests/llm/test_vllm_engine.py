@@ -1,6 +1,7 @@
 """A real vLLM engine in a real Ray actor, with the demo's subject as LLM."""
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -14,12 +15,15 @@ from typing import Any
 
 import pytest
 import ray
+from killers import processes
 
 from ray_autointerp.cluster.workers import LLMWorker, environment
 from ray_autointerp.config import Config, LLMSection
-from ray_autointerp.errors import LLMError, TransientError
+from ray_autointerp.errors import LLMError
 from ray_autointerp.llm.door import Answer, Request
 from ray_autointerp.llm.open import check_llm, open_llm
+from ray_autointerp.llm.reaper import marked
+from ray_autointerp.llm.vllm_engine import VLLMEngine, engine_arguments
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.prompts import judge, sentences
 from ray_autointerp.prompts.message import Message
@@ -37,38 +41,44 @@ class Asked(LLMWorker):
         desk = await self._opened()
         return list(await asyncio.gather(*(desk.llm.ask(request) for request in requests)))
 
+    async def outcomes(self, requests: list[Request]) -> list[str]:
+        """The error of each request, or nothing."""
+        llm = (await self._opened()).llm
+        asked = (llm.ask(request) for request in requests)
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        return [f"{type(e).__name__}: {e}" if isinstance(e, Exception) else "" for e in ends]
+
+    async def forget(self) -> None:
+        llm = (await self._opened()).llm
+        assert isinstance(llm, VLLMEngine)
+        await llm.reset_prefix_cache()
+
 
 @pytest.fixture(scope="module")
-def ask(
+def worker(
     ray_cluster: None, planted_config: Planted, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., list[Answer]]]:
+) -> Iterator[Any]:
     section = {
         "backend": "vllm",
         "model": str(MODEL),
         "dtype": "float32",
         "max_model_len": 1024,
+        "timeout_s": 40,
     }
     changes: dict[str, Any] = {"llm": section, "operations": {"threads": 2}}
     config = planted_config(tmp_path_factory.mktemp("engine"), changes)
     run = Run(config, Axes(1, {}, 1, 1, {}, 4, 4), "unused")
     worker = ray.remote(Asked).options(runtime_env=environment(run)).remote(run)  # type: ignore[arg-type]
-    yield lambda *requests: ray.get(worker.ask.remote(list(requests)))
-    children = processes_named("VLLM::")
+    yield worker
+    children = processes("VLLM::")
     ray.get(worker.close.remote())
     ray.kill(worker)
-    assert children, "the engine core is a process of its own"
-    assert not set(children) & set(processes_named("VLLM::")), "closing leaves no child process"
+    assert not set(children) & set(processes("VLLM::")), "closing leaves no child process"
 
 
-def processes_named(start: str) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "cmdline").read_bytes().startswith(start.encode()):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+@pytest.fixture(scope="module")
+def ask(worker: Any) -> Callable[..., list[Answer]]:
+    return lambda *requests: ray.get(worker.ask.remote(list(requests)))
 
 
 def chat(text: str) -> tuple[Message, ...]:
@@ -164,13 +174,16 @@ def test_many_long_sampled_prompts_at_once_are_all_answered(
     assert all(answer.num_generated_tokens for answer in ask(*asked))
 
 
-def test_shared_beginning_of_prompts_is_read_from_the_cache(
-    ask: Callable[..., list[Answer]],
+def test_shared_beginning_of_prompts_is_read_from_the_cache_until_that_is_reset(
+    worker: Any, ask: Callable[..., list[Answer]]
 ) -> None:
     start = "It was a long story about the harbour and the people who lived there. " * 20
     ask(Request(chat(start + "One."), max_tokens=1))
     (second,) = ask(Request(chat(start + "Two."), max_tokens=1))
     assert second.num_cached_tokens > 100
+    ray.get(worker.forget.remote())
+    (third,) = ask(Request(chat(start + "Three."), max_tokens=1))
+    assert third.num_cached_tokens == 0
 
 
 def test_answer_in_a_loop_is_cut_and_told_as_cut(ask: Callable[..., list[Answer]]) -> None:
@@ -180,43 +193,158 @@ def test_answer_in_a_loop_is_cut_and_told_as_cut(ask: Callable[..., list[Answer]
     assert answer.num_generated_tokens < 400
 
 
-def test_engine_that_died_is_started_again(ask: Callable[..., list[Answer]]) -> None:
-    """Who asked at that moment is told to try again; who asks next is answered."""
-    for process in processes_named("VLLM::"):
+def long_answers(number: int) -> list[Request]:
+    return [
+        Request(chat(f"{n}: tell a story."), max_tokens=400, temperature=1.0, seed=n)
+        for n in range(number)
+    ]
+
+
+def test_every_process_of_an_engine_shows_its_marker(ask: Callable[..., list[Answer]]) -> None:
+    """Whoever looks for them afterwards has nothing else to find them by."""
+    ask(Request(chat("Say hello."), max_tokens=1))
+    engine = processes("VLLM::")
+    (marker,) = {marker_of(process) for process in engine}
+    assert sorted(marked(marker)) == sorted(engine)
+
+
+def test_death_of_an_engine_ends_all_that_was_in_flight_and_the_next_is_answered(
+    worker: Any, ask: Callable[..., list[Answer]]
+) -> None:
+    """Also what was being added in that moment, which vLLM itself lets wait for ever."""
+    ask(Request(chat("Say hello."), max_tokens=1))
+    asked = worker.outcomes.remote(long_answers(64))
+    time.sleep(0.3)
+    for process in processes("VLLM::EngineCore"):
         os.kill(process, signal.SIGKILL)
-    with pytest.raises(TransientError, match="engine died"):
-        for _ in range(20):  # the front notices within a moment
-            ask(Request(chat("Say hello."), max_tokens=4))
-            time.sleep(0.5)
+    ends = ray.get(asked, timeout=60)
+    assert all(end.startswith("EngineDied: The vLLM engine died: it was") for end in ends)
+    assert all("killed by SIGKILL" in end for end in ends)
     (answer,) = ask(Request(chat("Say hello."), max_tokens=4))
     assert answer.num_generated_tokens
 
 
+def test_engine_that_answers_nothing_for_long_is_ended(
+    worker: Any, ask: Callable[..., list[Answer]]
+) -> None:
+    ask(Request(chat("Say hello."), max_tokens=4))
+    engine = processes("VLLM::")
+    (core,) = processes("VLLM::EngineCore")
+    asked = worker.outcomes.remote(long_answers(8))
+    os.kill(core, signal.SIGSTOP)
+    assert set(ray.get(asked, timeout=120)) == {
+        "EngineDied: The vLLM engine died: it hung: no answer for 40 s with 8 requests in flight. "
+        "A new one is started."
+    }
+    assert until(lambda: not set(engine) & set(processes("VLLM::")))
+
+
 def test_engine_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(CANNOT_START)
+    done = subprocess.run(
+        [sys.executable, str(program), str(MODEL)], capture_output=True, text=True, check=False
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith("SAID")]
+    assert len(said) == 5, done.stdout + done.stderr
+    assert "no/such-model is neither a local directory nor to be had from the hub" in said[0]
+    assert "lower llm.max_model_len" in said[1]
+    assert "(1000000) is greater than" in said[1]
+    assert "correct llm.engine_args" in said[2]
+    assert "vLLM has not enough memory" in said[3]
+    assert "was killed" in said[4]
+    assert "while it started, twice" in said[4]
+
+
+CANNOT_START = """
+import asyncio, os, signal, sys, threading, time
+from pathlib import Path
+from ray_autointerp.config import LLMSection
+from ray_autointerp.errors import LLMError
+from ray_autointerp.llm.open import open_llm
+
+MODEL = sys.argv[1]
+KNOBS = {"dtype": "float32", "max_model_len": 1024}
+
+
+async def say(**section):
+    llm = open_llm(LLMSection(**section), threads=1)
+    try:
+        await llm.start()
+    except LLMError as error:
+        print("SAID", error, flush=True)
+    finally:
+        await llm.close()
+
+
+def kill_twice():
+    killed = set()
+    while len(killed) < 2:
+        time.sleep(0.1)
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == os.getpid() and b"spawn_main" in (folder / "cmdline").read_bytes():
+                    os.kill(int(folder.name), signal.SIGKILL)
+                    killed.add(folder.name)
+            except OSError:
+                continue
+
+
+async def main():
+    await say(model="no/such-model")
+    await say(model=MODEL, dtype="float32", max_model_len=10**6)
+    await say(model=MODEL, **KNOBS, engine_args={"no_such_argument": 1})
+    await say(model=MODEL, **KNOBS, engine_args={"num_gpu_blocks_override": 4})
+    threading.Thread(target=kill_twice, daemon=True).start()
+    await say(model=MODEL, **KNOBS)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_directory_without_a_model_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(LLMError, match=r"directory .*nowhere does not exist or has no config"):
         check_llm(LLMSection(model=str(tmp_path / "nowhere")), gpus=0)
-    program = (
-        "import asyncio, sys\n"
-        "from ray_autointerp.config import LLMSection\n"
-        "from ray_autointerp.errors import LLMError\n"
-        "from ray_autointerp.llm.door import Request\n"
-        "from ray_autointerp.llm.open import open_llm\n"
-        "from ray_autointerp.prompts.message import Message\n"
-        "llm = open_llm(LLMSection(model=sys.argv[1], max_model_len=10**6), threads=1)\n"
-        "try:\n"
-        "    asyncio.run(llm.ask(Request((Message('user', 'x'),), max_tokens=1)))\n"
-        "except LLMError as error:\n"
-        "    print('SAID', error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(MODEL)], capture_output=True, text=True, check=False
-    )
-    (said,) = [line for line in done.stdout.splitlines() if line.startswith("SAID")]
-    assert "max_model_len (1000000) is greater than" in said
+
+
+def test_engine_on_a_part_of_a_card_takes_less_than_that_part() -> None:
+    section = LLMSection(model="some/model")
+    assert engine_arguments(section, gpus=0.5, is_cpu=False)["gpu_memory_utilization"] == 0.45
+    assert "gpu_memory_utilization" not in engine_arguments(section, gpus=1, is_cpu=False)
+    own = section.model_copy(update={"engine_args": {"gpu_memory_utilization": 0.3}})
+    assert engine_arguments(own, gpus=0.5, is_cpu=False)["gpu_memory_utilization"] == 0.3
+
+
+@pytest.mark.parametrize(("gpus", "together", "fits"), [(2, 2, True), (2, 1, False), (1, 2, False)])
+def test_gpus_of_an_engine_are_as_many_as_it_is_split_over(
+    gpus: float, together: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray_autointerp.llm.open._is_cpu_build", lambda: False)
+    arguments = {"tensor_parallel_size": together}
+    section = LLMSection(model="some/model", engine_args=arguments)
+    with contextlib.nullcontext() if fits else pytest.raises(LLMError, match="judge_gpus = "):
+        check_llm(section, gpus=gpus, name="judge")
 
 
 def test_open_llm_starts_nothing_before_the_first_question() -> None:
-    before = set(processes_named("VLLM::"))
     llm = open_llm(LLMSection(model=str(MODEL)), threads=1)
     asyncio.run(llm.close())
-    assert set(processes_named("VLLM::")) <= before
+    assert not [p for p in processes("spawn_main") if marker_of(p)]
+
+
+def marker_of(process: int) -> str:
+    """The environment variable by which an engine's processes are known."""
+    pairs = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    return next((p.decode() for p in pairs if p.startswith(b"RAY_AUTOINTERP_ENGINE=")), "")
+
+
+def until(is_so: Callable[[], bool], patience_s: float = 30) -> bool:
+    deadline = time.monotonic() + patience_s
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True

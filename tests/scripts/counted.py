@@ -8,6 +8,7 @@ import os
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ray_autointerp.llm.door import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
@@ -22,12 +23,6 @@ def counted(request: Request) -> Answer:
     return answer
 
 
-def counted_judge(request: Request) -> Answer:
-    """Another LLM with the same answers, which is asked for judgements alone."""
-    assert request.choices is not None
-    return counted(request)
-
-
 def metered(answer: Answer, request: Request) -> Answer:
     return replace(
         answer,
@@ -37,7 +32,7 @@ def metered(answer: Answer, request: Request) -> Answer:
     )
 
 
-def read_back(log: Path) -> list[dict[str, int | str]]:
+def read_back(log: Path) -> list[dict[str, Any]]:
     """A line per question: `key`, `kind` and the token counts."""
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 

@@ -1,9 +1,11 @@
 """Who kills processes at work, as the kernel would, and how they are found."""
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +17,27 @@ _PATIENCE_S = 240
 
 
 def processes(title: str) -> list[int]:
-    """The processes whose command line holds the title: Ray names an actor's process after the
-    method that it runs, vLLM its engine core `VLLM::EngineCore`."""
+    """Descendants of this process whose command line holds the title.
+
+    Ray names an actor's process after the method that it runs, vLLM its engine `VLLM::EngineCore`.
+    """
     found = []
+    for pid in _descendants():
+        with contextlib.suppress(OSError):
+            if title.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def _descendants() -> list[int]:
+    children = defaultdict(list)
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if title.encode() in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            children[int(parent)].append(int(folder.name))
+    found = list(children[os.getpid()])
+    for pid in found:
+        found += children[pid]
     return found
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_autointerp.config import Config, parse_config
-from ray_autointerp.errors import EngineDied, OverBudget
+from ray_autointerp.errors import EngineDied, LLMError, OverBudget
 from ray_autointerp.llm.door import Answer, Request
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.records.layout import answers_folder
@@ -306,6 +306,32 @@ def test_request_that_kills_engines_alone_twice_is_quarantined(store: Store) -> 
     fourth = Counting(reply)
     assert ask_all(store, fourth, texts) == answers
     assert fourth.asked == [], "quarantine holds at every width"
+
+
+def test_engine_that_dies_is_asked_no_more_by_its_task(store: Store) -> None:
+    async def reply(_: Request) -> Answer:
+        raise EngineDied("it died")
+
+    llm = Counting(reply)
+    purse = Purse(config(llm={"requests_in_flight": 4}))
+    with pytest.raises(EngineDied):
+        ask_all(store, llm, [f"{n}" for n in range(100)], purse=purse)
+    assert len(llm.asked) == 4
+
+
+def test_engine_that_cannot_start_is_tried_once(store: Store) -> None:
+    class Absent(Counting):
+        num_starts = 0
+
+        async def start(self) -> None:
+            self.num_starts += 1
+            await asyncio.sleep(0)
+            raise LLMError("there is no such model")
+
+    llm = Absent()
+    with pytest.raises(LLMError, match="no such model"):
+        ask_all(store, llm, [f"{n}" for n in range(100)])
+    assert (llm.num_starts, llm.asked) == (1, [])
 
 
 def test_over_the_ceiling_what_is_in_flight_is_kept_and_a_higher_one_goes_on(store: Store) -> None:

@@ -1,0 +1,250 @@
+"""One life of an engine: its processes are watched from outside, and end with it.
+
+vLLM tells its waiters of a death in most cases, not in all: a request that is being added at that
+moment waits for ever. So every request here races the engine's death, which is seen by the
+process's own end, and by silence. Knows no prompts.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from ray_autointerp.errors import EngineDied, LLMError
+from ray_autointerp.llm import reaper
+from ray_autointerp.llm.failures import end_of
+
+T = TypeVar("T")
+
+_MARKER = "RAY_AUTOINTERP_ENGINE"
+_SPAWNED = {
+    # A forked child shows its parent's environment, in which the marker never was.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # vLLM gives its processes names of its own, and setproctitle writes them over the environment.
+    "SPT_NOENV": "1",
+}
+_LINES_KEPT = 400
+_LOOK_S = 1.0
+_LAST_WORDS_S = 1.0
+"""How long a death waits for the exit code and for the last lines of its output."""
+_ONE_START = threading.Lock()
+"""A start borrows this process's environment and standard output."""
+
+
+class EngineLife:
+    """The processes of one engine, from start to end. Use it from one event loop."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.engine: Any = None
+        self.said: deque[str] = deque(maxlen=_LINES_KEPT)
+        """The last lines that the engine's processes printed."""
+        self._timeout_s = timeout_s
+        self._marker = uuid4().hex
+        self._reaper: subprocess.Popen[bytes] | None = None
+        self._cores: list[BaseProcess] = []
+        self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._in_flight: set[asyncio.Task[Any]] = set()
+        self._heard_at = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the engine died, hung or was closed."""
+        return self._died.done()
+
+    async def open(self, make: Callable[[], Any]) -> None:
+        """Start the engine by `make`, in a thread. Raises what `make` raises."""
+        try:
+            self.engine = await asyncio.to_thread(self._made, make)
+        except BaseException:
+            await self.close()
+            raise
+        loop = asyncio.get_running_loop()
+        for core in self._cores:
+            loop.add_reader(core.sentinel, self._core_ended, core)
+        self._tasks.append(asyncio.create_task(self._watch()))
+
+    async def outcome(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of a request to the engine. Raises EngineDied once the engine is dead."""
+        if self.is_over:
+            work.close()
+            raise self._death()
+        if not self._in_flight:
+            self._heard_at = time.monotonic()
+        task = asyncio.create_task(work)
+        self._in_flight.add(task)
+        try:
+            racing: set[asyncio.Future[Any]] = {task, self._died}
+            await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+            if task.done() and not (task.exception() and self._is_failing()):
+                self._heard_at = time.monotonic()
+                return task.result()
+            with contextlib.suppress(TimeoutError):  # the process's end says more than vLLM does
+                await asyncio.wait_for(asyncio.shield(self._died), 2 * _LAST_WORDS_S)
+            self._die(end_of(None, self.said))
+            raise self._death()
+        finally:
+            self._in_flight.discard(task)
+            task.add_done_callback(_drop)
+            task.cancel()
+
+    async def close(self) -> None:
+        """End the engine and all its processes; who still waits is told that it died."""
+        self._die("it was closed", in_peace=True)
+        assert self._ending is not None
+        await asyncio.shield(self._ending)
+
+    def _made(self, make: Callable[[], Any]) -> Any:
+        with _ONE_START:
+            resource_tracker.ensure_running()  # serves all lives, so it carries no life's marker
+            marker = f"{_MARKER}={self._marker}"
+            self._reaper = _reaper(marker)
+            before = multiprocessing.active_children()
+            spawned = {_MARKER: self._marker, **_SPAWNED}
+            try:
+                with _environment(spawned), _heard(self.said):
+                    engine = make()
+                self._cores = [c for c in multiprocessing.active_children() if c not in before]
+                return engine
+            finally:
+                if self.is_over:  # closed meanwhile: nobody else will look for what came late
+                    reaper.end_all(marker)
+
+    def _core_ended(self, core: BaseProcess) -> None:
+        asyncio.get_running_loop().remove_reader(core.sentinel)
+        self._tasks.append(asyncio.create_task(self._mourn(core)))
+
+    async def _mourn(self, core: BaseProcess) -> None:
+        until = time.monotonic() + _LAST_WORDS_S
+        while core.exitcode is None and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        if core.exitcode is None or core.exitcode >= 0:
+            await asyncio.sleep(0.1)  # for the last lines to pass through the pipe
+        self._die(end_of(core.exitcode, self.said))
+
+    async def _watch(self) -> None:
+        pause = min(_LOOK_S, self._timeout_s / 4)
+        silent_s = 0.0
+        heard_at = self._heard_at
+        while not self.is_over:
+            await asyncio.sleep(pause)
+            if not self._in_flight or heard_at != self._heard_at:
+                heard_at, silent_s = self._heard_at, 0.0
+                continue
+            silent_s += pause  # counted, not timed: a process that slept itself blames nobody
+            if silent_s >= self._timeout_s:
+                self._die(
+                    f"it hung: no answer for {self._timeout_s:g} s with {len(self._in_flight)} "
+                    "requests in flight"
+                )
+
+    def _is_failing(self) -> bool:
+        return self.is_over or bool(self.engine.errored)
+
+    def _death(self) -> EngineDied:
+        return EngineDied(f"The vLLM engine died: {self._died.result()}. A new one is started.")
+
+    def _die(self, why: str, *, in_peace: bool = False) -> None:
+        if not self._died.done():
+            self._died.set_result(why)
+            self._ending = asyncio.create_task(self._end(in_peace))
+
+    async def _end(self, in_peace: bool) -> None:
+        if in_peace:  # it frees what it shares with others; a dead or hung one is killed first
+            self._shut_down()
+        await asyncio.to_thread(self._end_processes)
+        self._shut_down()
+        for task in self._tasks:
+            task.cancel()
+
+    def _shut_down(self) -> None:
+        loop = asyncio.get_running_loop()
+        for core in self._cores:
+            loop.remove_reader(core.sentinel)
+        if self.engine is not None:
+            self.engine.shutdown()
+            self.engine = None
+
+    def _end_processes(self) -> None:
+        if self._reaper is None:
+            return
+        assert self._reaper.stdin is not None
+        assert self._reaper.stdout is not None
+        self._reaper.stdin.close()
+        if self._reaper.wait() != 0:  # somebody killed it first
+            reaper.end_all(f"{_MARKER}={self._marker}")
+        self._reaper.stdout.close()
+
+
+def _reaper(marker: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", reaper.__file__, marker],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    if process.stdout.readline() != b"ready\n":
+        raise LLMError("The process that ends an engine with its actor cannot be started.")
+    return process
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The variables are set for whoever is started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _heard(lines: deque[str]) -> Iterator[None]:
+    """Processes started meanwhile print, for life, to this process's stderr and into `lines`."""
+    ours = os.dup(1), os.dup(2)
+    read, write = os.pipe()
+    threading.Thread(target=_pass_on, args=(read, os.dup(2), lines), daemon=True).start()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(write, 1)
+    os.dup2(write, 2)
+    os.close(write)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, kept in enumerate(ours, start=1):
+            os.dup2(kept, number)
+            os.close(kept)
+
+
+def _pass_on(read: int, onward: int, lines: deque[str]) -> None:
+    with os.fdopen(read, "rb") as said, os.fdopen(onward, "wb", buffering=0) as heard:
+        for line in said:  # until the last of the processes ended
+            lines.append(line.decode(errors="replace").rstrip())
+            with contextlib.suppress(OSError):
+                heard.write(line)
+
+
+def _drop(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # was read, or belongs to a life that is over
