@@ -11,7 +11,9 @@ Each peer is run by the python of its own environment. A run clears the server's
 (`--resume` does not) and prints one JSON line: the requests that the server saw, how many asked
 again what was asked before, the seconds from the start of the peer's own run (imports and the start
 of Ray are not counted), those from the first request that the server saw, and the settings. The
-server must answer GET /v1/models and close a connection that asks for it: datatrove does both.
+server must answer GET /v1/models and close a connection that asks for it, for datatrove; for delphi
+start it with `--text "[1, 1, 1, 1, 1] [EXPLANATION]: words about the sea"`, which its scorers and
+its explainer can both read (the row's `judged` tells how many examples were).
 """
 
 import argparse

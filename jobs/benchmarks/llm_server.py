@@ -64,6 +64,7 @@ async def _serve(port: int, delay: float, text: str) -> None:
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/v1/chat/completions", server.complete)
     app.router.add_get("/counts", server.counts)
+    app.router.add_get("/v1/models", server.counts)  # Some clients wait until this is there.
     app.router.add_post("/reset", server.reset)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
