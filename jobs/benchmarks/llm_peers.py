@@ -11,7 +11,9 @@ Each peer is run by the python of its own environment. A run clears the server's
 (`--resume` does not) and prints one JSON line: the requests that the server saw, how many asked
 again what was asked before, the seconds from the start of the peer's own run (imports and the start
 of Ray are not counted), those from the first request that the server saw, and the settings. The
-server must answer GET /v1/models and close a connection that asks for it: datatrove does both.
+server must answer GET /v1/models and close a connection that asks for it, for datatrove; for delphi
+start it with `--text "[1, 1, 1, 1, 1] [EXPLANATION]: words about the sea"`, which its scorers and
+its explainer can both read (the row's `judged` tells how many examples were).
 """
 
 import argparse
@@ -39,10 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     kinds = parser.add_subparsers(dest="peer", required=True)
     kind = kinds.add_parser("ray-data", parents=[many])
-    kind.add_argument("--batch", type=int, default=1, help="rows asked one after another")
-    kind.add_argument("--concurrency", type=int, default=2, help="actors")
-    kind.add_argument("--batches", type=int, default=200, help="at once in one actor")
-    kind.add_argument("--blocks", type=int, default=4, help="parts of the data set")
+    kind.add_argument("--batch", type=int, default=12, help="rows asked one after another")
+    kind.add_argument("--concurrency", type=int, default=1, help="actors")
+    kind.add_argument("--batches", type=int, default=420, help="at once in one actor")
+    kind.add_argument("--blocks", type=int, default=1, help="parts of the data set")
     kind.add_argument(
         "--new-sessions", action="store_true", help="one per batch, as it does unasked"
     )

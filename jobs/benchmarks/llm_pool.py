@@ -90,10 +90,10 @@ class OurPool:
             ray.get(reference)
             self._pool.started(reference)
 
-    def round(self) -> dict[str, Any]:
-        """All prompts once, from a cold prefix cache, every answer kept."""
+    def round(self, uri: str | None = None) -> dict[str, Any]:
+        """All prompts once, from a cold prefix cache, every answer kept (at `uri`)."""
         self._rounds += 1
-        uri = str(self._folder / str(self._rounds))
+        uri = uri or str(self._folder / str(self._rounds))
         for actor in self._pool.actors():
             ray.get([actor.reset.remote(), actor.forget.remote(uri)])
         start = time.perf_counter()

@@ -52,10 +52,12 @@ class _Reading(Desk):
         """The tables are there already."""
 
 
-def requests_of(run: Run) -> list[Request]:
-    """Every request of the run's explain, sentence and judge steps, each once."""
+def requests_of(run: Run, method: str | None = None) -> list[Request]:
+    """Every request of the run's explain, sentence and judge steps (of one method), each once."""
     asked: dict[str, Request] = {}
     for task in _tasks(run):
+        if method not in (None, task.method):
+            continue
         desk = _Reading(run)
         scribe = _Scribe(remembered(desk.store, task)[0])
         stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
