@@ -27,7 +27,7 @@ from typing import Any
 import llm_workload
 import ray
 from llm_peers import counts, prompt
-from llm_pool import OurPool, interleaved
+from llm_sides import OurPool, interleaved
 from race import machine, report
 
 from ray_autointerp.llm.door import Request
