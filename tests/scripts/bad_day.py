@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 
 from ray_autointerp.llm.door import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
@@ -51,3 +52,9 @@ def slow(request: Request) -> Answer:
     """As planted, after a while: time enough to be killed at work."""
     time.sleep(0.02)
     return planted_script(request)
+
+
+def dear(request: Request) -> Answer:
+    """As planted, after a longer while, and every prompt counts as a hundred tokens."""
+    time.sleep(0.1)
+    return replace(slow(request), num_prompt_tokens=100)

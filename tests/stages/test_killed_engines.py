@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from killers import Killer
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
+from ray_autointerp.errors import OverBudget
 from ray_autointerp.pipeline import Runner, label
+from ray_autointerp.stages.answers import spent
 from ray_autointerp.stages.run import Run
 from ray_autointerp.stages.run_local import run_local
 from ray_autointerp.stages.tables import Tables
@@ -55,3 +58,25 @@ def test_workers_that_take_turns_write_what_they_write_together(
     config = quick_config(tmp_path, {"operations": {"take_turns": True}})
     run = label(config, ray_runner, Silent())
     assert contents(run.uri) == contents(quick_run.uri)
+
+
+def test_ceiling_over_two_engines_stops_both_and_a_higher_one_continues(
+    quick_config: Planted, ray_runner: Runner, tmp_path: Path, contents: Contents
+) -> None:
+    """Neither engine alone comes near the ceiling that both together reach."""
+
+    def config(root: str, max_tokens: int) -> Config:
+        changes = {
+            "llm": {"script": "bad_day:dear"},
+            "operations": {"llm_workers": 2},
+            "budget": {"max_tokens": max_tokens},
+        }
+        return quick_config(tmp_path / root, changes)
+
+    unbounded = label(config("unbounded", 10**9), run_local, Silent())
+    whole = spent(Tables(unbounded).store).num_tokens
+    with pytest.raises(OverBudget, match=r"ceiling .* is reached"):
+        label(config("run", whole * 2 // 3), ray_runner, Silent())
+    run = label(config("run", 10**9), ray_runner, Silent())
+    assert contents(run.uri) == contents(unbounded.uri)
+    assert spent(Tables(run).store).num_tokens == whole, "nothing was paid for twice"
