@@ -10,10 +10,10 @@ from rich.text import Text
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.plan.bill import cost
 from ray_autointerp.plan.budget import budget
+from ray_autointerp.plan.forecast import Forecast, asked_of
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.flow import step_named
 from ray_autointerp.records.usage import Usage
-from ray_autointerp.stages.forecast import Forecast, asked_of
 
 
 def plan_table(

@@ -5,7 +5,7 @@ tokenizer and chat template. Of every kind a dozen are counted and their mean is
 requests of plan/requests.py. What is asked again after a bad answer is not foreseen.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from statistics import fmean
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.plan.budget import num_chosen, three_set_texts, two_set_units
+from ray_autointerp.plan.forecast import Forecast, asked_of
 from ray_autointerp.plan.requests import CONCAT_PARTS, JUDGEMENTS_PER_UNIT, num_requests
 from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.prompts import ensemble, judge, max_act, sentences, token_change, vocab_proj
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.records.flow import FLOW, LLM_POOLS, Step
+from ray_autointerp.records.flow import FLOW, LLM_POOLS
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.stages.stand_ins import StandIns, answered, written
@@ -33,17 +34,6 @@ _SAMPLES = 12
 
 _BLOCK = 16
 """Tokens of a block of vLLM's prefix cache, unless `engine_args` say: whole blocks are shared."""
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What the LLM steps will use."""
-
-    steps: Mapping[str, Usage]
-    """By step. Cached tokens are the least that vLLM's cache gives: what prompts of one kind share.
-    Of endpoints nothing is known, so none."""
-    notes: tuple[str, ...]
-    """What the numbers rest on where it is less than it should be, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +69,6 @@ def forecast(config: Config, axes: Axes) -> Forecast:
             for kind in _kinds(step.name, method, requests, config, stand_ins):
                 steps[step.name] += counter.usage(kind)
     return Forecast(steps, tuple(notes))
-
-
-def asked_of(step: Step, config: Config) -> LLMSection:
-    """The LLM that a step asks."""
-    return config.judging if step.pool == "judge" else config.llm
 
 
 def _kinds(

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.forecast import Forecast
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.reports.plan_table import plan_table
-from ray_autointerp.stages.forecast import Forecast
 from ray_autointerp.stages.run import Run
 
 GOLDEN = Path(__file__).parent / "golden" / "plan_table.txt"
