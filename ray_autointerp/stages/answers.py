@@ -17,22 +17,17 @@ import pyarrow as pa
 
 from ray_autointerp.errors import AutointerpError, TaskError
 from ray_autointerp.llm.door import LLM, Answer, Request
-from ray_autointerp.prompts.message import digest
 from ray_autointerp.records.flow import Pool, step_named
-from ray_autointerp.records.keys import unslug
 from ray_autointerp.records.layout import (
     ANSWERS,
     answers_folder,
-    quarantine_folder,
-    quarantined,
-    suspect_mark,
 )
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.stages.purse import Purse
+from ray_autointerp.stages.quarantine import Quarantine
 from ray_autointerp.stages.run import Run
-from ray_autointerp.storage.json_object import get_json, put_json_if_absent
 from ray_autointerp.storage.parquet import read_metadata, read_table, write_table
 from ray_autointerp.storage.store import Store, open_store
 
@@ -42,9 +37,6 @@ SEGMENT_ANSWERS = 256
 SEGMENT_SECONDS = 10.0
 """The longest an answer waits to be written."""
 
-_DEATHS = 2
-"""Engines that may die of a request asked alone: one death may have another reason."""
-
 _READERS = 8
 
 
@@ -52,8 +44,8 @@ class Answers:
     """The LLM of one task; use it as `async with`. Equal requests are one question.
 
     `width`: at most so many requests at once, in the order asked, written whenever so many are
-    unwritten; None is all at once. At 1 every request is marked before it is asked, and one whose
-    marks say that engines died of it is put into quarantine and never asked again.
+    unwritten; None is all at once. At 1 every request is marked before it is asked, and when the
+    task begins again, one that engines died of twice is put into quarantine and never asked.
     """
 
     def __init__(
@@ -63,7 +55,7 @@ class Answers:
         self._width = width
         self._turn = asyncio.Semaphore(width) if width else contextlib.nullcontext()
         self._known: dict[str, Answer] = {}
-        self._quarantined: frozenset[str] = frozenset()
+        self._quarantine = Quarantine(store, task)
         self._questions: dict[str, asyncio.Task[Answer]] = {}
         self._waiting: set[str] = set()
         self._in_flight: set[str] = set()
@@ -77,22 +69,16 @@ class Answers:
     async def start(self) -> None:
         """Read what is remembered of the task and what is in quarantine. Raises StoreError."""
         self._known, self._segment = await asyncio.to_thread(remembered, self._store, self._task)
-        folder = quarantine_folder(self._task.step)
-        names = await asyncio.to_thread(self._store.list, folder)
-        self._quarantined = frozenset(
-            unslug(name.removeprefix(folder).removesuffix(".json")) for name in names
-        )
+        await asyncio.to_thread(self._quarantine.read, self._known)
 
     async def ask(self, request: Request) -> Answer:
         """The answer: the one that is remembered, else a new one that will be.
 
         Raises what the LLM raises, and OverBudget where the run's ceiling is reached.
         """
-        if request.key in self._quarantined:
-            note = await asyncio.to_thread(
-                get_json, self._store, quarantined(self._task.step, request.key)
-            )
-            return Answer(note["reason"], "quarantined")
+        if request.key in self._quarantine:
+            reason = await asyncio.to_thread(self._quarantine.reason, request.key)
+            return Answer(reason, "quarantined")
         if request.key in self._known:
             return self._known[request.key]
         if request.key not in self._questions:
@@ -161,8 +147,8 @@ class Answers:
     async def _answer(self, request: Request) -> tuple[Answer, Usage]:
         if (refused := self._purse.refusal()) is not None:
             return refused, Usage()
-        if self._width == 1 and not await asyncio.to_thread(self._marked, request):
-            return await asyncio.to_thread(self._put_into_quarantine, request), Usage()
+        if self._width == 1:
+            await asyncio.to_thread(self._quarantine.mark, request)
         return await self._purse.ask(self._llm, self._task, request)
 
     async def _keep(self, key: str, answer: Answer, usage: Usage) -> None:
@@ -209,24 +195,6 @@ class Answers:
     def _cancel(self, keys: Iterable[str]) -> None:
         for key in list(keys):
             self._questions[key].cancel()
-
-    def _marked(self, request: Request) -> bool:
-        """Mark that the request is asked alone; False if it was so often enough to be guilty."""
-        told = {"task": self._task.name, "prompt": digest(request.messages)}
-        return any(
-            put_json_if_absent(
-                self._store, suspect_mark(self._task.step, request.key, number), told
-            )
-            for number in range(1, _DEATHS + 1)
-        )
-
-    def _put_into_quarantine(self, request: Request) -> Answer:
-        reason = (
-            f"{_DEATHS} engines died of this request, asked alone, in the task {self._task.name}"
-        )
-        name = quarantined(self._task.step, request.key)
-        put_json_if_absent(self._store, name, {"reason": reason})
-        return Answer(reason, "quarantined")
 
 
 def remembered(store: Store, task: Task) -> tuple[dict[str, Answer], int]:
