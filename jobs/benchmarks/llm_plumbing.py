@@ -125,7 +125,7 @@ def _requests_race(run: Run, url: str, folder: Path, args: argparse.Namespace) -
 
 
 def _latents_race(run: Run, url: str, folder: Path, args: argparse.Namespace) -> None:
-    latents = 60
+    latents = 24
     ours = OurPool(run, _made(latents * _PROMPTS_A_LATENT, folder), share=_PROMPTS_A_LATENT)
     sides = {"pool": ours.round}
     for name, concurrency in (("library", "60"), ("command line", "1")):
