@@ -17,12 +17,12 @@ from ray_autointerp.records.usage import Usage
 from ray_autointerp.stages.answers import spent_before
 from ray_autointerp.stages.run import Run
 
-_LOOK_S = 2.0
-_ANSWER_S = 5.0
+_LOOK_S = 1.0
+_ANSWER_S = 2.0
 
 
 class Ceiling:
-    """Looks at what engines have paid, no more often than every two seconds."""
+    """Looks at what engines have paid, no more often than every second."""
 
     def __init__(self, run: Run) -> None:
         self._config = run.config

@@ -26,7 +26,7 @@ from ray_autointerp.stages.worklist import Observer, Receipt, Worklist, now
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Only tasks and receipts pass through Ray's object store on a local start."""
 
-_LOOK_AGAIN_S = 5.0
+_LOOK_AGAIN_S = 1.0
 """Pools grow and shrink, and the ceiling is looked at, at least this often."""
 
 _DETAIL_CHARACTERS = 2000

@@ -76,7 +76,7 @@ def test_ceiling_over_two_engines_stops_both_and_a_higher_one_continues(
     unbounded = label(config("unbounded", 10**9), run_local, Silent())
     whole = spent(Tables(unbounded).store).num_tokens
     with pytest.raises(OverBudget, match=r"ceiling .* is reached"):
-        label(config("run", whole * 2 // 3), ray_runner, Silent())
+        label(config("run", whole // 2), ray_runner, Silent())
     run = label(config("run", 10**9), ray_runner, Silent())
     assert contents(run.uri) == contents(unbounded.uri)
     assert spent(Tables(run).store).num_tokens == whole, "nothing was paid for twice"
