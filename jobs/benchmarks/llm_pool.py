@@ -89,6 +89,7 @@ class _RayData:
             batch_size=64,
             concurrency=1,
             accelerator_type=None,
+            placement_group_config={"bundles": [{"CPU": 1}]},  # unasked, it waits for a GPU
             runtime_env={"env_vars": _ENGINE_VARIABLES | {"OMP_NUM_THREADS": "2"}},
         )
         processor = build_processor(config, preprocess=dict, postprocess=dict)

@@ -120,9 +120,10 @@ def environment(run: Run) -> dict[str, Any]:
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "TOKENIZERS_PARALLELISM": "false",
-            # Subject and engine share cores on a small machine: threads that wait must sleep, for
-            # a spinning one takes a core from the other process (libgomp, Intel's OpenMP).
-            "OMP_WAIT_POLICY": "PASSIVE",
+            # Subject and engine share cores on a small machine: a thread that waits for long must
+            # sleep, for a spinning one takes a core from the other process; one that slept between
+            # two layers of a model would wake too late (libgomp's turns, Intel's milliseconds).
+            "GOMP_SPINCOUNT": "10000",
             "KMP_BLOCKTIME": "0",
         }
     }

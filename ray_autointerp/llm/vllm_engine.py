@@ -133,10 +133,13 @@ class VLLMEngine:
     def _made(self) -> Any:
         _set_environment(self._threads)
         from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
         arguments = engine_arguments(self._section, gpus=self._gpus, is_cpu=_is_cpu())
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        # Batches as large as those of `vllm.LLM`; an async engine's own are made for latency.
+        context = UsageContext.LLM_CLASS
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), usage_context=context)
 
     def _prepared(self, request: Request) -> tuple[list[int], Any]:
         assert self._chat is not None
@@ -235,6 +238,9 @@ def _set_environment(threads: int) -> None:
             "VLLM_CPU_KVCACHE_SPACE": "2",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(threads),
+            # The model runs in the core's own process: in one of its own, as vLLM would have it
+            # here, the core spins for its answers on a core that the model's threads need.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
