@@ -112,18 +112,20 @@ class LLMWorker:
         return self._desk
 
 
-def environment(run: Run) -> dict[str, Any]:
-    """The runtime environment of every worker: thread bounds before any library is imported."""
+def environment(run: Run, *, spin: int = 1_000) -> dict[str, Any]:
+    """The runtime environment of a worker: thread bounds before any library is imported.
+
+    `spin`: how many turns a thread waits awake for its next share of the arithmetic. Subject and
+    engine share cores on a small machine, and one that spins takes a core from the other; an
+    engine's shares are so short that a thread which slept between two of them wakes too late.
+    """
     threads = str(run.config.operations.threads)
     return {
         "env_vars": {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "TOKENIZERS_PARALLELISM": "false",
-            # Subject and engine share cores on a small machine: a thread that waits for long must
-            # sleep, for a spinning one takes a core from the other process; one that slept between
-            # two layers of a model would wake too late (libgomp's turns, Intel's milliseconds).
-            "GOMP_SPINCOUNT": "10000",
-            "KMP_BLOCKTIME": "0",
+            "GOMP_SPINCOUNT": str(spin),  # libgomp
+            "KMP_BLOCKTIME": "0",  # Intel's OpenMP
         }
     }
