@@ -16,7 +16,6 @@ import llm_workload
 import ray
 
 from ray_autointerp.cluster.pool import Pool, Size
-from ray_autointerp.cluster.pools import ENGINE_SPIN
 from ray_autointerp.cluster.workers import LLMWorker, environment
 from ray_autointerp.plan.shards import num_shards
 from ray_autointerp.records.task import Task
@@ -63,8 +62,10 @@ class OurPool:
         self._share = share
         self._num_prompts = len(llm_workload.read(prompts))
         self._rounds = 0
+        operations = run.config.operations.model_copy(update={"take_turns": True})
+        alone = Run(run.config.model_copy(update={"operations": operations}), run.axes, run.uri)
         actor = ray.remote(PromptWorker).options(
-            runtime_env=environment(run, spin=ENGINE_SPIN), max_concurrency=1000, num_cpus=0.5
+            runtime_env=environment(alone), max_concurrency=1000, num_cpus=0.5
         )
         section = run.config.llm
         size = Size(workers, workers, room or section.requests_in_flight, ahead=2)

@@ -16,9 +16,6 @@ from ray_autointerp.stages.run import Run
 _AHEAD = 2
 """Rooms of work an engine is given: one that it works on, one that waits."""
 
-ENGINE_SPIN = 10_000
-"""Turns for which an engine's threads wait awake: about half a millisecond."""
-
 _MOST_TASKS = 1000
 """Method calls one engine actor may have under way; its room is what bounds them."""
 
@@ -128,9 +125,9 @@ class _Make:
         return self._engine("judge", self._run.config.operations.judge_gpus)
 
     def _engine(self, name: str, gpus: float) -> Any:
-        awake = {"runtime_env": environment(self._run, spin=ENGINE_SPIN)}
-        options = self._options | awake | {"num_gpus": gpus, "max_concurrency": _MOST_TASKS}
-        made = ray.remote(LLMWorker).options(**options)
+        made = ray.remote(LLMWorker).options(
+            **self._options, num_gpus=gpus, max_concurrency=_MOST_TASKS
+        )
         return made.remote(self._run, name)
 
 

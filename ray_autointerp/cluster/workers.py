@@ -112,20 +112,17 @@ class LLMWorker:
         return self._desk
 
 
-def environment(run: Run, *, spin: int = 1_000) -> dict[str, Any]:
-    """The runtime environment of a worker: thread bounds before any library is imported.
-
-    `spin`: how many turns a thread waits awake for its next share of the arithmetic. Subject and
-    engine share cores on a small machine, and one that spins takes a core from the other; an
-    engine's shares are so short that a thread which slept between two of them wakes too late.
-    """
+def environment(run: Run) -> dict[str, Any]:
+    """The runtime environment of every worker: thread bounds before any library is imported."""
     threads = str(run.config.operations.threads)
-    return {
-        "env_vars": {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "TOKENIZERS_PARALLELISM": "false",
-            "GOMP_SPINCOUNT": str(spin),  # libgomp
-            "KMP_BLOCKTIME": "0",  # Intel's OpenMP
-        }
+    variables = {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
     }
+    # Subject and engine share the cores of a small machine: threads that wait must sleep soon, for
+    # one that spins takes a core from the other process. An engine that is alone loses a tenth of
+    # its tokens by that, so where they take turns threads wait as they would by themselves.
+    if not run.config.operations.take_turns:
+        variables |= {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}  # libgomp, Intel's OpenMP
+    return {"env_vars": variables}
