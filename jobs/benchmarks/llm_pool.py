@@ -25,7 +25,7 @@ from race import machine, report
 
 from ray_autointerp.llm.chat import Chat
 from ray_autointerp.llm.door import Request
-from ray_autointerp.llm.vllm_engine import engine_arguments
+from ray_autointerp.llm.vllm_engine import engine_arguments, engine_environment
 from ray_autointerp.stages.manifest import load_run
 from ray_autointerp.stages.run import Run
 
@@ -83,6 +83,7 @@ class _RayData:
         from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
         arguments = engine_arguments(self._config.llm, gpus=0, is_cpu=True)
+        threads = self._config.operations.threads
         config = vLLMEngineProcessorConfig(
             model_source=arguments.pop("model"),
             engine_kwargs=arguments,
@@ -90,7 +91,7 @@ class _RayData:
             concurrency=1,
             accelerator_type=None,
             placement_group_config={"bundles": [{"CPU": 1}]},  # unasked, it waits for a GPU
-            runtime_env={"env_vars": _ENGINE_VARIABLES | {"OMP_NUM_THREADS": "2"}},
+            runtime_env={"env_vars": engine_environment(threads, is_cpu=True)},
         )
         processor = build_processor(config, preprocess=dict, postprocess=dict)
         rows = [self._row(request) for request in self._requests[:number]]
@@ -119,13 +120,6 @@ class _RayData:
             sampling["structured_outputs"] = {"json": json.dumps(dict(request.json_schema))}
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         return {"messages": messages, "sampling_params": sampling}
-
-
-_ENGINE_VARIABLES = {
-    "VLLM_CPU_KVCACHE_SPACE": "2",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-}
 
 
 def reasoning_race(run: Run, prompts: Path, rounds: int) -> None:

@@ -62,6 +62,7 @@ class OurPool:
         self._share = share
         self._num_prompts = len(llm_workload.read(prompts))
         self._rounds = 0
+        # No subject works beside the engine here, as where the two take turns.
         operations = run.config.operations.model_copy(update={"take_turns": True})
         alone = Run(run.config.model_copy(update={"operations": operations}), run.axes, run.uri)
         actor = ray.remote(PromptWorker).options(

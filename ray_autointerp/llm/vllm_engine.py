@@ -221,20 +221,11 @@ def engine_arguments(section: LLMSection, *, gpus: float, is_cpu: bool) -> dict[
     return arguments | section.engine_args
 
 
-def _is_cpu() -> bool:
-    spec = find_spec("torch")
-    if spec is None:
-        return True
-    import torch
-
-    return not torch.cuda.is_available()
-
-
-def _set_environment(threads: int) -> None:
-    """What vLLM reads at import; whoever set a variable already is left alone."""
-    defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-    if _is_cpu():
-        defaults |= {
+def engine_environment(threads: int, *, is_cpu: bool) -> dict[str, str]:
+    """What vLLM reads at import. `threads` bounds the cores of an engine without a GPU."""
+    variables = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    if is_cpu:
+        variables |= {
             "VLLM_CPU_KVCACHE_SPACE": "2",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(threads),
@@ -242,5 +233,19 @@ def _set_environment(threads: int) -> None:
             # here, the core spins for its answers on a core that the model's threads need.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         }
-    for name, value in defaults.items():
+    return variables
+
+
+def _set_environment(threads: int) -> None:
+    """Whoever set a variable already is left alone."""
+    for name, value in engine_environment(threads, is_cpu=_is_cpu()).items():
         os.environ.setdefault(name, value)
+
+
+def _is_cpu() -> bool:
+    spec = find_spec("torch")
+    if spec is None:
+        return True
+    import torch
+
+    return not torch.cuda.is_available()
