@@ -48,6 +48,13 @@ class Asked(LLMWorker):
         ends = await asyncio.gather(*asked, return_exceptions=True)
         return [f"{type(e).__name__}: {e}" if isinstance(e, Exception) else "" for e in ends]
 
+    async def batch(self) -> tuple[int, int]:
+        """The most requests and the most tokens of a step."""
+        llm = (await self._opened()).llm
+        assert isinstance(llm, VLLMEngine)
+        scheduler = (await llm._alive()).engine.vllm_config.scheduler_config
+        return scheduler.max_num_seqs, scheduler.max_num_batched_tokens
+
     async def forget(self) -> None:
         llm = (await self._opened()).llm
         assert isinstance(llm, VLLMEngine)
@@ -198,6 +205,20 @@ def long_answers(number: int) -> list[Request]:
         Request(chat(f"{n}: tell a story."), max_tokens=400, temperature=1.0, seed=n)
         for n in range(number)
     ]
+
+
+def test_batches_are_as_large_as_those_of_an_engine_made_for_offline_work(worker: Any) -> None:
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.usage.usage_lib import UsageContext
+
+    tokens, sequences = EngineArgs.get_batch_defaults(1)
+    offline = UsageContext.LLM_CLASS
+    assert ray.get(worker.batch.remote()) == (sequences[offline], tokens[offline])
+
+
+def test_model_runs_in_the_process_of_its_core(ask: Callable[..., list[Answer]]) -> None:
+    ask(Request(chat("Say hello."), max_tokens=1))
+    assert not processes("VLLM::Worker")
 
 
 def test_every_process_of_an_engine_shows_its_marker(ask: Callable[..., list[Answer]]) -> None:
