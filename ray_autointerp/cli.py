@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ray_autointerp.config import Config, read_config
+from ray_autointerp.config import Config
+from ray_autointerp.config_file import read_config
 from ray_autointerp.errors import AutointerpError, UserError
 
 app = typer.Typer(
@@ -39,8 +40,8 @@ def label(
     """Label whole SAEs; run it again to continue a run that stopped."""
     from ray_autointerp.cluster.progress import Progress
     from ray_autointerp.cluster.run_ray import run_ray
+    from ray_autointerp.execution.run_local import run_local
     from ray_autointerp.pipeline import label as label_saes
-    from ray_autointerp.stages.run_local import run_local
 
     read = _overridden(read_config(config), root, latents)
     with Progress(_console) as progress:
@@ -51,9 +52,9 @@ def label(
 @app.command()
 def plan(config: ConfigPath, root: Root = None, latents: Latents = None) -> None:
     """Say what a run would do and cost, and do nothing."""
+    from ray_autointerp.preflight.check import check
+    from ray_autointerp.preflight.forecast import forecast
     from ray_autointerp.reports.plan_table import plan_table
-    from ray_autointerp.stages.check import check
-    from ray_autointerp.stages.forecast import forecast
 
     checked = check(_overridden(read_config(config), root, latents))
     foreseen = forecast(checked.config, checked.axes)
@@ -68,7 +69,7 @@ def plan(config: ConfigPath, root: Root = None, latents: Latents = None) -> None
 def show(run: RunUri, latent: int, sae: SaeId = None) -> None:
     """Show one latent: examples with marked tokens, token lists, descriptions, scores."""
     from ray_autointerp.reports.latent_card import latent_card
-    from ray_autointerp.stages.manifest import load_run
+    from ray_autointerp.runs.manifest import load_run
 
     loaded = load_run(run)
     _console.print(latent_card(loaded, _one_sae(loaded.saes, sae), latent))
@@ -92,7 +93,7 @@ def labels(
 ) -> None:
     """Show the labels of a run as a table."""
     from ray_autointerp.reports import label_table
-    from ray_autointerp.stages.manifest import load_run
+    from ray_autointerp.runs.manifest import load_run
 
     if sort not in label_table.SORT_COLUMNS:
         raise UserError(f"Cannot sort by `{sort}`; choose {', '.join(label_table.SORT_COLUMNS)}.")
@@ -113,7 +114,7 @@ def labels(
 def agreement(run: RunUri, sae: SaeId = None) -> None:
     """Show how far each estimate of TokenChange can be believed, against its windows."""
     from ray_autointerp.reports.agreement_table import agreement_table
-    from ray_autointerp.stages.manifest import load_run
+    from ray_autointerp.runs.manifest import load_run
 
     loaded = load_run(run)
     _console.print(agreement_table(loaded, _one_sae(loaded.saes, sae)))
@@ -128,7 +129,7 @@ def bill(
 ) -> None:
     """Show what the LLM cost: requests, tokens, engine seconds and money of each step."""
     from ray_autointerp.reports import bill_table
-    from ray_autointerp.stages.manifest import load_run
+    from ray_autointerp.runs.manifest import load_run
 
     prices = read_config(config) if config is not None else None
     _console.print(bill_table.bill_table(bill_table.bill(load_run(run), prices)))
@@ -142,7 +143,7 @@ def doctor(
     ] = "~/.cache/ray_autointerp/SmolLM2-135M-Instruct",
 ) -> None:
     """Say what is installed, which GPUs there are, whether the store and vLLM work."""
-    from ray_autointerp.stages.doctor import examine
+    from ray_autointerp.preflight.doctor import examine
 
     findings = []
     for finding in examine(root, model):
@@ -193,7 +194,7 @@ def _show_result(uri: str, config: Config) -> None:
     from ray_autointerp.reports.bill_table import bill
     from ray_autointerp.reports.label_table import Filter, basis, filtered, label_table, labels
     from ray_autointerp.reports.ledger import step_times, time_table
-    from ray_autointerp.stages.manifest import load_run
+    from ray_autointerp.runs.manifest import load_run
 
     run = load_run(uri)
     for sae in run.saes:

@@ -27,11 +27,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from ray_autointerp.cluster.progress import Silent
-from ray_autointerp.config import Config, parse_config, read_config
+from ray_autointerp.config import Config
+from ray_autointerp.config_file import parse_config, read_config
+from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.planted import PlantedTruth, write_planted
 from ray_autointerp.pipeline import Runner, label
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.run_local import run_local
+from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
 

@@ -13,13 +13,13 @@ import logging
 
 from rich.console import Console
 
-from ray_autointerp.config import read_config
+from ray_autointerp.config_file import read_config
+from ray_autointerp.execution.execute import execute
+from ray_autointerp.execution.tracker import Receipt, RunTracker, now
+from ray_autointerp.preflight.check import check
 from ray_autointerp.reports.agreement_table import agreement_table
-from ray_autointerp.stages.check import check
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.execute import execute
-from ray_autointerp.stages.manifest import open_run
-from ray_autointerp.stages.worklist import Receipt, Worklist, now
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.manifest import open_run
 
 STEPS = ("corpus", "max_act", "top_examples", "hub_stats", "vocab_proj", "free_scores", "select")
 STEPS += ("calibrate", "jacobian", "jacobian_proj", "agreement")
@@ -63,14 +63,15 @@ def main() -> None:
             ),
         }
     )
-    run = open_run(check(config))
-    worklist, desk = Worklist(run, Said()), Desk(run)
-    while tasks := [task for task in worklist.ready() if task.step in STEPS]:
-        worklist.start(tasks[0])
+    checked = check(config)
+    run = open_run(checked.config, checked.axes, checked.inputs, checked.micro_batch)
+    tracker, context = RunTracker(run, Said()), WorkerContext(run)
+    while tasks := [task for task in tracker.ready() if task.step in STEPS]:
+        tracker.start(tasks[0])
         started, clock = now()
-        asyncio.run(execute(tasks[0], desk))
-        worklist.done(Receipt(tasks[0], started, now()[1] - clock, "done", "local"))
-    worklist.close()
+        asyncio.run(execute(tasks[0], context))
+        tracker.done(Receipt(tasks[0], started, now()[1] - clock, "done", "local"))
+    tracker.close()
     for sae in run.saes:
         Console(width=120).print(agreement_table(run, sae))
 

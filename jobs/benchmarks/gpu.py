@@ -36,15 +36,15 @@ from ray_autointerp.models.jacobian import window_jacobians
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject, SubjectCard
 from ray_autointerp.models.tokenizer import SubjectTokenizer
+from ray_autointerp.passes.change_modes import MEASURES
 from ray_autointerp.plan.batch import micro_batch
 from ray_autointerp.plan.shards import Axes, LatentRange
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.run import Run
 from ray_autointerp.stages import max_act
 from ray_autointerp.stages import token_change as token_change_stage
-from ray_autointerp.stages.change_modes import MEASURES
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.run import Run
 
 LENGTH = 128
 """Tokens of a corpus window; the clamped ones are the notebook's 32 windows of 32 tokens."""
@@ -79,8 +79,8 @@ GEMMA_2_2B = Shape(2304, 9216, 26, 8, 4, 256, 256_000, 16_384, 64, 12, 8192, 524
 TINY = Shape(32, 64, 4, 2, 1, 16, 300, 128, 8, 1, 64, 8192)
 
 
-class RandomDesk(Desk):
-    """A desk whose tables lie in memory and whose models were never saved."""
+class RandomDesk(WorkerContext):
+    """A context whose tables lie in memory and whose models were never saved."""
 
     def __init__(self, run: Run, subject: Subject, sae: Sae) -> None:
         super().__init__(run)
@@ -113,7 +113,7 @@ class Bench:
 
     shape: Shape
     asked: argparse.Namespace
-    desk: RandomDesk
+    context: RandomDesk
     windows_WT: Tensor
     rate: float = 1.0
     """Operations a second of the plain matrix product."""
@@ -121,7 +121,7 @@ class Bench:
     @property
     def subject(self) -> Subject:
         """The language model."""
-        return self.desk.subject
+        return self.context.subject
 
     def race(self, **sides: Side) -> Any:
         """Interleaved, each side until the GPU is done."""
@@ -175,15 +175,15 @@ def build(shape: Shape, asked: argparse.Namespace) -> Bench:
     )
     axes = Axes(1, {ID: LatentRange(0, shape.d_sae)}, 4096, asked.latents, {ID: hook_point}, 1, 64)
     run = Run(config, axes, f"{config.run.root}/random")
-    desk = RandomDesk(run, subject, random_sae(shape, hook_point, device))
+    context = RandomDesk(run, subject, random_sae(shape, hook_point, device))
     ids_WT = torch.randint(3, shape.vocab_size, (shape.tokens // LENGTH, LENGTH))
-    desk.tokens = corpus(ids_WT)
+    context.tokens = corpus(ids_WT)
     report(
         machine=machine(),
         card=torch.cuda.get_device_name(0) if device.type == "cuda" else "none",
         micro_batch=size,
     )
-    return Bench(shape, asked, desk, ids_WT[: plain.WINDOWS, : plain.TOKENS])
+    return Bench(shape, asked, context, ids_WT[: plain.WINDOWS, : plain.TOKENS])
 
 
 def random_subject(shape: Shape, device: torch.device) -> Subject:
@@ -258,15 +258,15 @@ def product(bench: Bench) -> None:
 
 def exact(bench: Bench) -> None:
     """TokenChange `all`, exact, on 32 windows of 32 tokens."""
-    subject, desk = bench.subject, bench.desk
+    subject, context = bench.subject, bench.context
     latents = list(range(bench.asked.latents))
-    sae, inner = desk.sae(ID), desk.sae(ID)._sae
+    sae, inner = context.sae(ID), context.sae(ID)._sae
     spliced = SimpleNamespace(
         hook_point=sae.hook_point, activations=sae.activations, decode=inner.decode
     )
     notebook = plain.Notebook(subject, spliced, bench.windows_WT.to(subject.device))
     clean = clean_run(subject, sae, latents, bench.windows_WT)
-    rows = max(1, desk.run.config.operations.micro_batch // plain.WINDOWS)
+    rows = max(1, context.run.config.operations.micro_batch // plain.WINDOWS)
     wide = 4 * rows
     flat_BTD = clean.h_WTD.repeat(rows, 1, 1)
 
@@ -308,7 +308,7 @@ def passes(bench: Bench, clean: Any, latents: Sequence[int], rows: int) -> None:
     """The clamped passes and the lists of all rows together."""
     both = [latent for latent in latents for _ in range(2)]
     values_B = torch.tensor([plain.VALUE, -plain.VALUE] * len(latents))
-    done = window_changes(bench.subject, bench.desk.sae(ID), clean, both, values_B, rows)
+    done = window_changes(bench.subject, bench.context.sae(ID), clean, both, values_B, rows)
     mean_BD = done.sums_BWD.sum(1) / clean.num_positions
     token_change(mean_logit_diff(mean_BD, bench.subject.W_U_DV), 20)
 
@@ -317,12 +317,12 @@ def measured(bench: Bench, mode: str, values: Mapping[tuple[int, int], float]) -
     """As the stage does it, but for writing the table."""
     ones_V = torch.ones(bench.shape.vocab_size, device=bench.subject.device)
     hub = HubStats(0 * ones_V, ones_V)
-    dict(token_change_stage._columns(bench.desk, MEASURES[mode](bench.desk, ID, values), hub))
+    dict(token_change_stage._columns(bench.context, MEASURES[mode](bench.context, ID, values), hub))
 
 
 def modes(bench: Bench) -> None:
     """The three modes as the stage measures them."""
-    desk = bench.desk
+    context = bench.context
     latents = firing(bench)
     sides: dict[str, Side] = {
         mode: lambda mode=mode: measured(bench, mode, values_of(latents))  # type: ignore[misc]
@@ -335,16 +335,16 @@ def modes(bench: Bench) -> None:
             windows=EXAMPLES if mode == "active" else plain.WINDOWS,
             seconds=seconds,
             latents_per_second=len(latents) / seconds.median,
-            halved=desk.halvings,
+            halved=context.halvings,
         )
 
 
 def firing(bench: Bench) -> list[int]:
     """The first latents that fire in enough windows, which become their examples."""
-    desk, wanted = bench.desk, bench.asked.latents
-    ids_WT = torch.tensor(desk.tokens["token_ids"].to_pylist()[:512])
-    sae = desk.sae(ID)
-    h_WTD = desk.subject.residual(ids_WT, desk.subject.site(sae.hook_point))
+    context, wanted = bench.context, bench.asked.latents
+    ids_WT = torch.tensor(context.tokens["token_ids"].to_pylist()[:512])
+    sae = context.sae(ID)
+    h_WTD = context.subject.residual(ids_WT, context.subject.site(sae.hook_point))
     mask_WT = torch.ones(ids_WT.shape, dtype=torch.bool, device=h_WTD.device)
     entries = sae.active_entries(h_WTD, mask_WT, slice(0, sae.d_sae))
     pairs_N2 = torch.stack([entries.latents_N, entries.rows_N], 1).unique(dim=0).cpu()
@@ -352,14 +352,14 @@ def firing(bench: Bench) -> list[int]:
     chosen: list[int] = (windows_L >= EXAMPLES).nonzero()[:wanted, 0].tolist()
     for latent in chosen:
         rows = pairs_N2[pairs_N2[:, 0] == latent][:EXAMPLES, 1].tolist()
-        desk.examples[latent] = [{"window": row} for row in rows]
+        context.examples[latent] = [{"window": row} for row in rows]
     return chosen
 
 
 def jacobian(bench: Bench) -> None:
     """What M costs, what applying it costs, JacobianProj and the control variate."""
-    subject, sae, shape = bench.subject, bench.desk.sae(ID), bench.shape
-    ids_WT = torch.tensor(bench.desk.tokens["token_ids"].to_pylist())[:, : plain.TOKENS]
+    subject, sae, shape = bench.subject, bench.context.sae(ID), bench.shape
+    ids_WT = torch.tensor(bench.context.tokens["token_ids"].to_pylist())[:, : plain.TOKENS]
     latents = list(range(bench.asked.latents))
     clean = {n: clean_run(subject, sae, latents, ids_WT[:n]) for n in (plain.WINDOWS, 128)}
     directions = bench.asked.directions
@@ -379,7 +379,7 @@ def jacobian(bench: Bench) -> None:
     singles_NDD = mean_DD.repeat(bench.asked.cv_windows, 1, 1)
     values_B = torch.tensor([plain.VALUE, -plain.VALUE] * len(latents), device=subject.device)
     both = [latent for latent in latents for _ in range(2)]
-    size = bench.desk.run.config.operations.micro_batch
+    size = bench.context.run.config.operations.micro_batch
 
     def corrected() -> None:
         rows = max(1, size // bench.asked.cv_windows)
@@ -423,9 +423,9 @@ def jacobian(bench: Bench) -> None:
 
 def watched(bench: Bench) -> None:
     """The MaxAct pass against the bare forward pass and encoder product."""
-    desk, subject, sae = bench.desk, bench.subject, bench.desk.sae(ID)
-    site, size = subject.site(sae.hook_point), desk.run.config.operations.micro_batch
-    ids_WT = torch.tensor(desk.tokens["token_ids"].to_pylist())
+    context, subject, sae = bench.context, bench.subject, bench.context.sae(ID)
+    site, size = subject.site(sae.hook_point), context.run.config.operations.micro_batch
+    ids_WT = torch.tensor(context.tokens["token_ids"].to_pylist())
     number = iter(range(1_000_000))
 
     @torch.inference_mode()
@@ -433,7 +433,7 @@ def watched(bench: Bench) -> None:
         for batch_WT in torch.split(ids_WT, size):
             subject.residual(batch_WT, site).flatten(0, 1) @ sae.W_enc_DL
 
-    times = bench.race(bare=bare, ours=lambda: max_act_shard(desk, next(number)))
+    times = bench.race(bare=bare, ours=lambda: max_act_shard(context, next(number)))
     report(
         race="MaxAct pass against bare forward and encoder product",
         tokens=ids_WT.numel(),
@@ -445,16 +445,16 @@ def watched(bench: Bench) -> None:
     )
 
 
-def max_act_shard(desk: RandomDesk, number: int) -> None:
+def max_act_shard(context: RandomDesk, number: int) -> None:
     """One token shard, tables written; each time another, for what is there is not written."""
-    max_act.run(Task("max_act", None, None, number, 1_000_000), desk)
+    max_act.run(Task("max_act", None, None, number, 1_000_000), context)
 
 
 def profile(bench: Bench) -> None:
     """Where the time of the exact pass goes, by kernel."""
     latents = list(range(bench.asked.latents))
-    clean = clean_run(bench.subject, bench.desk.sae(ID), latents, bench.windows_WT)
-    rows = max(1, bench.desk.run.config.operations.micro_batch // plain.WINDOWS)
+    clean = clean_run(bench.subject, bench.context.sae(ID), latents, bench.windows_WT)
+    rows = max(1, bench.context.run.config.operations.micro_batch // plain.WINDOWS)
     kernels("passes", bench.settled(lambda: passes(bench, clean, latents, rows)))
     kernels("measured", bench.settled(lambda: measured(bench, "all", values_of(latents))))
 

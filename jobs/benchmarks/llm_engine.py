@@ -18,7 +18,7 @@ import llm_workload
 
 from ray_autointerp.config import Config
 from ray_autointerp.llm.chat import Chat
-from ray_autointerp.llm.door import Request
+from ray_autointerp.llm.client import Request
 from ray_autointerp.llm.vllm_engine import VLLMEngine, _set_environment, engine_arguments
 
 _REASONING = "\n\nThink step by step in at most 60 words, then end with: Answer: X"

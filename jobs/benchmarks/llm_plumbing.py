@@ -30,10 +30,10 @@ from llm_peers import counts, prompt
 from llm_sides import OurPool, interleaved
 from race import machine, report
 
-from ray_autointerp.llm.door import Request
+from ray_autointerp.llm.client import Request
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.stages.manifest import load_run
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.manifest import load_run
+from ray_autointerp.runs.run import Run
 
 _HERE = Path(__file__).parent
 _REQUESTS = 5000

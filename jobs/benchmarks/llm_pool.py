@@ -24,10 +24,10 @@ from llm_sides import OurPool, Served, interleaved, median
 from race import machine, report
 
 from ray_autointerp.llm.chat import Chat
-from ray_autointerp.llm.door import Request
+from ray_autointerp.llm.client import Request
 from ray_autointerp.llm.vllm_engine import engine_arguments, engine_environment
-from ray_autointerp.stages.manifest import load_run
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.manifest import load_run
+from ray_autointerp.runs.run import Run
 
 _HERE = Path(__file__).parent
 

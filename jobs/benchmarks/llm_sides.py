@@ -20,8 +20,8 @@ from ray_autointerp.cluster.workers import LLMWorker, environment
 from ray_autointerp.plan.shards import num_shards
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
-from ray_autointerp.stages.answers import Answers
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.answers import Answers
+from ray_autointerp.runs.run import Run
 
 
 class PromptWorker(LLMWorker):
@@ -34,11 +34,13 @@ class PromptWorker(LLMWorker):
 
     async def work(self, task: Task, width: int | None = None) -> Usage:  # type: ignore[override]
         """Ask the share through the task's Answers, so that every answer is kept."""
-        desk = await self._opened()
+        context = await self._opened()
         asked = self._prompts[task.shard * self._share : (task.shard + 1) * self._share]
-        async with Answers(desk.llm_of(task), task, desk.store, desk.purse, width=width) as answers:
+        async with Answers(
+            context.llm_of(task), task, context.store, context.spending, width=width
+        ) as answers:
             await asyncio.gather(*(answers.ask(request) for request in asked))
-        return desk.purse.claim(task)
+        return context.spending.claim(task)
 
     async def reset(self) -> None:
         """Forget the prompts of the round before."""
@@ -47,9 +49,9 @@ class PromptWorker(LLMWorker):
 
     async def forget(self, uri: str) -> None:
         """Keep the next answers elsewhere: nothing of the round before is remembered."""
-        desk = await self._opened()
-        desk.run = self._run.__class__(self._run.config, self._run.axes, uri)
-        desk.__dict__.pop("store", None)
+        context = await self._opened()
+        context.run = self._run.__class__(self._run.config, self._run.axes, uri)
+        context.__dict__.pop("store", None)
 
 
 class OurPool:

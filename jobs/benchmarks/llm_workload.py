@@ -15,15 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.plan.shards import tasks_of
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.records.flow import FLOW, LLM_POOLS
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.answers import remembered
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.manifest import load_run
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.answers import remembered
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.manifest import load_run
+from ray_autointerp.runs.run import Run
 
 
 class _Scribe:
@@ -45,8 +45,8 @@ class _Scribe:
         """Nothing is held."""
 
 
-class _Reading(Desk):
-    """A desk that writes nothing."""
+class _Reading(WorkerContext):
+    """A context that writes nothing."""
 
     def write(self, *_: Any, **__: Any) -> None:
         """The tables are there already."""
@@ -58,10 +58,10 @@ def requests_of(run: Run, method: str | None = None) -> list[Request]:
     for task in _tasks(run):
         if method not in (None, task.method):
             continue
-        desk = _Reading(run)
-        scribe = _Scribe(remembered(desk.store, task)[0])
+        context = _Reading(run)
+        scribe = _Scribe(remembered(context.store, task)[0])
         stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
-        asyncio.run(stage.run(task, desk.asking(scribe)))
+        asyncio.run(stage.run(task, context.asking(scribe)))
         asked |= scribe.asked
     return list(asked.values())
 
@@ -83,7 +83,7 @@ def _request(raw: dict[str, Any]) -> Request:
 
 
 def _tasks(run: Run) -> Iterator[Task]:
-    tables = Desk(run)
+    tables = WorkerContext(run)
     selected = {sae: tables.selected(sae) for sae in run.saes}
     for step in FLOW:
         if step.pool in LLM_POOLS:

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from race import machine, race, report
 
-from ray_autointerp.config import read_config
+from ray_autointerp.config_file import read_config
+from ray_autointerp.preflight.check import check
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.manifest import open_run
 from ray_autointerp.stages import corpus, max_act
-from ray_autointerp.stages.check import check
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.manifest import open_run
 
 DEMO = Path(__file__).parents[1] / "demo" / "demo.toml"
 
@@ -40,20 +40,21 @@ def main() -> None:
                 "evidence": config.evidence.model_copy(update={"num_top_examples": 100}),
             }
         )
-        run = open_run(check(config))
-        desk = Desk(run)
-        corpus.run(Task("corpus", None, None, 0, 1), desk)
+        checked = check(config)
+        run = open_run(checked.config, checked.axes, checked.inputs, checked.micro_batch)
+        context = WorkerContext(run)
+        corpus.run(Task("corpus", None, None, 0, 1), context)
         (sae_id,) = run.saes
-        subject, sae = desk.subject, desk.sae(sae_id)
+        subject, sae = context.subject, context.sae(sae_id)
         site, size = subject.site(sae.hook_point), run.config.operations.micro_batch
-        rows = desk.read("tokens", None).to_pylist()
+        rows = context.read("tokens", None).to_pylist()
         rows.sort(key=lambda row: (-len(row["token_ids"]), row["window"]))
         number = iter(range(1_000_000))
 
         @torch.inference_mode()
         def bare() -> None:
             for start in range(0, len(rows), size):
-                tokens_WT, _ = max_act._padded(rows[start : start + size], desk)
+                tokens_WT, _ = max_act._padded(rows[start : start + size], context)
                 h_WTD = subject.residual(tokens_WT, site)
                 h_WTD.flatten(0, 1) @ sae.W_enc_DL
 
@@ -62,7 +63,7 @@ def main() -> None:
             store = Path(root) / config.run.name / "sae"
             if store.exists():
                 store.rename(Path(root) / f"done-{next(number)}")
-            max_act.run(Task("max_act", None, None, 0, 1), desk)
+            max_act.run(Task("max_act", None, None, 0, 1), context)
 
         times = race({"bare": bare, "ours": ours}, asked.rounds)
         counted = sum(len(row["token_ids"]) for row in rows)

@@ -203,12 +203,12 @@ def ours(
     """The stage as a run calls it, every window in the sample whose non-zeros are all kept."""
     import pyarrow.compute as pc
 
-    from ray_autointerp.config import parse_config
+    from ray_autointerp.config_file import parse_config
+    from ray_autointerp.preflight.check import check
     from ray_autointerp.records.task import Task
+    from ray_autointerp.runs.context import WorkerContext
+    from ray_autointerp.runs.manifest import open_run
     from ray_autointerp.stages import corpus, max_act
-    from ray_autointerp.stages.check import check
-    from ray_autointerp.stages.desk import Desk
-    from ray_autointerp.stages.manifest import open_run
 
     num_windows = num_tokens // WINDOW
     config = {
@@ -228,28 +228,29 @@ def ours(
         "operations": {"micro_batch": micro_batch},
         "llm": {"backend": "scripted", "script": "ray_autointerp.llm.scripted:ScriptedLLM"},
     }
-    run = open_run(check(parse_config(config, folder / "race.toml")))
-    desk = Desk(run)
+    checked = check(parse_config(config, folder / "race.toml"))
+    run = open_run(checked.config, checked.axes, checked.inputs, checked.micro_batch)
+    context = WorkerContext(run)
     shards = run.axes.num_token_shards
     for shard in range(shards):
-        corpus.run(Task("corpus", None, None, shard, shards), desk)
-    subject, sae = desk.subject, desk.sae("random")
-    sae.activations(subject.residual(desk_tokens(desk), subject.site(sae.hook_point)))
+        corpus.run(Task("corpus", None, None, shard, shards), context)
+    subject, sae = context.subject, context.sae("random")
+    sae.activations(subject.residual(desk_tokens(context), subject.site(sae.hook_point)))
 
     def work() -> None:
         for shard in range(shards):
-            max_act.run(Task("max_act", None, None, shard, shards), desk)
+            max_act.run(Task("max_act", None, None, shard, shards), context)
 
     row = measured(work, num_windows * WINDOW)
-    sample = desk.read("window_sample", "random", columns=["latents"])
+    sample = context.read("window_sample", "random", columns=["latents"])
     return {**row, "nonzeros": int(pc.sum(pc.list_value_length(sample["latents"])).as_py())}
 
 
-def desk_tokens(desk: Any) -> Any:
+def desk_tokens(context: Any) -> Any:
     """Eight windows, to warm up on."""
     import torch
 
-    return torch.tensor(desk.read("tokens", None, shards=[0]).to_pylist()[0]["token_ids"])[None]
+    return torch.tensor(context.read("tokens", None, shards=[0]).to_pylist()[0]["token_ids"])[None]
 
 
 if __name__ == "__main__":

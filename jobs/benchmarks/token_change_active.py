@@ -19,14 +19,14 @@ from race import machine, race, report
 
 from ray_autointerp.methods.control_variate import standard_errors
 from ray_autointerp.methods.token_change import mean_logit_diff
-from ray_autointerp.stages.change_modes import Measured, Pair, measure_active, measure_all
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.manifest import load_run
-from ray_autointerp.stages.reference_activations import reference_activations
+from ray_autointerp.passes.change_modes import Measured, Pair, measure_active, measure_all
+from ray_autointerp.passes.reference_activations import reference_activations
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.manifest import load_run
 
 TOP = 20
 
-Measure = Callable[[Desk, str, Mapping[Pair, float]], dict[Pair, Measured]]
+Measure = Callable[[WorkerContext, str, Mapping[Pair, float]], dict[Pair, Measured]]
 
 
 def main() -> None:
@@ -41,22 +41,24 @@ def main() -> None:
     evidence = run.config.evidence.model_copy(
         update={"change_examples": asked.examples, "change_estimator": "exact"}
     )
-    desk = Desk(replace(run, config=run.config.model_copy(update={"evidence": evidence})))
+    context = WorkerContext(
+        replace(run, config=run.config.model_copy(update={"evidence": evidence}))
+    )
     (sae,) = run.saes
-    scale = reference_activations(desk, sae)
-    chosen = sorted(desk.selection(sae))[: asked.latents]
+    scale = reference_activations(context, sae)
+    chosen = sorted(context.selection(sae))[: asked.latents]
     values = {(latent, sign): sign * scale[latent] for latent in chosen for sign in (1, -1)}
     found: dict[str, dict[Pair, Measured]] = {}
 
     def side(name: str, measure: Measure) -> Callable[[], None]:
         def once() -> None:
-            found[name] = measure(desk, sae, values)
+            found[name] = measure(context, sae, values)
 
         return once
 
     sides = {"all": side("all", measure_all), "active": side("active", measure_active)}
     times = race(sides, asked.rounds)
-    errors = {name: _errors(desk, measured) for name, measured in found.items()}
+    errors = {name: _errors(context, measured) for name, measured in found.items()}
     for name, measured in found.items():
         latents = len({latent for latent, _ in measured})
         report(
@@ -80,9 +82,9 @@ def main() -> None:
         )
 
 
-def _errors(desk: Desk, measured: Mapping[Pair, Measured]) -> tuple[float, float]:
+def _errors(context: WorkerContext, measured: Mapping[Pair, Measured]) -> tuple[float, float]:
     """Median over latents and signs of the top tokens' standard error, and of its share."""
-    W_U_DV = desk.subject.W_U_DV
+    W_U_DV = context.subject.W_U_DV
     errors, shares = [], []
     for one in measured.values():
         if one.num_windows < 2:

@@ -1,7 +1,7 @@
 """The run's ceiling over several engines: what each has paid is summed, and all stop together.
 
-Every engine's own purse stops at the ceiling too (stages/purse.py); what is added here is what the
-others spend meanwhile. What is spent beyond it is what was in flight between two looks.
+Every engine stops at the ceiling by itself too (runs/spending.py); added here is what the others
+spend meanwhile. What is spent beyond it is what was in flight between two looks.
 """
 
 import time
@@ -14,8 +14,8 @@ from ray.exceptions import RayError
 from ray_autointerp.plan.bill import cost, reached
 from ray_autointerp.records.flow import Pool
 from ray_autointerp.records.usage import Usage
-from ray_autointerp.stages.answers import spent_before
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.answers import spent_before
+from ray_autointerp.runs.run import Run
 
 _LOOK_S = 1.0
 _ANSWER_S = 2.0

@@ -11,7 +11,7 @@ from ray_autointerp.config import LLMSection, bounds
 from ray_autointerp.plan.requests import num_requests
 from ray_autointerp.records.flow import LLM_POOLS, step_named
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.run import Run
 
 _AHEAD = 2
 """Rooms of work an engine is given: one that it works on, one that waits."""

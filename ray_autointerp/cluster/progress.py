@@ -1,7 +1,7 @@
 """What a person watches: one line per step with its shards, rate and time left.
 
 In a terminal a live Rich display; elsewhere (a log, a job's output) one plain line whenever a
-step begins or ends. Reads only what the worklist tells it.
+step begins or ends. Reads only what the tracker tells it.
 """
 
 import time
@@ -14,9 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.worklist import Receipt
 
 _COLOURS = {"cpu": "cyan", "subject": "magenta", "llm": "green", "judge": "yellow"}
 

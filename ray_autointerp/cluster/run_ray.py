@@ -17,11 +17,11 @@ from ray_autointerp.cluster.ceiling import Ceiling
 from ray_autointerp.cluster.pools import Pools
 from ray_autointerp.config import bounds
 from ray_autointerp.errors import EngineDied, OverBudget, TaskError, UserError
+from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now
 from ray_autointerp.plan.suspects import Suspects
 from ray_autointerp.records.flow import LLM_POOLS, step_named
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.worklist import Observer, Receipt, Worklist, now
+from ray_autointerp.runs.run import Run
 
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Only tasks and receipts pass through Ray's object store on a local start."""
@@ -34,19 +34,19 @@ _DETAIL_CHARACTERS = 2000
 
 
 def run_ray(run: Run, observer: Observer) -> None:
-    """Execute every missing task of the run on Ray. Raises what Worklist.failed raises.
+    """Execute every missing task of the run on Ray. Raises what RunTracker.failed raises.
 
     Uses the cluster that is already connected or that RAY_ADDRESS names, else starts a local one
     and stops it again.
     """
-    worklist = Worklist(run, observer)
-    if worklist.finished():
+    tracker = RunTracker(run, observer)
+    if tracker.finished():
         return
     started_here = _connect(run)
     try:
-        _Drive(run, worklist).work()
+        _Drive(run, tracker).work()
     finally:
-        worklist.close()
+        tracker.close()
         if started_here:
             ray.shutdown()
 
@@ -75,9 +75,9 @@ def _connect(run: Run) -> bool:
 class _Drive:
     """The loop: give ready tasks to pools with room, wait for answers, settle them."""
 
-    def __init__(self, run: Run, worklist: Worklist) -> None:
+    def __init__(self, run: Run, tracker: RunTracker) -> None:
         self._run = run
-        self._worklist = worklist
+        self._worklist = tracker
         self._pools = Pools(run)
         self._suspects = Suspects()
         self._ceiling = Ceiling(run)

@@ -10,18 +10,18 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ray_autointerp.llm.door import LLM
+from ray_autointerp.execution.execute import execute
+from ray_autointerp.execution.tracker import Receipt, now
+from ray_autointerp.llm.client import LLM
 from ray_autointerp.llm.open import open_llm
 from ray_autointerp.plan.suspects import Width
 from ray_autointerp.records.flow import Pool
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
-from ray_autointerp.stages.answers import spent_before
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.execute import execute
-from ray_autointerp.stages.purse import Purse
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.worklist import Receipt, now
+from ray_autointerp.runs.answers import spent_before
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.spending import Spending
 
 
 def _name() -> str:
@@ -32,12 +32,12 @@ class SubjectWorker:
     """Runs cpu and subject tasks one at a time; the subject is loaded once."""
 
     def __init__(self, run: Run) -> None:
-        self._desk = Desk(run)
+        self._context = WorkerContext(run)
 
     def work(self, task: Task, width: Width = None) -> Receipt:
         """Execute the task; its objects are on the store when the receipt returns."""
         started, clock = now()
-        done = asyncio.run(execute(task, self._desk, width=width))
+        done = asyncio.run(execute(task, self._context, width=width))
         seconds = now()[1] - clock
         return Receipt(task, started, seconds, "done", _name(), done.detail, done.usage)
 
@@ -58,7 +58,7 @@ class LLMWorker:
     def __init__(self, run: Run, pool: Literal["llm", "judge"] = "llm") -> None:
         self._run = run
         self._pool = pool
-        self._desk: Desk | None = None
+        self._context: WorkerContext | None = None
         self._llm: LLM | None = None
         self._opening = asyncio.Lock()
 
@@ -67,9 +67,9 @@ class LLMWorker:
 
         `width` bounds its requests in flight, where it is suspected of killing engines.
         """
-        desk = await self._opened()
+        context = await self._opened()
         started, clock = now()
-        done = await execute(task, desk, width=width)
+        done = await execute(task, context, width=width)
         seconds = now()[1] - clock
         return Receipt(task, started, seconds, "done", _name(), done.detail, done.usage)
 
@@ -81,11 +81,11 @@ class LLMWorker:
 
     async def paid(self) -> Mapping[Pool, Usage]:
         """What this worker's answers have cost so far, by pool."""
-        return (await self._opened()).purse.paid
+        return (await self._opened()).spending.paid
 
     async def stop_asking(self, reason: str) -> None:
         """The run's ceiling is reached: what is in flight is answered, nothing more is asked."""
-        (await self._opened()).purse.close(reason)
+        (await self._opened()).spending.close(reason)
 
     async def pid(self) -> int:
         """The process to blame, or to kill in a test."""
@@ -96,9 +96,9 @@ class LLMWorker:
         if self._llm is not None:
             await self._llm.close()
 
-    async def _opened(self) -> Desk:
+    async def _opened(self) -> WorkerContext:
         async with self._opening:
-            if self._desk is None:
+            if self._context is None:
                 config = self._run.config
                 judges = self._pool == "judge"
                 self._llm = open_llm(
@@ -106,10 +106,12 @@ class LLMWorker:
                     threads=config.operations.threads,
                     gpus=config.operations.judge_gpus if judges else config.operations.llm_gpus,
                 )
-                purse = Purse(config, spent_before(self._run))
+                spending = Spending(config, spent_before(self._run))
                 # Where no judge is named, the explainer's engine judges too.
-                self._desk = Desk(self._run, llm=self._llm, judge=self._llm, purse=purse)
-        return self._desk
+                self._context = WorkerContext(
+                    self._run, llm=self._llm, judge=self._llm, spending=spending
+                )
+        return self._context
 
 
 def environment(run: Run) -> dict[str, Any]:

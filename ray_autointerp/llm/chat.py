@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from ray_autointerp.errors import LLMError
-from ray_autointerp.llm.door import Request
+from ray_autointerp.llm.client import Request
 
 _CHOICES_HELD = 64
 

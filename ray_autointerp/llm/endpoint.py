@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's chat completions, behind the door.
+"""Servers that speak OpenAI's chat completions.
 
 Several are balanced, each with a bound on its requests in flight. What may pass (429, 5xx, lost
 connections, time-outs) is tried again after a random, growing pause; what cannot is one sentence.
@@ -23,7 +23,7 @@ import aiohttp
 from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import LLMError, TransientError
 from ray_autointerp.llm.balance import Balance
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.client import Answer, Request
 
 _LONGEST_PAUSE_S = 60.0
 _PASSING = frozenset({408, 409, 425, 429})

@@ -8,7 +8,7 @@ from typing import cast
 
 from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import LLMError
-from ray_autointerp.llm.door import LLM, Answer, Request
+from ray_autointerp.llm.client import LLM, Answer, Request
 from ray_autointerp.llm.scripted import ScriptedLLM
 
 

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.client import Answer, Request
 
 _QUOTED = re.compile(r'"([^"]+)"')
 _MARKED = re.compile(r"<<([^<>]+)>>")

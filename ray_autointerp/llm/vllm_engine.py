@@ -1,4 +1,4 @@
-"""vLLM's async engine behind the door: continuous batching, JSON by schema, choices by log-prob.
+"""vLLM's async engine: continuous batching, JSON by schema, choices by log-prob.
 
 A choice is one generated token; the log-probabilities of exactly the choices' first tokens are
 asked for (`logprob_token_ids`), raw, so that no grammar or temperature distorts them. Prompts go
@@ -18,7 +18,7 @@ from typing import Any
 from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import EngineDied, LLMError, TransientError
 from ray_autointerp.llm.chat import Chat
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.engine_process import EngineLife
 from ray_autointerp.llm.failures import ended_silently, start_failure
 

@@ -18,6 +18,9 @@ from ray_autointerp.methods.shingle import mix_bits
 LOWEST_EXPONENT, NUM_BINS = -12, 24
 """Bins of activation are powers of two, from 2^-12 to 2^12: fixed, so that no data moves them."""
 
+BINS_IN_USE = 5
+"""Bins over which the activations of one latent spread, about: how many each must give."""
+
 
 def activation_bins(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """The bin floor(log2 a) of each positive activation, from 0; the outer bins are open."""

@@ -1,6 +1,6 @@
 """A planted subject and SAE: latent i fires exactly on token A(i) and promotes exactly token B(i).
 
-Ground truth for tests and first runs: no download, no GPU, through the real doors (a Hugging Face
+Ground truth for tests and first runs: no download, no GPU, through the real loaders (a Hugging Face
 directory that TransformerLens boots, an SAE in SAELens' format, a Parquet corpus, a TOML file).
 The layers are real and do a little; the planted directions do the rest.
 """

@@ -1,4 +1,4 @@
-"""What the LLM of a run is foreseen to use; stages/forecast.py counts it."""
+"""What the LLM of a run is foreseen to use; preflight/forecast.py counts it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

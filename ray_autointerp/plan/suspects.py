@@ -2,7 +2,7 @@
 
 When a worker or its engine dies, every task it held is a suspect, not guilty. Suspects run again,
 one at a time on a probe; only deaths alone count. A task that dies alone asks fewer and fewer
-requests at once, until one request alone has killed twice and is quarantined (stages/answers.py);
+requests at once, until one request alone has killed twice and is quarantined (runs/answers.py);
 then the task begins again, without it. What is innocent passes the probe and is done.
 """
 

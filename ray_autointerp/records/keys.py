@@ -11,6 +11,9 @@ from collections.abc import Iterable
 WINDOWS_PER_TOKEN_SHARD = 10_000_000
 """Window ids are `token shard * this + index in the shard`: readable, and unique in a run."""
 
+SPLITS = ("explain", "score")
+"""The sides of the document split: evidence comes from the first, scores from the second."""
+
 _SLUG_SAFE = re.compile(r"[A-Za-z0-9._-]")
 
 

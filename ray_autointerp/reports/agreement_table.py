@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from ray_autointerp.stages.agreement_curve import Point, agreement_curve
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.tables import Tables
+from ray_autointerp.passes.agreement_curve import Point, agreement_curve
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 
 _NAMES = {
     "exact_halves": "exact, two halves",

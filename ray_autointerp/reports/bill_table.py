@@ -13,9 +13,9 @@ from ray_autointerp.plan.bill import cost, is_priced
 from ray_autointerp.records.flow import step_named
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.reports.ledger import engine_seconds
-from ray_autointerp.stages.answers import spending
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.tables import Tables
+from ray_autointerp.runs.answers import spending
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 from ray_autointerp.storage.names import MissingObject
 
 

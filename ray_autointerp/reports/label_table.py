@@ -15,8 +15,8 @@ from rich.text import Text
 from ray_autointerp.errors import UserError
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.tables import Tables
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 from ray_autointerp.storage.parquet import read_table
 
 _SORTS: dict[str, Literal["ascending", "descending"]] = {

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_autointerp.errors import UserError
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.tables import Row, Tables
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Row, Tables
 
 _EXAMPLES_SHOWN = 5
 _TOKENS_SHOWN = 15

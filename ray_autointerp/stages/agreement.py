@@ -24,14 +24,14 @@ from ray_autointerp.methods.jacobian import Jacobian
 from ray_autointerp.methods.token_change import mean_logit_diff
 from ray_autointerp.methods.token_lists import HubStats
 from ray_autointerp.methods.vocab_proj import project
+from ray_autointerp.passes.hub_stats import hub_table
+from ray_autointerp.passes.jacobian import jacobian_of
+from ray_autointerp.passes.reference_activations import reference_activations
+from ray_autointerp.passes.sample_estimates import curve, exact_estimates, windows_as_run
+from ray_autointerp.passes.sample_passes import SamplePasses, sample_passes
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.hub_stats import hub_table
-from ray_autointerp.stages.jacobian import jacobian_of
-from ray_autointerp.stages.reference_activations import reference_activations
-from ray_autointerp.stages.sample_estimates import curve, exact_estimates, windows_as_run
-from ray_autointerp.stages.sample_passes import SamplePasses, sample_passes
-from ray_autointerp.stages.tables import Row, Tables
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row, Tables
 
 STRENGTHS = ("maximum", "steering")
 """The latent's maximum activation; the clamp that reaches steering's highest KL target."""
@@ -40,35 +40,35 @@ _COVERAGE_ERRORS = 2.0
 """Standard errors within which the reference should lie."""
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write `agreement`, `change_variance` and `hub_stats/exact` of one SAE."""
     assert task.sae is not None
-    sample = sorted(latent for latent, m in desk.selection(task.sae).items() if m["sample"])
-    jacobian = jacobian_of(desk, task.sae, desk.subject.device)
+    sample = sorted(latent for latent, m in context.selection(task.sae).items() if m["sample"])
+    jacobian = jacobian_of(context, task.sae, context.subject.device)
     rows: list[Row] = []
     variances: list[Row] = []
     passes: dict[str, SamplePasses] = {}
     for strength in STRENGTHS:
-        values = _values(desk, task.sae, sample, strength)
+        values = _values(context, task.sae, sample, strength)
         latents = [latent for latent in sample if values[latent] is not None]
         unreached = [latent for latent in sample if values[latent] is None]
         for table in (rows, variances):
             table += [_unreached(latent, strength, table is rows) for latent in unreached]
         if latents:
-            value_B = torch.tensor([values[i] for i in latents], device=desk.subject.device)
-            made = sample_passes(desk, task.sae, latents, value_B, jacobian)
-            variances += _scattered(desk, made, jacobian, strength)
+            value_B = torch.tensor([values[i] for i in latents], device=context.subject.device)
+            made = sample_passes(context, task.sae, latents, value_B, jacobian)
+            variances += _scattered(context, made, jacobian, strength)
             passes[strength] = made
     for strength, made in passes.items():
-        rows += _judged(desk, task.sae, made, jacobian, strength, variances)
-    desk.write(task, "hub_stats/exact", hub_table(_hub_stats(desk, passes.get("maximum"))))
-    desk.write(task, "change_variance", variances)
-    desk.write(task, "agreement", rows)
+        rows += _judged(context, task.sae, made, jacobian, strength, variances)
+    context.write(task, "hub_stats/exact", hub_table(_hub_stats(context, passes.get("maximum"))))
+    context.write(task, "change_variance", variances)
+    context.write(task, "agreement", rows)
 
 
-def _hub_stats(desk: Desk, passes: SamplePasses | None) -> HubStats:
+def _hub_stats(context: WorkerContext, passes: SamplePasses | None) -> HubStats:
     """Over the sample's exact changes at the maximum; of no sample zeros, so z-scores of 0."""
-    W_U_DV = desk.subject.W_U_DV
+    W_U_DV = context.subject.W_U_DV
     if passes is None:
         nothing_V = torch.zeros(W_U_DV.shape[1])
         return HubStats(nothing_V, nothing_V)
@@ -92,7 +92,7 @@ def _values(tables: Tables, sae: str, sample: list[int], strength: str) -> dict[
 
 
 def _judged(
-    desk: Desk,
+    context: WorkerContext,
     sae_id: str,
     passes: SamplePasses,
     jacobian: Jacobian,
@@ -100,7 +100,7 @@ def _judged(
     variances: list[Row],
 ) -> list[Row]:
     """A row per latent and estimate, with its agreement with the reference."""
-    subject = desk.subject
+    subject = context.subject
     W_U_DV, num_latents = subject.W_U_DV, len(passes.latents)
 
     def logits(mean_BD: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ def _judged(
     ]
     whole_BD = passes.score_BMD.sum(1) / passes.score_counts_M.sum()
     truth, first_half = reference(logits(whole_BD)), reference(logits(halves[0]))
-    decoder_BD = desk.sae(sae_id).W_dec_LD[passes.latents]
+    decoder_BD = context.sae(sae_id).W_dec_LD[passes.latents]
     lens_BV = project(decoder_BD, subject.final_norm, W_U_DV)
     rows = _rows(
         passes, strength, "exact_halves", [half] * num_latents, logits(halves[1]), first_half
@@ -129,7 +129,7 @@ def _judged(
     error_BV = _reference_errors(passes, W_U_DV)
     linear_BND = passes.linear_BND / jacobian.counts_N[:, None]
     for made in exact_estimates(
-        passes, windows_as_run(desk, strength, variances, jacobian, passes)
+        passes, windows_as_run(context, strength, variances, jacobian, passes)
     ):
         estimate_BV = logits(made.mean_BD)
         coverage = [
@@ -212,9 +212,11 @@ def _rows(
     ]
 
 
-def _scattered(desk: Desk, passes: SamplePasses, jacobian: Jacobian, strength: str) -> list[Row]:
+def _scattered(
+    context: WorkerContext, passes: SamplePasses, jacobian: Jacobian, strength: str
+) -> list[Row]:
     """Per latent, what the variance model is fitted on."""
-    gram_DD = unembedding_gram(desk.subject.W_U_DV)
+    gram_DD = unembedding_gram(context.subject.W_U_DV)
     singles = min(len(jacobian.counts_N), passes.explain_BND.shape[1])
     counts_N = jacobian.counts_N[:singles]
     left_BND = passes.explain_BND[:, :singles] - passes.linear_BND[:, :singles]

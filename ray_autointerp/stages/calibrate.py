@@ -19,39 +19,39 @@ from ray_autointerp.models.clamped_pass import (
     next_token_kl,
 )
 from ray_autointerp.models.sae import Sae
+from ray_autointerp.passes.neutral_prompts import neutral_prompt_ids
+from ray_autointerp.passes.reference_activations import reference_activations
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.neutral_prompts import neutral_prompt_ids
-from ray_autointerp.stages.reference_activations import reference_activations
+from ray_autointerp.runs.context import WorkerContext
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `clamps`: a row per latent, sign and KL target."""
     assert task.sae is not None
-    latents = desk.chosen(task)
-    sae = desk.sae(task.sae)
-    scale = reference_activations(desk, task.sae)
+    latents = context.chosen(task)
+    sae = context.sae(task.sae)
+    scale = reference_activations(context, task.sae)
     curves = [Curve(latent, sign, scale[latent]) for latent in latents for sign in (1, -1)]
-    search = KLSearch(curves, desk.run.config.steering.kl_targets)
+    search = KLSearch(curves, context.run.config.steering.kl_targets)
     prompts = [
-        clean_run(desk.subject, sae, latents, torch.tensor([ids]))
-        for ids in neutral_prompt_ids(desk)
+        clean_run(context.subject, sae, latents, torch.tensor([ids]))
+        for ids in neutral_prompt_ids(context)
     ]
     while len((asked := search.next_values()).curves_N):
         tried = [curves[c].latent for c in asked.curves_N]
-        search.observe(_mean_kl(next_token_kl, desk, sae, prompts, tried, asked.clamp_values_N))
+        search.observe(_mean_kl(next_token_kl, context, sae, prompts, tried, asked.clamp_values_N))
     outcomes = search.result()
     reached = [found for found in outcomes if found.clamp_value is not None]
     everywhere = _mean_kl(
         all_positions_kl,
-        desk,
+        context,
         sae,
         prompts,
         [found.latent for found in reached],
         np.array([found.clamp_value for found in reached], np.float64),
     )
     kl_all_positions = dict(zip(reached, everywhere.tolist(), strict=True))
-    desk.write(
+    context.write(
         task,
         "clamps",
         [
@@ -72,7 +72,7 @@ def run(task: Task, desk: Desk) -> None:
 
 def _mean_kl(
     measure: Callable[..., torch.Tensor],
-    desk: Desk,
+    context: WorkerContext,
     sae: Sae,
     prompts: list[CleanRun],
     latents: list[int],
@@ -81,13 +81,13 @@ def _mean_kl(
     """Mean over prompts of one KL, per latent and clamp value, `micro_batch` rows at a time."""
 
     def mean(rows: slice) -> npt.NDArray[np.float64]:
-        values_B = torch.tensor(values_N[rows], dtype=torch.float32, device=desk.subject.device)
+        values_B = torch.tensor(values_N[rows], dtype=torch.float32, device=context.subject.device)
         kl_B = np.zeros(len(values_B))
         for clean in prompts:
-            found_B = measure(desk.subject, sae, clean, latents[rows], values_B)
+            found_B = measure(context.subject, sae, clean, latents[rows], values_B)
             kl_B += found_B.cpu().numpy() / len(prompts)
         return kl_B
 
-    size = desk.run.config.operations.micro_batch
-    parts = desk.subject.halving.run(len(latents), size, mean)
+    size = context.run.config.operations.micro_batch
+    parts = context.subject.halving.run(len(latents), size, mean)
     return np.concatenate([np.zeros(0), *parts])

@@ -9,19 +9,19 @@ padded. Documents, not windows, are split into explain and score (architecture, 
 from collections.abc import Iterator
 
 from ray_autointerp.methods.shingle import split_of
+from ray_autointerp.passes.documents import Document, read_documents
 from ray_autointerp.records.keys import window_id
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.documents import Document, read_documents
-from ray_autointerp.stages.tables import Row
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
 
 _SHORTEST_TAIL = 8
 """A document's last window is dropped when shorter: too little text to read a latent in."""
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one token shard of `tokens`."""
-    config = desk.run.config.corpus
+    config = context.run.config.corpus
     budget = -(-config.num_tokens // task.num_shards)
     rows: list[Row] = []
     num_tokens = 0
@@ -30,16 +30,16 @@ def run(task: Task, desk: Desk) -> None:
             continue
         if num_tokens >= budget:
             break
-        for row in _windows(document, desk):
+        for row in _windows(document, context):
             num_tokens += len(row["token_ids"])
             rows.append({"window": window_id(task.shard, len(rows)), **row})
-    desk.write(task, "tokens", rows, metadata={"num_tokens": str(num_tokens)})
+    context.write(task, "tokens", rows, metadata={"num_tokens": str(num_tokens)})
 
 
-def _windows(document: Document, desk: Desk) -> Iterator[Row]:
-    config, tokenizer = desk.run.config.corpus, desk.tokenizer
+def _windows(document: Document, context: WorkerContext) -> Iterator[Row]:
+    config, tokenizer = context.run.config.corpus, context.tokenizer
     assert config.window is not None and config.prepend_bos is not None
-    token_ids = _token_ids(document, desk)
+    token_ids = _token_ids(document, context)
     side = split_of(token_ids) if token_ids else "explain"
     prefix = [tokenizer.bos_id] if config.prepend_bos and tokenizer.bos_id is not None else []
     step = config.window - len(prefix)
@@ -55,10 +55,10 @@ def _windows(document: Document, desk: Desk) -> Iterator[Row]:
         }
 
 
-def _token_ids(document: Document, desk: Desk) -> list[int]:
+def _token_ids(document: Document, context: WorkerContext) -> list[int]:
     if document.token_ids is not None:
         return list(document.token_ids)
     if document.messages is not None:
-        return desk.tokenizer.encode_chat(document.messages)
+        return context.tokenizer.encode_chat(document.messages)
     assert document.text is not None
-    return desk.tokenizer.encode(document.text)
+    return context.tokenizer.encode(document.text)

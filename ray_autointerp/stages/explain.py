@@ -8,6 +8,7 @@ with its status and the raw answer.
 import asyncio
 from collections.abc import Mapping
 
+from ray_autointerp.passes.ask import ask_and_read
 from ray_autointerp.plan.reads import evidence_of
 from ray_autointerp.prompts import ensemble, max_act, token_change, vocab_proj
 from ray_autointerp.prompts.answer import read_description
@@ -17,50 +18,51 @@ from ray_autointerp.prompts.token_change import TokenChangeEvidence
 from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.answered import ask_and_read
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.tables import Row
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
 
 _TOKENS_PER_WORD = 3
 """Room for an answer: words of the cap times this, so that the cap and not the limit decides."""
 
 
-async def run(task: Task, desk: Desk) -> None:
+async def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `descriptions/<method>`."""
     assert task.sae is not None and task.method is not None
-    latents = desk.chosen(task)
+    latents = context.chosen(task)
     tables = {
-        read.table: desk.rows(read.table, task.sae, latents, read.method)
-        for read in evidence_of(task.method, desk.run.config)
+        read.table: context.rows(read.table, task.sae, latents, read.method)
+        for read in evidence_of(task.method, context.run.config)
     }
-    stats = desk.row("latent_stats", task.sae, latents)
+    stats = context.row("latent_stats", task.sae, latents)
     rows = await asyncio.gather(
         *(
             _described(
                 latent,
-                _evidence(latent, {t: rows[latent] for t, rows in tables.items()}, stats, desk),
+                _evidence(latent, {t: rows[latent] for t, rows in tables.items()}, stats, context),
                 task.method,
-                desk,
+                context,
             )
             for latent in latents
         )
     )
-    desk.write(task, "descriptions", rows)
+    context.write(task, "descriptions", rows)
 
 
-async def _described(latent: int, evidence: ensemble.RawEvidence, method: str, desk: Desk) -> Row:
-    cap = desk.run.config.describe.cap_words
+async def _described(
+    latent: int, evidence: ensemble.RawEvidence, method: str, context: WorkerContext
+) -> Row:
+    cap = context.run.config.describe.cap_words
     if method == "ensemble_concat":
-        return await _joined(latent, evidence, desk)
+        return await _joined(latent, evidence, context)
     messages = _messages(evidence, method, cap)
     if messages is None:
         return {"latent": latent, "status": "no_evidence"}
-    return {"latent": latent, **await _asked(messages, method, cap, desk)}
+    return {"latent": latent, **await _asked(messages, method, cap, context)}
 
 
-async def _joined(latent: int, evidence: ensemble.RawEvidence, desk: Desk) -> Row:
+async def _joined(latent: int, evidence: ensemble.RawEvidence, context: WorkerContext) -> Row:
     """Ensemble Concat: the parts that exist, each at its share of the cap."""
-    cap = ensemble.part_cap(desk.run.config.describe.cap_words)
+    cap = ensemble.part_cap(context.run.config.describe.cap_words)
     prompts = {
         part: messages
         for part in ensemble.CONCAT_ORDER
@@ -70,7 +72,7 @@ async def _joined(latent: int, evidence: ensemble.RawEvidence, desk: Desk) -> Ro
         zip(
             prompts,
             await asyncio.gather(
-                *(_asked(m, f"concat {part}", cap, desk) for part, m in prompts.items())
+                *(_asked(m, f"concat {part}", cap, context) for part, m in prompts.items())
             ),
             strict=True,
         )
@@ -89,15 +91,17 @@ async def _joined(latent: int, evidence: ensemble.RawEvidence, desk: Desk) -> Ro
     }
 
 
-async def _asked(messages: tuple[Message, ...], purpose: str, cap: int, desk: Desk) -> Row:
+async def _asked(
+    messages: tuple[Message, ...], purpose: str, cap: int, context: WorkerContext
+) -> Row:
     answered = await ask_and_read(
-        desk,
+        context,
         messages,
         read_description,
         seed=derive_seed(digest(messages), purpose, 0),
         purpose=purpose,
         max_tokens=cap * _TOKENS_PER_WORD,
-        temperature=desk.run.config.llm.temperature,
+        temperature=context.run.config.llm.temperature,
     )
     text = answered.value
     return {
@@ -123,10 +127,10 @@ def _messages(evidence: ensemble.RawEvidence, method: str, cap: int) -> tuple[Me
 
 
 def _evidence(
-    latent: int, tables: Mapping[str, list[Row]], stats: Mapping[int, Row], desk: Desk
+    latent: int, tables: Mapping[str, list[Row]], stats: Mapping[int, Row], context: WorkerContext
 ) -> ensemble.RawEvidence:
     """What the tables hold of one latent, cut to what prompts show."""
-    describe = desk.run.config.describe
+    describe = context.run.config.describe
     return ensemble.RawEvidence(
         max_act=_max_act(
             tables.get("top_examples", []), stats[latent]["max_activation"], describe.num_examples

@@ -28,34 +28,34 @@ from ray_autointerp.methods.kl import mean_kl
 from ray_autointerp.models.clamped_pass import clean_run, last_position_states
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
+from ray_autointerp.passes.reference_activations import reference_activations
 from ray_autointerp.prompts.neutral import FREE_SCORE_PROMPT
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.reference_activations import reference_activations
-from ray_autointerp.stages.tables import Row
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
 
 _ROWS_OF_LOGITS = 64
 """Latents whose logits over the vocabulary are held at once."""
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `free_scores`."""
     assert task.sae is not None
-    latents = list(desk.latents(task))
-    lists = desk.rows("vocab_proj", task.sae, latents, columns=["latent", "promoted"])
+    latents = list(context.latents(task))
+    lists = context.rows("vocab_proj", task.sae, latents, columns=["latent", "promoted"])
     lens = [[e["token"] for e in lists[i][0]["promoted"][:LENS_TOKENS]] for i in latents]
-    scale = reference_activations(desk, task.sae)
+    scale = reference_activations(context, task.sae)
     effects = output_effects(
-        desk.subject,
-        desk.sae(task.sae),
+        context.subject,
+        context.sae(task.sae),
         latents,
         lens,
         [scale[latent] for latent in latents],
-        desk.run.config.operations.micro_batch,
+        context.run.config.operations.micro_batch,
     )
     rows = []
     for latent, lens_tokens, peaks, effect in zip(
-        latents, lens, _peaks(task, desk), effects, strict=True
+        latents, lens, _peaks(task, context), effects, strict=True
     ):
         common = common_token(peaks)
         rows.append(
@@ -63,24 +63,24 @@ def run(task: Task, desk: Desk) -> None:
                 "latent": latent,
                 "num_examples": len(peaks),
                 "s_in": s_in(peaks, lens_tokens),
-                "single_token": desk.tokenizer.texts([common.token])[0] if common else None,
+                "single_token": context.tokenizer.texts([common.token])[0] if common else None,
                 "single_token_share": common.share if common else None,
                 **effect,
             }
         )
-    desk.write(task, "free_scores", rows)
+    context.write(task, "free_scores", rows)
 
 
-def _peaks(task: Task, desk: Desk) -> list[list[int]]:
+def _peaks(task: Task, context: WorkerContext) -> list[list[int]]:
     """Per latent of the shard, the tokens its explain-side top examples peak on.
 
     By Arrow: as Python objects the excerpts of 512 latents would be millions.
     """
-    table = desk.read(
+    table = context.read(
         "top_examples", task.sae, shards=[task.shard], columns=["latent", "split", "examples"]
     )
     explain = table.filter(pc.field("split") == "explain").sort_by("latent").combine_chunks()
-    assert explain["latent"].to_pylist() == list(desk.latents(task))
+    assert explain["latent"].to_pylist() == list(context.latents(task))
     examples = pc.list_flatten(explain["examples"])
     tokens = pc.struct_field(examples, "token_ids")
     lengths = pc.list_value_length(tokens).to_numpy()

@@ -13,8 +13,8 @@ from ray_autointerp.methods.input_score import SentenceActivation, input_score
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.tables import Row
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class _Read:
     token: str
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `input_scores/<method>`."""
     assert task.sae is not None and task.method is not None
-    latents = desk.chosen(task)
-    written = desk.rows("sentences", task.sae, latents, task.method)
-    stats = desk.row("latent_stats", task.sae, latents)
+    latents = context.chosen(task)
+    written = context.rows("sentences", task.sae, latents, task.method)
+    stats = context.row("latent_stats", task.sae, latents)
     sentences = [
         _Sentence(latent, row["draw"], side, text)
         for latent in latents
@@ -47,8 +47,10 @@ def run(task: Task, desk: Desk) -> None:
         for side in ("activating", "neutral")
         for text in row[side]
     ]
-    read = dict(zip(sentences, _activations(sentences, desk.sae(task.sae), desk), strict=True))
-    desk.write(
+    read = dict(
+        zip(sentences, _activations(sentences, context.sae(task.sae), context), strict=True)
+    )
+    context.write(
         task,
         "input_scores",
         [
@@ -98,24 +100,24 @@ def _scored(
     }
 
 
-def _activations(sentences: Sequence[_Sentence], sae: Sae, desk: Desk) -> list[_Read]:
+def _activations(sentences: Sequence[_Sentence], sae: Sae, context: WorkerContext) -> list[_Read]:
     """In the sentences' order; a sentence of no readable token has activation 0."""
-    tokenizer, config = desk.tokenizer, desk.run.config
+    tokenizer, config = context.tokenizer, context.run.config
     prefix = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
     longest = config.corpus.window or 128
     ids = [(prefix + tokenizer.encode(s.text))[:longest] for s in sentences]
     order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
-    site, place = desk.subject.site(sae.hook_point), desk.subject.place(sae.read_point)
+    site, place = context.subject.site(sae.hook_point), context.subject.place(sae.read_point)
 
     def peaks(rows: slice) -> dict[int, tuple[float, int]]:
         batch = order[rows]
         width = max(len(ids[i]) for i in batch)
         pad = tokenizer.eos_id or 0
         tokens_WT = torch.tensor([ids[i] + [pad] * (width - len(ids[i])) for i in batch])
-        seen = desk.subject.residuals(tokens_WT, [site, place])
+        seen = context.subject.residuals(tokens_WT, [site, place])
         lengths_W1 = torch.tensor([[len(ids[i])] for i in batch], device=seen[site].device)
         is_token_WT = torch.arange(width, device=lengths_W1.device) < lengths_W1
-        mask_WT = position_mask(desk.subject, tokens_WT, seen[site], site) & is_token_WT
+        mask_WT = position_mask(context.subject, tokens_WT, seen[site], site) & is_token_WT
         latents_W = torch.tensor([sentences[i].latent for i in batch], device=mask_WT.device)
         index_W = torch.arange(len(batch), device=mask_WT.device)
         acts_WT = sae.activations_of(seen[place], latents_W)[index_W, :, index_W]
@@ -125,7 +127,7 @@ def _activations(sentences: Sequence[_Sentence], sae: Sae, desk: Desk) -> list[_
 
     size = config.operations.micro_batch
     read: dict[int, _Read] = {}
-    for part in desk.subject.halving.run(len(order), size, peaks):
+    for part in context.subject.halving.run(len(order), size, peaks):
         for i, (activation, peak) in part.items():
             token = ids[i][min(peak, len(ids[i]) - 1)]
             read[i] = _Read(activation, tokenizer.texts([token])[0])

@@ -5,29 +5,25 @@ all windows and the first 16 windows singly. A task makes some output directions
 each over `micro_batch` windows at a time.
 """
 
-from typing import Any
-
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from ray_autointerp.methods.jacobian import SINGLE_WINDOWS, Jacobian
+from ray_autointerp.methods.jacobian import SINGLE_WINDOWS
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.jacobian import window_jacobians
+from ray_autointerp.passes.change_windows import change_windows
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.change_windows import change_windows
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.tables import Tables
+from ray_autointerp.runs.context import WorkerContext
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one shard of `jacobian`: a row per output direction."""
     assert task.hook_point is not None
-    subject, site = desk.subject, desk.subject.site(task.hook_point)
-    directions = desk.run.axes.direction_shard(task.shard)
-    windows_WT = change_windows(desk, "explain", desk.run.config.evidence.jacobian_windows)
+    subject, site = context.subject, context.subject.site(task.hook_point)
+    directions = context.run.axes.direction_shard(task.shard)
+    windows_WT = change_windows(context, "explain", context.run.config.evidence.jacobian_windows)
 
     def batch(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         h_WTD = subject.residual(windows_WT[rows], site)
@@ -37,7 +33,7 @@ def run(task: Task, desk: Desk) -> None:
         singles_KND = rows_KWD[:, : max(SINGLE_WINDOWS - rows.start, 0)]
         return rows_KWD.sum(1, dtype=torch.float64), singles_KND, mask_WT.sum(1).cpu()
 
-    size = desk.run.config.operations.micro_batch
+    size = context.run.config.operations.micro_batch
     done = subject.halving.run(len(windows_WT), size, batch)
     sums, singles, counts = zip(*done, strict=True)
     counts_W = torch.cat(counts)
@@ -53,23 +49,4 @@ def run(task: Task, desk: Desk) -> None:
         },
         schema=TABLES["jacobian"].schema,
     )
-    desk.write(task, "jacobian", table)
-
-
-def jacobian_of(tables: Tables, sae: str, device: torch.device) -> Jacobian:
-    """The whole Jacobian of the hook point that an SAE writes to."""
-    rows = tables.read("jacobian", tables.run.axes.hook_points[sae])
-    num_directions, first = len(rows), rows.slice(0, 1).to_pylist()[0]
-    num_singles = len(first["single_counts"])
-
-    def numbers(flat: Any, *shape: int) -> Tensor:
-        return torch.tensor(flat.to_numpy()).reshape(shape).to(device)
-
-    singles = pc.list_flatten(pc.list_flatten(rows["singles"]))
-    singles_DND = numbers(singles, num_directions, num_singles, -1)
-    return Jacobian(
-        mean_DD=numbers(pc.list_flatten(rows["mean"]), num_directions, -1),
-        singles_NDD=singles_DND.movedim(1, 0).contiguous(),
-        counts_N=torch.tensor(first["single_counts"], device=device),
-        num_windows=first["num_windows"],
-    )
+    context.write(task, "jacobian", table)

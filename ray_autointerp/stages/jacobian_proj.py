@@ -5,29 +5,29 @@ believed on this subject and SAE is what the step `agreement` measures.
 """
 
 from ray_autointerp.methods.jacobian import jacobian_proj, linear_change
+from ray_autointerp.passes.hub_stats import read_hub_stats, reference_scale
+from ray_autointerp.passes.jacobian import jacobian_of
+from ray_autointerp.passes.token_entries import token_entries
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.hub_stats import read_hub_stats, reference_scale
-from ray_autointerp.stages.jacobian import jacobian_of
-from ray_autointerp.stages.token_entries import token_entries
+from ray_autointerp.runs.context import WorkerContext
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `jacobian_proj`."""
     assert task.sae is not None
-    subject, latents = desk.subject, desk.latents(task)
-    decoder_LD = desk.sae(task.sae).W_dec_LD[latents.start : latents.stop]
-    first = desk.run.axes.latents[task.sae].start
-    scale_L = reference_scale(desk, task.sae, decoder_LD.device)
+    subject, latents = context.subject, context.latents(task)
+    decoder_LD = context.sae(task.sae).W_dec_LD[latents.start : latents.stop]
+    first = context.run.axes.latents[task.sae].start
+    scale_L = reference_scale(context, task.sae, decoder_LD.device)
     scale_L = scale_L[latents.start - first : latents.stop - first]
-    jacobian = jacobian_of(desk, task.sae, decoder_LD.device)
+    jacobian = jacobian_of(context, task.sae, decoder_LD.device)
     lists = jacobian_proj(
         linear_change(decoder_LD * scale_L[:, None], jacobian.mean_DD),
         subject.W_U_DV,
-        desk.run.config.evidence.num_changed_tokens,
-        read_hub_stats(desk, task.sae, "jacobian"),
+        context.run.config.evidence.num_changed_tokens,
+        read_hub_stats(context, task.sae, "jacobian"),
     )
-    desk.write(
+    context.write(
         task,
         "jacobian_proj",
         [
@@ -35,8 +35,8 @@ def run(task: Task, desk: Desk) -> None:
                 "latent": latent,
                 "status": "ok",
                 "reference_activation": float(scale_L[i]),
-                "promoted": token_entries(lists.promoted, i, desk.tokenizer),
-                "suppressed": token_entries(lists.suppressed, i, desk.tokenizer),
+                "promoted": token_entries(lists.promoted, i, context.tokenizer),
+                "suppressed": token_entries(lists.suppressed, i, context.tokenizer),
             }
             for i, latent in enumerate(latents)
         ],

@@ -2,7 +2,7 @@
 
 from ray_autointerp.methods.keywords import FiredToken, keyword_description
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.tables import Row, Tables
+from ray_autointerp.runs.tables import Row, Tables
 
 _EXAMPLES_READ = 20
 """Top examples looked at: more adds weak ones."""
@@ -11,13 +11,13 @@ _EXAMPLE_COLUMNS = ("latent", "split", "examples")
 _LIST_COLUMNS = ("latent", "promoted")
 
 
-def run(task: Task, desk: Tables) -> None:
+def run(task: Task, context: Tables) -> None:
     """Write one latent shard of `descriptions/keywords`."""
     assert task.sae is not None
-    latents = list(desk.latents(task))
+    latents = list(context.latents(task))
     # By name: the columns that are not needed here are most of these rows.
-    examples = desk.rows("top_examples", task.sae, latents, columns=_EXAMPLE_COLUMNS)
-    lists = desk.rows("vocab_proj", task.sae, latents, columns=_LIST_COLUMNS)
+    examples = context.rows("top_examples", task.sae, latents, columns=_EXAMPLE_COLUMNS)
+    lists = context.rows("vocab_proj", task.sae, latents, columns=_LIST_COLUMNS)
     rows = []
     for latent in latents:
         explain = next(row for row in examples[latent] if row["split"] == "explain")
@@ -32,7 +32,7 @@ def run(task: Task, desk: Tables) -> None:
                 "description": text,
             }
         )
-    desk.write(task, "descriptions", rows)
+    context.write(task, "descriptions", rows)
 
 
 def _fired(example: Row) -> list[FiredToken]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ray_autointerp.config import Config
-from ray_autointerp.methods.example_rank import window_hashes
+from ray_autointerp.methods.example_rank import BINS_IN_USE, window_hashes
 from ray_autointerp.methods.max_act import (
     ActiveEntries,
     ExampleSieve,
@@ -31,15 +31,11 @@ from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.hook_point import Place
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.plan.shards import Axes
+from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.tables import Row
-
-SPLITS = ("explain", "score")
-
-BINS_IN_USE = 5
-"""Powers of two over which a latent's activations spread, about: how many each must give."""
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
 
 
 @dataclass
@@ -55,33 +51,35 @@ class _Watch:
     num_sinks: int = 0
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one token shard of `example_refs` and `firing_stats` of every SAE."""
-    watches = {sae: _watch(sae, desk) for sae in desk.run.saes}
+    watches = {sae: _watch(sae, context) for sae in context.run.saes}
     places = [place for watch in watches.values() for place in (watch.site, watch.place)]
     # Longest first, so that little is padded.
-    windows = desk.read("tokens", None, shards=[task.shard]).to_pylist()
+    windows = context.read("tokens", None, shards=[task.shard]).to_pylist()
     windows.sort(key=lambda row: (-len(row["token_ids"]), row["window"]))
 
     def look(rows: slice) -> None:
-        tokens_WT, lengths_W = _padded(windows[rows], desk)
+        tokens_WT, lengths_W = _padded(windows[rows], context)
         is_token_WT = torch.arange(tokens_WT.shape[1]) < lengths_W[:, None]
-        residuals = desk.subject.residuals(tokens_WT, places)
+        residuals = context.subject.residuals(tokens_WT, places)
         # All that can run out of memory first: what is then taken in must be taken in once.
-        seen = [_seen(watch, desk, tokens_WT, is_token_WT, residuals) for watch in watches.values()]
+        seen = [
+            _seen(watch, context, tokens_WT, is_token_WT, residuals) for watch in watches.values()
+        ]
         for watch, found in zip(watches.values(), seen, strict=True):
-            _take_in(watch, desk, windows[rows], found)
+            _take_in(watch, context, windows[rows], found)
 
-    desk.subject.halving.run(len(windows), desk.run.config.operations.micro_batch, look)
+    context.subject.halving.run(len(windows), context.run.config.operations.micro_batch, look)
     for sae, watch in watches.items():
-        _write(watch, sae, task, desk)
+        _write(watch, sae, task, context)
 
 
-def _write(watch: _Watch, sae: str, task: Task, desk: Desk) -> None:
+def _write(watch: _Watch, sae: str, task: Task, context: WorkerContext) -> None:
     first = watch.latents.start
     refs = _refs(watch.sieve.stratified(), watch.sieve.examples(), first)
-    groups = _row_groups(refs["latent"].to_numpy(), desk.run.axes, sae)
-    write = partial(desk.write, task, sae=sae, metadata={"num_sinks": str(watch.num_sinks)})
+    groups = _row_groups(refs["latent"].to_numpy(), context.run.axes, sae)
+    write = partial(context.write, task, sae=sae, metadata={"num_sinks": str(watch.num_sinks)})
     # Together: a processor is long busy with each of the first two, a remote store keeps waiting.
     with ThreadPoolExecutor() as pool:
         written = [
@@ -93,28 +91,28 @@ def _write(watch: _Watch, sae: str, task: Task, desk: Desk) -> None:
         one.result()
 
 
-def _watch(sae_id: str, desk: Desk) -> _Watch:
-    sae, latents = desk.sae(sae_id), desk.run.axes.latents[sae_id]
-    evidence = desk.run.config.evidence
+def _watch(sae_id: str, context: WorkerContext) -> _Watch:
+    sae, latents = context.sae(sae_id), context.run.axes.latents[sae_id]
+    evidence = context.run.config.evidence
     return _Watch(
         sae,
-        desk.subject.site(sae.hook_point),
-        desk.subject.place(sae.read_point),
+        context.subject.site(sae.hook_point),
+        context.subject.place(sae.read_point),
         slice(latents.start, latents.stop),
         ExampleSieve(
             len(latents),
             evidence.num_top_examples,
             num_per_bin=-(-evidence.num_stratified // BINS_IN_USE),
-            seed=desk.run.config.run.seed,
+            seed=context.run.config.run.seed,
         ),
         [],
     )
 
 
-def _padded(windows: list[Row], desk: Desk) -> tuple[Tensor, Tensor]:
+def _padded(windows: list[Row], context: WorkerContext) -> tuple[Tensor, Tensor]:
     """Token ids, padded on the right (under causal attention a pad changes nothing before it)."""
     lengths = [len(row["token_ids"]) for row in windows]
-    pad = desk.tokenizer.eos_id or 0
+    pad = context.tokenizer.eos_id or 0
     padded = [row["token_ids"] + [pad] * (max(lengths) - len(row["token_ids"])) for row in windows]
     return torch.tensor(padded), torch.tensor(lengths)
 
@@ -130,15 +128,15 @@ class _Seen:
 
 def _seen(
     watch: _Watch,
-    desk: Desk,
+    context: WorkerContext,
     tokens_WT: Tensor,
     is_token_WT: Tensor,
     residuals: dict[Place, Tensor],
 ) -> _Seen:
     h_WTD = residuals[watch.site]
     is_token_WT = is_token_WT.to(h_WTD.device)
-    mask_WT = position_mask(desk.subject, tokens_WT, h_WTD, watch.site) & is_token_WT
-    is_sink_WT = h_WTD.float().norm(dim=-1) > desk.subject.sink_threshold(watch.site)
+    mask_WT = position_mask(context.subject, tokens_WT, h_WTD, watch.site) & is_token_WT
+    is_sink_WT = h_WTD.float().norm(dim=-1) > context.subject.sink_threshold(watch.site)
     entries = watch.sae.active_entries(residuals[watch.place], mask_WT, watch.latents)
     return _Seen(
         mask_WT.sum(-1).cpu(),
@@ -153,7 +151,7 @@ def _seen(
     )
 
 
-def _take_in(watch: _Watch, desk: Desk, windows: list[Row], seen: _Seen) -> None:
+def _take_in(watch: _Watch, context: WorkerContext, windows: list[Row], seen: _Seen) -> None:
     watch.num_sinks += seen.num_sinks
     window_ids = [row["window"] for row in windows]
     watch.sieve.add(
@@ -162,8 +160,8 @@ def _take_in(watch: _Watch, desk: Desk, windows: list[Row], seen: _Seen) -> None
         seen.num_tokens_W,
         seen.entries,
     )
-    hashes = window_hashes(np.array(window_ids), desk.run.config.run.seed)
-    for index in np.flatnonzero(hashes < sample_threshold(desk.run.config)).tolist():
+    hashes = window_hashes(np.array(window_ids), context.run.config.run.seed)
+    for index in np.flatnonzero(hashes < sample_threshold(context.run.config)).tolist():
         watch.sample.append(_sampled(windows[index], index, seen.entries, watch.latents.start))
 
 

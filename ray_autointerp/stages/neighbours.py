@@ -4,21 +4,21 @@ import torch
 
 from ray_autointerp.methods.neighbours import nearest_neighbours
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
+from ray_autointerp.runs.context import WorkerContext
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `neighbours`."""
     assert task.sae is not None
-    latents = desk.latents(task)
-    W_dec_LD = desk.sae(task.sae).W_dec_LD
+    latents = context.latents(task)
+    W_dec_LD = context.sae(task.sae).W_dec_LD
     nearest = nearest_neighbours(
         W_dec_LD,
         torch.arange(latents.start, latents.stop, device=W_dec_LD.device),
-        desk.run.config.evidence.num_neighbours,
+        context.run.config.evidence.num_neighbours,
     )
     ids, cosines = nearest.latents_QK.tolist(), nearest.cosines_QK.tolist()
-    desk.write(
+    context.write(
         task,
         "neighbours",
         [

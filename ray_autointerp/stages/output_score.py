@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ray_autointerp.llm.door import Answer
+from ray_autointerp.llm.client import Answer
 from ray_autointerp.methods.output_score import (
     ChoiceLogprobs,
     TwoSetTrial,
@@ -20,13 +20,13 @@ from ray_autointerp.methods.output_score import (
 )
 from ray_autointerp.methods.panel_draw import Opponents, Unit, draw_opponents
 from ray_autointerp.methods.word_overlap import word_overlap_log_odds
+from ray_autointerp.passes.ask import ask_to_choose, choice_status
 from ray_autointerp.plan.budget import three_set_texts, two_set_units
 from ray_autointerp.prompts import judge
 from ray_autointerp.records.keys import hash_order
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.answered import ask_to_choose, choice_status
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.tables import Row
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
 
 _THREE_SET = Unit(prompt=-1, sign=0, kl_target=0.0, draw=0)
 """The key of the one three-set trial: its sets span prompts, signs and targets."""
@@ -47,26 +47,26 @@ class _Material:
         return self.texts.get((latent, unit))
 
 
-async def run(task: Task, desk: Desk) -> None:
+async def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `judgements/<method>` and `output_scores/<method>`."""
     assert task.sae is not None and task.method is not None
-    latents = desk.chosen(task)
-    material = _material(task, desk, latents)
-    described = desk.row("descriptions", task.sae, latents, task.method)
-    asks_three = task.method in desk.run.config.score.three_set_methods
+    latents = context.chosen(task)
+    material = _material(task, context, latents)
+    described = context.row("descriptions", task.sae, latents, task.method)
+    asks_three = task.method in context.run.config.score.three_set_methods
     judged = await asyncio.gather(
-        *(_judged(latent, described[latent], material, desk, asks_three) for latent in latents)
+        *(_judged(latent, described[latent], material, context, asks_three) for latent in latents)
     )
     scores = [_scored(latent, trials) for latent, trials in zip(latents, judged, strict=True)]
-    desk.write(task, "judgements", [trial for trials in judged for trial in trials])
-    desk.write(task, "output_scores", scores)
+    context.write(task, "judgements", [trial for trials in judged for trial in trials])
+    context.write(task, "output_scores", scores)
 
 
-def _material(task: Task, desk: Desk, latents: Sequence[int]) -> _Material:
+def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Material:
     assert task.sae is not None and task.method is not None
-    panel = [latent for latent, row in desk.selection(task.sae).items() if row["panel"]]
+    panel = [latent for latent, row in context.selection(task.sae).items() if row["panel"]]
     shown = list(dict.fromkeys([*panel, *latents]))
-    completions = desk.rows("completions", task.sae, shown)
+    completions = context.rows("completions", task.sae, shown)
     texts = {
         (latent, _unit(row)): row["text"]
         for latent in shown
@@ -74,15 +74,15 @@ def _material(task: Task, desk: Desk, latents: Sequence[int]) -> _Material:
         if row["status"] == "ok"
     }
     by_method = {
-        method: desk.row("descriptions", task.sae, panel, method)
-        for method in desk.run.config.score.methods
+        method: context.row("descriptions", task.sae, panel, method)
+        for method in context.run.config.score.methods
     }
     strangers = frozenset(
         latent
         for latent in panel
         if all(rows[latent]["status"] == "ok" for rows in by_method.values())
     )
-    own = desk.row("descriptions", task.sae, shown, task.method)
+    own = context.row("descriptions", task.sae, shown, task.method)
     descriptions = {
         latent: row["description"] for latent, row in own.items() if row["status"] == "ok"
     }
@@ -90,24 +90,26 @@ def _material(task: Task, desk: Desk, latents: Sequence[int]) -> _Material:
 
 
 async def _judged(
-    latent: int, described: Row, material: _Material, desk: Desk, asks_three: bool
+    latent: int, described: Row, material: _Material, context: WorkerContext, asks_three: bool
 ) -> list[Row]:
     """A row per trial; a trial that cannot be run has its reason as status."""
-    units = [Unit(*unit) for unit in two_set_units(desk.run.config)]
-    trials = [_two_set(latent, unit, described, material, desk) for unit in units]
+    units = [Unit(*unit) for unit in two_set_units(context.run.config)]
+    trials = [_two_set(latent, unit, described, material, context) for unit in units]
     if asks_three:
-        trials.append(_three_set(latent, described, material, desk))
+        trials.append(_three_set(latent, described, material, context))
     return list(await asyncio.gather(*trials))
 
 
-async def _two_set(latent: int, unit: Unit, described: Row, material: _Material, desk: Desk) -> Row:
+async def _two_set(
+    latent: int, unit: Unit, described: Row, material: _Material, context: WorkerContext
+) -> Row:
     row: Row = {"latent": latent, "kind": "two_set", **_key(unit), "status": "ok"}
     own = material.text(latent, unit)
     if described["status"] != "ok":
         return row | {"status": "no_evidence"}
     if own is None:
         return row | {"status": "kl_unreached"}
-    against = opponents(latent, unit, material.panel, material.strangers, material.texts, desk)
+    against = opponents(latent, unit, material.panel, material.strangers, material.texts, context)
     if against is None:
         return row | {"status": "no_partner"}
     other = material.texts[against.partner, unit]
@@ -119,7 +121,7 @@ async def _two_set(latent: int, unit: Unit, described: Row, material: _Material,
         for text in (described["description"], stranger)
     ]
     own_first, stranger_first, own_second, stranger_second = await asyncio.gather(
-        *(ask_to_choose(desk, messages, judge.TWO_SET_CHOICES) for messages in asked)
+        *(ask_to_choose(context, messages, judge.TWO_SET_CHOICES) for messages in asked)
     )
     answers = [own_first, own_second, stranger_first, stranger_second]
     row |= {
@@ -153,26 +155,28 @@ def opponents(
     panel: Sequence[int],
     strangers: frozenset[int],
     texts: Mapping[tuple[int, Unit], str],
-    desk: Desk,
+    context: WorkerContext,
 ) -> Opponents | None:
     """The partner (a panel latent with a text of this unit) and the stranger of one trial."""
     partners = [other for other in panel if (other, unit) in texts]
-    return draw_opponents(latent, unit, partners, strangers, desk.run.config.run.seed)
+    return draw_opponents(latent, unit, partners, strangers, context.run.config.run.seed)
 
 
-async def _three_set(latent: int, described: Row, material: _Material, desk: Desk) -> Row:
+async def _three_set(
+    latent: int, described: Row, material: _Material, context: WorkerContext
+) -> Row:
     """The paper's question, once: the latent's texts among those of two panel latents."""
     row: Row = {"latent": latent, "kind": "three_set", **_key(_THREE_SET), "status": "ok"}
     if described["status"] != "ok":
         return row | {"status": "no_evidence"}
     # Only settings that all three reach are shown, so that no set can be told by its size.
-    units = [Unit(*unit) for unit in three_set_texts(desk.run.config)]
+    units = [Unit(*unit) for unit in three_set_texts(context.run.config)]
     drawn = draw_opponents(
         latent,
         _THREE_SET,
         [other for other in material.panel if any((other, u) in material.texts for u in units)],
         material.strangers,
-        desk.run.config.run.seed,
+        context.run.config.run.seed,
     )
     if drawn is None:
         return row | {"status": "no_partner"}
@@ -180,10 +184,10 @@ async def _three_set(latent: int, described: Row, material: _Material, desk: Des
     shared = [u for u in units if all((one, u) in material.texts for one in trio)]
     if not shared:
         return row | {"status": "kl_unreached"}
-    order = hash_order(trio, desk.run.config.run.seed, "three_set", latent)
+    order = hash_order(trio, context.run.config.run.seed, "three_set", latent)
     sets = [[material.texts[one, unit] for unit in shared] for one in order]
     messages = judge.ask_three(described["description"], sets)
-    answer = await ask_to_choose(desk, messages, judge.THREE_SET_CHOICES)
+    answer = await ask_to_choose(context, messages, judge.THREE_SET_CHOICES)
     row |= {"partner": drawn.partner, "stranger": drawn.stranger, "answers": [answer.text]}
     if answer.choice_logprobs is None:
         return row | {"status": choice_status(answer)}

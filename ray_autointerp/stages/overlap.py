@@ -9,27 +9,27 @@ import pyarrow.compute as pc
 
 from ray_autointerp.errors import TaskError
 from ray_autointerp.methods.shingle import shingle_hashes
+from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.tables import Tables
+from ray_autointerp.runs.tables import Tables
 
 _Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 _NONE: _Hashes = np.zeros(0, np.uint64)
-_SIDES = ("explain", "score")
 _MOST_HASHES = 20_000_000
 """Shingles of one side held at once; above, the first by hash stand for all."""
 
 
-def run(task: Task, desk: Tables) -> None:
+def run(task: Task, context: Tables) -> None:
     """Write `overlap`: a row per side."""
-    tokens = desk.read("tokens", None)
-    sides = {side: tokens.filter(pc.field("split") == side).to_pylist() for side in _SIDES}
+    tokens = context.read("tokens", None)
+    sides = {side: tokens.filter(pc.field("split") == side).to_pylist() for side in SPLITS}
     documents = {side: {row["document_id"] for row in rows} for side, rows in sides.items()}
     both = documents["explain"] & documents["score"]
     if both:
         raise TaskError(f"document {min(both)} is on both sides of the split: give ids that differ")
     hashes = {side: _hashes([r["token_ids"] for r in rows]) for side, rows in sides.items()}
     counted = []
-    for side, other in zip(_SIDES, reversed(_SIDES), strict=True):
+    for side, other in zip(SPLITS, reversed(SPLITS), strict=True):
         copied = _num_copied(hashes[side], np.unique(np.concatenate([_NONE, *hashes[other]])))
         counted.append(
             {
@@ -40,7 +40,7 @@ def run(task: Task, desk: Tables) -> None:
                 "share": copied / len(hashes[side]) if hashes[side] else None,
             }
         )
-    desk.write(task, "overlap", counted)
+    context.write(task, "overlap", counted)
 
 
 def _num_copied(windows: list[_Hashes], known: _Hashes) -> int:

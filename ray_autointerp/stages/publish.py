@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from ray_autointerp.passes.agreement_curve import nearest_map
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.agreement_curve import nearest_map
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.tables import Row, Tables
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Row, Tables
 from ray_autointerp.storage.parquet import write_table
 
 _SHOWN_TOKENS = 5
@@ -23,24 +23,24 @@ _FREE_SCORES = ("s_in", "s_out", "effect_kl", "delta_confidence", "single_token_
 """Columns repeated in the labels table, for filters."""
 
 
-def run(task: Task, desk: Tables) -> None:
+def run(task: Task, context: Tables) -> None:
     """Write one latent shard of `labels`."""
     assert task.sae is not None
-    latents = list(desk.latents(task))
-    selection = desk.selection(task.sae)
+    latents = list(context.latents(task))
+    selection = context.selection(task.sae)
     chosen = [latent for latent in latents if latent in selection]
-    stats = desk.row("latent_stats", task.sae, latents)
-    lists = desk.row(nearest_map(desk, task.sae), task.sae, latents)
-    free = desk.row("free_scores", task.sae, latents)
-    examples = desk.rows("top_examples", task.sae, latents)
-    descriptions = _by_method(desk, "descriptions", task.sae, latents, chosen)
-    input_scores = _by_method(desk, "input_scores", task.sae, chosen, chosen)
-    output_scores = _by_method(desk, "output_scores", task.sae, chosen, chosen)
-    mode = desk.run.config.evidence.change_modes[0]
-    changes = desk.rows("token_change", task.sae, chosen, mode)
+    stats = context.row("latent_stats", task.sae, latents)
+    lists = context.row(nearest_map(context, task.sae), task.sae, latents)
+    free = context.row("free_scores", task.sae, latents)
+    examples = context.rows("top_examples", task.sae, latents)
+    descriptions = _by_method(context, "descriptions", task.sae, latents, chosen)
+    input_scores = _by_method(context, "input_scores", task.sae, chosen, chosen)
+    output_scores = _by_method(context, "output_scores", task.sae, chosen, chosen)
+    mode = context.run.config.evidence.change_modes[0]
+    changes = context.rows("token_change", task.sae, chosen, mode)
     rows = []
     for latent in latents:
-        method = _first_ok(latent, desk.run.config.describe.methods, descriptions)
+        method = _first_ok(latent, context.run.config.describe.methods, descriptions)
         promotes, suppresses = _moved(lists[latent], changes.get(latent, ()))
         rows.append(
             {
@@ -58,7 +58,7 @@ def run(task: Task, desk: Tables) -> None:
                 "suppresses": suppresses,
             }
         )
-    desk.write(task, "labels", rows)
+    context.write(task, "labels", rows)
 
 
 def publish_labels(run: Run, sae: str) -> None:
@@ -75,13 +75,13 @@ def publish_labels(run: Run, sae: str) -> None:
 
 
 def _by_method(
-    desk: Tables, table: str, sae: str, latents: Sequence[int], chosen: Sequence[int]
+    context: Tables, table: str, sae: str, latents: Sequence[int], chosen: Sequence[int]
 ) -> dict[str, dict[int, Row]]:
     """Per method, the rows of the latents that have one: keywords all, others the chosen."""
-    config = desk.run.config
+    config = context.run.config
     methods = config.describe.methods if table == "descriptions" else config.score.methods
     return {
-        method: desk.row(
+        method: context.row(
             table,
             sae,
             latents if method == "keywords" and table == "descriptions" else chosen,

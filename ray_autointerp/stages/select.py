@@ -8,19 +8,19 @@ puts the panel first, because every output score waits for it.
 from ray_autointerp.errors import ConfigError
 from ray_autointerp.records.keys import hash_order
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
+from ray_autointerp.runs.context import WorkerContext
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write the `selection` of one SAE: a row per latent of its range."""
     assert task.sae is not None
-    rule, seed = desk.run.config.select, desk.run.config.run.seed
-    stats = desk.read("latent_stats", task.sae, columns=["latent", "is_dead"]).to_pylist()
+    rule, seed = context.run.config.select, context.run.config.run.seed
+    stats = context.read("latent_stats", task.sae, columns=["latent", "is_dead"]).to_pylist()
     alive = hash_order((row["latent"] for row in stats if not row["is_dead"]), seed, "select")
     panel, sample = set(alive[: rule.panel]), set(alive[: rule.sample])
     picks = {
         "sample": set(alive[: rule.num_latents]),
-        "top": set(_best(desk, task.sae, alive)[: rule.num_latents]),
+        "top": set(_best(context, task.sae, alive)[: rule.num_latents]),
         "all": {row["latent"] for row in stats},
         "list": set(rule.latents),
     }[rule.rule]
@@ -31,7 +31,7 @@ def run(task: Task, desk: Desk) -> None:
         )
     chosen = hash_order(panel | sample | picks, seed, "select")
     order = {latent: i for i, latent in enumerate(sorted(chosen, key=lambda i: i not in panel))}
-    desk.write(
+    context.write(
         task,
         "selection",
         [
@@ -48,12 +48,12 @@ def run(task: Task, desk: Desk) -> None:
     )
 
 
-def _best(desk: Desk, sae: str, alive: list[int]) -> list[int]:
+def _best(context: WorkerContext, sae: str, alive: list[int]) -> list[int]:
     """The alive latents by falling score, ties by seeded hash; without a score last."""
-    rule = desk.run.config.select
+    rule = context.run.config.select
     if rule.rule != "top":
         return []
-    table = desk.read("free_scores", sae, columns=["latent", rule.by]).to_pylist()
+    table = context.read("free_scores", sae, columns=["latent", rule.by]).to_pylist()
     score = {row["latent"]: row[rule.by] for row in table}
     none = float("-inf")
     return sorted(alive, key=lambda i: none if score[i] is None else score[i], reverse=True)

@@ -8,22 +8,22 @@ import itertools
 from collections.abc import Mapping
 
 from ray_autointerp.models.steering import SteeredRow, steer
+from ray_autointerp.passes.neutral_prompts import neutral_prompt_ids
 from ray_autointerp.plan.budget import texts_per_latent
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.neutral_prompts import neutral_prompt_ids
-from ray_autointerp.stages.tables import Row
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `completions`: a row per latent, prompt, sign, KL and draw."""
     assert task.sae is not None
-    latents = desk.chosen(task)
-    clamps = _clamps(desk, task.sae, latents)
+    latents = context.chosen(task)
+    clamps = _clamps(context, task.sae, latents)
     rows: list[Row] = []
     for latent in latents:
-        for prompt, sign, kl_target, draw in texts_per_latent(desk.run.config):
+        for prompt, sign, kl_target, draw in texts_per_latent(context.run.config):
             clamp = clamps[latent, sign, _close(kl_target)]
             rows.append(
                 {
@@ -37,39 +37,39 @@ def run(task: Task, desk: Desk) -> None:
                     "kl_reached": clamp["kl_reached"],
                 }
             )
-    prompts = neutral_prompt_ids(desk)
+    prompts = neutral_prompt_ids(context)
     for prompt, prompt_ids in enumerate(prompts):
         mine = [row for row in rows if row["prompt"] == prompt and row["status"] == "ok"]
-        _generate(desk, task.sae, prompt_ids, mine)
-    desk.write(task, "completions", rows)
+        _generate(context, task.sae, prompt_ids, mine)
+    context.write(task, "completions", rows)
 
 
-def _generate(desk: Desk, sae_id: str, prompt_ids: list[int], rows: list[Row]) -> None:
+def _generate(context: WorkerContext, sae_id: str, prompt_ids: list[int], rows: list[Row]) -> None:
     """Fill in the texts of rows that share a prompt."""
-    steering, size = desk.run.config.steering, desk.run.config.operations.micro_batch
-    bos = 0 if desk.tokenizer.bos_id is None else 1
+    steering, size = context.run.config.steering, context.run.config.operations.micro_batch
+    bos = 0 if context.tokenizer.bos_id is None else 1
 
     def generated(part: slice) -> list[list[int]]:
         return steer(
-            desk.subject,
-            desk.sae(sae_id),
+            context.subject,
+            context.sae(sae_id),
             prompt_ids,
-            [SteeredRow(r["latent"], r["clamp_value"], _seed(r, desk)) for r in rows[part]],
+            [SteeredRow(r["latent"], r["clamp_value"], _seed(r, context)) for r in rows[part]],
             steering.new_tokens,
             steering.temperature,
         )
 
-    texts = itertools.chain.from_iterable(desk.subject.halving.run(len(rows), size, generated))
+    texts = itertools.chain.from_iterable(context.subject.halving.run(len(rows), size, generated))
     for row, token_ids in zip(rows, texts, strict=True):
-        row["prompt_text"] = desk.tokenizer.decode(prompt_ids[bos:])
+        row["prompt_text"] = context.tokenizer.decode(prompt_ids[bos:])
         row["token_ids"] = token_ids
-        row["text"] = desk.tokenizer.decode(prompt_ids[bos:] + token_ids)
+        row["text"] = context.tokenizer.decode(prompt_ids[bos:] + token_ids)
 
 
-def _seed(row: Row, desk: Desk) -> int:
+def _seed(row: Row, context: WorkerContext) -> int:
     strength = f"{row['kl_target']:.6g}"
     return derive_seed(
-        desk.run.config.run.seed,
+        context.run.config.run.seed,
         "steering",
         row["latent"],
         row["prompt"],
@@ -79,8 +79,10 @@ def _seed(row: Row, desk: Desk) -> int:
     )
 
 
-def _clamps(desk: Desk, sae: str, latents: list[int]) -> Mapping[tuple[int, int, float], Row]:
-    rows = desk.rows("clamps", sae, latents)
+def _clamps(
+    context: WorkerContext, sae: str, latents: list[int]
+) -> Mapping[tuple[int, int, float], Row]:
+    rows = context.rows("clamps", sae, latents)
     return {
         (latent, row["sign"], _close(row["kl_target"])): row
         for latent in latents

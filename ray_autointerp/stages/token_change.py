@@ -15,25 +15,25 @@ from torch import Tensor
 from ray_autointerp.methods.control_variate import standard_errors
 from ray_autointerp.methods.token_change import mean_logit_diff, token_change
 from ray_autointerp.methods.token_lists import HubStats, TokenLists
+from ray_autointerp.passes.change_modes import MEASURES, Measured, Pair
+from ray_autointerp.passes.hub_stats import read_hub_stats
+from ray_autointerp.passes.reference_activations import reference_activations
+from ray_autointerp.passes.token_entries import token_entries
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.change_modes import MEASURES, Measured, Pair
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.hub_stats import read_hub_stats
-from ray_autointerp.stages.reference_activations import reference_activations
-from ray_autointerp.stages.tables import Row, Tables
-from ray_autointerp.stages.token_entries import token_entries
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row, Tables
 
 _TOGETHER = 64
 """Latents whose logits are held over the vocabulary at once."""
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `token_change/<mode>`: a row per latent and sign."""
     assert task.sae is not None and task.method is not None
-    clamps = clamp_values(desk, task.sae, desk.chosen(task))
+    clamps = clamp_values(context, task.sae, context.chosen(task))
     values = {pair: value for pair, value in clamps.items() if value is not None}
-    measured = MEASURES[task.method](desk, task.sae, values) if values else {}
-    columns = dict(_columns(desk, measured, read_hub_stats(desk, task.sae, "exact")))
+    measured = MEASURES[task.method](context, task.sae, values) if values else {}
+    columns = dict(_columns(context, measured, read_hub_stats(context, task.sae, "exact")))
     rows = []
     for pair, value in clamps.items():
         row: Row = {"latent": pair[0], "sign": pair[1]}
@@ -46,7 +46,7 @@ def run(task: Task, desk: Desk) -> None:
             row |= {"status": "ok", "clamp_value": set_to}
             row |= columns[pair]
         rows.append(row)
-    desk.write(task, "token_change", rows)
+    context.write(task, "token_change", rows)
 
 
 def clamp_values(tables: Tables, sae: str, latents: list[int]) -> dict[Pair, float | None]:
@@ -73,10 +73,10 @@ def clamp_values(tables: Tables, sae: str, latents: list[int]) -> dict[Pair, flo
 
 
 def _columns(
-    desk: Desk, measured: Mapping[Pair, Measured], hub: HubStats
+    context: WorkerContext, measured: Mapping[Pair, Measured], hub: HubStats
 ) -> Iterator[tuple[Pair, Row]]:
     """What a row says of each pair; products with the unembedding are made for many at once."""
-    W_U_DV = desk.subject.W_U_DV
+    W_U_DV = context.subject.W_U_DV
     for sign in (1, -1):
         # What lowering does is, to first order, what raising does with its sign turned.
         signed = HubStats(sign * hub.mean_V, hub.sd_V)
@@ -85,7 +85,7 @@ def _columns(
             together = pairs[start : start + _TOGETHER]
             lists = token_change(
                 mean_logit_diff(torch.stack([measured[p].mean_D for p in together]), W_U_DV),
-                desk.run.config.evidence.num_changed_tokens,
+                context.run.config.evidence.num_changed_tokens,
                 signed,
             )
             for row, pair in enumerate(together):
@@ -98,14 +98,14 @@ def _columns(
                         "num_positions": one.num_positions,
                         "kl": one.kl,
                         "delta_confidence": one.delta_confidence,
-                        "promoted": _entries(lists.promoted, row, one, desk),
-                        "suppressed": _entries(lists.suppressed, row, one, desk),
+                        "promoted": _entries(lists.promoted, row, one, context),
+                        "suppressed": _entries(lists.suppressed, row, one, context),
                     },
                 )
 
 
-def _entries(lists: TokenLists, row: int, measured: Measured, desk: Desk) -> list[Row]:
-    columns_DK = desk.subject.W_U_DV[:, lists.ids_BK[row]].float()
+def _entries(lists: TokenLists, row: int, measured: Measured, context: WorkerContext) -> list[Row]:
+    columns_DK = context.subject.W_U_DV[:, lists.ids_BK[row]].float()
 
     def logits(means_ND: Tensor) -> Tensor:
         return (means_ND.float() @ columns_DK)[None]
@@ -119,5 +119,5 @@ def _entries(lists: TokenLists, row: int, measured: Measured, desk: Desk) -> lis
     errors: list[float] = errors_K.tolist()
     return [
         {**entry, "se": error if math.isfinite(error) else None}
-        for entry, error in zip(token_entries(lists, row, desk.tokenizer), errors, strict=True)
+        for entry, error in zip(token_entries(lists, row, context.tokenizer), errors, strict=True)
     ]

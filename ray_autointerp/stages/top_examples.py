@@ -11,7 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_autointerp.methods.example_rank import NUM_BINS, Ranking, Stratified, Strongest
+from ray_autointerp.methods.example_rank import (
+    BINS_IN_USE,
+    NUM_BINS,
+    Ranking,
+    Stratified,
+    Strongest,
+)
 from ray_autointerp.methods.firing_stats import FiringStats, latent_stats, merge_firing_stats
 from ray_autointerp.methods.max_act import (
     TopExamples,
@@ -20,36 +26,36 @@ from ray_autointerp.methods.max_act import (
     take_examples,
 )
 from ray_autointerp.methods.near_miss import following_tokens
+from ray_autointerp.passes.window_sample import WindowSample, excerpt
+from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.max_act import BINS_IN_USE, SPLITS
-from ray_autointerp.stages.tables import Row
-from ray_autointerp.stages.window_sample import WindowSample, excerpt
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
 
 _FOLLOWING_TOKENS = 20
 """Tokens after the peaks kept per latent and side."""
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `top_examples` and `latent_stats`."""
     assert task.sae is not None
-    latents = desk.latents(task)
-    _write_stats(task, desk, latents)
-    evidence = desk.run.config.evidence
-    top = _merged(task, desk, "top", evidence.num_top_examples, Strongest())
+    latents = context.latents(task)
+    _write_stats(task, context, latents)
+    evidence = context.run.config.evidence
+    top = _merged(task, context, "top", evidence.num_top_examples, Strongest())
     stratified = _merged(
         task,
-        desk,
+        context,
         "stratified",
         -(-evidence.num_stratified // BINS_IN_USE),
-        Stratified(desk.run.config.run.seed),
+        Stratified(context.run.config.run.seed),
     )
-    windows = _windows(desk, np.concatenate([top.windows_E, stratified.windows_E]))
+    windows = _windows(context, np.concatenate([top.windows_E, stratified.windows_E]))
     examples = {
-        "examples": _by_latent(top, windows, desk),
-        "stratified": _by_latent(_evenly(stratified, evidence.num_stratified), windows, desk),
+        "examples": _by_latent(top, windows, context),
+        "stratified": _by_latent(_evenly(stratified, evidence.num_stratified), windows, context),
     }
-    samples = {split: WindowSample(desk, task.sae, split, latents) for split in SPLITS}
+    samples = {split: WindowSample(context, task.sae, split, latents) for split in SPLITS}
     rows = []
     for latent in latents:
         for split in SPLITS:
@@ -61,17 +67,19 @@ def run(task: Task, desk: Desk) -> None:
                     "status": "ok" if found["examples"] else "no_evidence",
                     **found,
                     "near_misses": samples[split].near_misses(latent, found["examples"]),
-                    "following": _following(found["examples"], desk),
+                    "following": _following(found["examples"], context),
                 }
             )
-    desk.write(task, "top_examples", rows)
+    context.write(task, "top_examples", rows)
 
 
-def _merged(task: Task, desk: Desk, kind: str, num_kept: int, ranking: Ranking) -> TopExamples:
+def _merged(
+    task: Task, context: WorkerContext, kind: str, num_kept: int, ranking: Ranking
+) -> TopExamples:
     """This shard's examples of one kind, merged over the token shards."""
     parts = []
-    for shard in range(desk.run.axes.num_token_shards):
-        refs = desk.read("example_refs", task.sae, shards=[shard], row_group=task.shard)
+    for shard in range(context.run.axes.num_token_shards):
+        refs = context.read("example_refs", task.sae, shards=[shard], row_group=task.shard)
         parts.append(_examples(refs.filter(pc.field("kind") == kind)))
     return merge_examples(parts, num_kept, ranking) if num_kept else empty_examples()
 
@@ -106,15 +114,15 @@ def _examples(refs: pa.Table) -> TopExamples:
     )
 
 
-def _windows(desk: Desk, wanted: np.ndarray[Any, Any]) -> dict[int, Row]:
+def _windows(context: WorkerContext, wanted: np.ndarray[Any, Any]) -> dict[int, Row]:
     """The token rows of the windows that some example points at."""
-    tokens = desk.read("tokens", None)
+    tokens = context.read("tokens", None)
     rows = tokens.filter(pc.is_in(tokens["window"], value_set=pa.array(np.unique(wanted))))
     return {row["window"]: row for row in rows.to_pylist()}
 
 
 def _by_latent(
-    examples: TopExamples, windows: dict[int, Row], desk: Desk
+    examples: TopExamples, windows: dict[int, Row], context: WorkerContext
 ) -> dict[tuple[int, str], list[Row]]:
     """Excerpts by latent and side, in the examples' order."""
     rows: dict[tuple[int, str], list[Row]] = defaultdict(list)
@@ -126,30 +134,30 @@ def _by_latent(
                 int(examples.peaks_E[index]),
                 float(examples.activations_E[index]),
                 (examples.positions_N[where], examples.values_N[where]),
-                desk,
+                context,
             )
         )
     return rows
 
 
-def _following(examples: list[Row], desk: Desk) -> list[Row]:
+def _following(examples: list[Row], context: WorkerContext) -> list[Row]:
     """The tokens after the peaks, commonest first."""
     found = following_tokens([(e["token_ids"], e["peak"]) for e in examples], _FOLLOWING_TOKENS)
-    texts = desk.tokenizer.texts([token for token, _ in found])
+    texts = context.tokenizer.texts([token for token, _ in found])
     return [
         {"token": token, "text": text, "count": count}
         for (token, count), text in zip(found, texts, strict=True)
     ]
 
 
-def _write_stats(task: Task, desk: Desk, latents: range) -> None:
+def _write_stats(task: Task, context: WorkerContext, latents: range) -> None:
     parts = []
-    for shard in range(desk.run.axes.num_token_shards):
-        stats = desk.read("firing_stats", task.sae, shards=[shard])
+    for shard in range(context.run.axes.num_token_shards):
+        stats = context.read("firing_stats", task.sae, shards=[shard])
         parts.append(_firing_stats(stats.filter(_inside(latents)), len(latents)))
     merged = merge_firing_stats(parts)
     found = latent_stats(merged)
-    desk.write(
+    context.write(
         task,
         "latent_stats",
         [

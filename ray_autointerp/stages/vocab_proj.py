@@ -1,43 +1,43 @@
 """vocab_proj: promoted and suppressed tokens of every latent, dead ones too; no forward pass."""
 
 from ray_autointerp.methods.vocab_proj import embedding_reads, vocab_proj
+from ray_autointerp.passes.hub_stats import read_hub_stats
+from ray_autointerp.passes.token_entries import token_entries
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.hub_stats import read_hub_stats
-from ray_autointerp.stages.token_entries import token_entries
+from ray_autointerp.runs.context import WorkerContext
 
 
-def run(task: Task, desk: Desk) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `vocab_proj`."""
     assert task.sae is not None
-    subject, sae, evidence = desk.subject, desk.sae(task.sae), desk.run.config.evidence
-    latents = desk.latents(task)
+    subject, sae, evidence = context.subject, context.sae(task.sae), context.run.config.evidence
+    latents = context.latents(task)
     lists = vocab_proj(
         sae.W_dec_LD[latents.start : latents.stop],
         subject.final_norm,
         subject.W_U_DV,
         evidence.num_vocab_tokens,
         b_U_V=subject.b_U_V,
-        hub=read_hub_stats(desk, task.sae, "lens"),
+        hub=read_hub_stats(context, task.sae, "lens"),
         rank_by=evidence.vocab_rank_by,
     )
     reads = embedding_reads(
         sae.W_enc_DL.T[latents.start : latents.stop],
         subject.W_E_VD,
         evidence.num_read_tokens,
-        read_hub_stats(desk, task.sae, "reads"),
+        read_hub_stats(context, task.sae, "reads"),
     )
-    desk.write(
+    context.write(
         task,
         "vocab_proj",
         [
             {
                 "latent": latent,
                 "status": "ok",
-                "promoted": token_entries(lists.promoted, i, desk.tokenizer),
-                "suppressed": token_entries(lists.suppressed, i, desk.tokenizer),
-                "reads": token_entries(reads.promoted, i, desk.tokenizer),
-                "reads_against": token_entries(reads.suppressed, i, desk.tokenizer),
+                "promoted": token_entries(lists.promoted, i, context.tokenizer),
+                "suppressed": token_entries(lists.suppressed, i, context.tokenizer),
+                "reads": token_entries(reads.promoted, i, context.tokenizer),
+                "reads_against": token_entries(reads.suppressed, i, context.tokenizer),
             }
             for i, latent in enumerate(latents)
         ],

@@ -1,4 +1,4 @@
-"""One narrow door to files: what a store promises, and how to open one.
+"""The interface to files: what a store promises, and how to open one.
 
 There is one way to write, put-if-absent, and an object that exists is whole (architecture,
 section 5). Nothing is ever altered. Knows no tables: those are in parquet.py.

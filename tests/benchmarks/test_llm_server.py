@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from ray_autointerp.config import LLMSection
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.endpoint import EndpointLLM
 from ray_autointerp.prompts.message import Message
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ray_autointerp.config import Config
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.run import Run
 
 FOLDER = str(Path(__file__).parents[2] / "jobs" / "benchmarks")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ray_autointerp.records.flow import FLOW
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.run import Run
 
 Cli = Callable[..., Any]
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from ray_autointerp.cluster.progress import Progress
+from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.worklist import Receipt
 
 CORPUS = Task("corpus", None, None, 0, 2)
 

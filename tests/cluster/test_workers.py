@@ -8,7 +8,7 @@ import pytest
 from ray_autointerp.cluster.workers import environment
 from ray_autointerp.config import Config
 from ray_autointerp.plan.shards import Axes
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.run import Run
 
 
 @pytest.mark.parametrize("take_turns", [False, True])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ray_autointerp.config import parse_config, read_config
+from ray_autointerp.config_file import parse_config, read_config
 from ray_autointerp.errors import ConfigError
 
 GOOD: dict[str, Any] = {

@@ -19,9 +19,13 @@ PACKAGE = ROOT / "ray_autointerp"
 FLOORS = (
     {"errors"},
     {"config", "records"},
+    {"config_file"},
     {"methods", "prompts", "plan"},
     {"models", "llm", "storage"},
+    {"runs"},
+    {"passes"},
     {"stages"},
+    {"preflight", "execution"},
     {"pipeline", "reports"},
     {"cluster"},
     {"cli"},
@@ -149,12 +153,12 @@ def test_package_files_are_empty() -> None:
 BLOCK = """
 import importlib, importlib.abc, runpy, sys
 
-class Door(importlib.abc.MetaPathFinder):
+class Blocked(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {blocked!r}:
             raise ImportError("blocked: " + name)
 
-sys.meta_path.insert(0, Door())
+sys.meta_path.insert(0, Blocked())
 """
 
 
@@ -186,7 +190,10 @@ HEAVY = {"ray", "torch", "vllm", "transformer_lens", "sae_lens", "transformers",
         (("storage", "reports"), HEAVY),
         (("methods",), HEAVY - {"torch"} | {"boto3"}),
         (("llm",), HEAVY | {"boto3"}),
-        (("models", "stages", "pipeline"), {"ray", "vllm"}),
+        (
+            ("models", "runs", "passes", "stages", "preflight", "execution", "pipeline"),
+            {"ray", "vllm"},
+        ),
         (("cluster", "cli"), {"vllm", "datasets"}),
     ],
     ids=lambda value: "-".join(sorted(value)) if isinstance(value, set) else "-".join(value),

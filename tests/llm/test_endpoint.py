@@ -17,15 +17,15 @@ from chat_server import ChatServer, completion, serving
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import LLMError, TransientError
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.execution.run_local import run_local
+from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.endpoint import EndpointLLM, choice_logprobs, retry_after_s
 from ray_autointerp.llm.open import open_llm
 from ray_autointerp.llm.scripted import planted_script
 from ray_autointerp.pipeline import label
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.records.layout import labels_file
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.run_local import run_local
+from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.parquet import read_table
 from ray_autointerp.storage.store import open_store
 

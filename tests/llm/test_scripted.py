@@ -9,7 +9,7 @@ import pytest
 
 from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import LLMError
-from ray_autointerp.llm.door import Request
+from ray_autointerp.llm.client import Request
 from ray_autointerp.llm.open import check_llm, open_llm
 from ray_autointerp.llm.scripted import planted_script
 from ray_autointerp.prompts import judge, max_act, sentences, vocab_proj

@@ -5,7 +5,7 @@ from jinja2 import TemplateError
 
 from ray_autointerp.errors import LLMError
 from ray_autointerp.llm.chat import Chat
-from ray_autointerp.llm.door import Request
+from ray_autointerp.llm.client import Request
 from ray_autointerp.prompts.message import Message
 
 

@@ -20,14 +20,14 @@ from killers import processes
 from ray_autointerp.cluster.workers import LLMWorker, environment
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import LLMError
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.open import check_llm, open_llm
 from ray_autointerp.llm.reaper import marked
 from ray_autointerp.llm.vllm_engine import VLLMEngine, engine_arguments
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.prompts import judge, sentences
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
 MODEL = Path.home() / ".cache" / "ray_autointerp" / "SmolLM2-135M-Instruct"
@@ -38,8 +38,8 @@ class Asked(LLMWorker):
     """The worker of a run, asked directly."""
 
     async def ask(self, requests: list[Request]) -> list[Answer]:
-        desk = await self._opened()
-        return list(await asyncio.gather(*(desk.llm.ask(request) for request in requests)))
+        context = await self._opened()
+        return list(await asyncio.gather(*(context.llm.ask(request) for request in requests)))
 
     async def outcomes(self, requests: list[Request]) -> list[str]:
         """The error of each request, or nothing."""

@@ -13,8 +13,8 @@ from ray_autointerp.plan.budget import (
     two_set_units,
 )
 from ray_autointerp.records.flow import FLOW
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.tables import Tables
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 
 Planted = Callable[..., Config]
 

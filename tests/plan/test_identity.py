@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ray_autointerp.config import Config, parse_config
+from ray_autointerp.config import Config
+from ray_autointerp.config_file import parse_config
 from ray_autointerp.plan.identity import Inputs, first_difference, identity
 from ray_autointerp.plan.shards import Axes, LatentRange
 

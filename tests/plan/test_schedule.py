@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_autointerp.config import Config, parse_config
+from ray_autointerp.config import Config
+from ray_autointerp.config_file import parse_config
 from ray_autointerp.plan.priority import llm_steps_after
 from ray_autointerp.plan.schedule import Schedule, part_count
 from ray_autointerp.plan.shards import Axes, LatentRange, Selected

@@ -6,9 +6,9 @@ import re
 import pytest
 from rich.console import Console
 
+from ray_autointerp.passes.agreement_curve import Point
 from ray_autointerp.reports import agreement_table
-from ray_autointerp.stages.agreement_curve import Point
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.run import Run
 
 
 def shown(run: Run) -> str:

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from ray_autointerp.config import LLMSection, PriceSection
 from ray_autointerp.reports.bill_table import bill, bill_table
-from ray_autointerp.stages.manifest import load_run
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.manifest import load_run
+from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import open_store
 
 STEP = {"description": "explain", "sentences": "write_sentences", "choice": "output_score"}

@@ -12,7 +12,7 @@ from ray_autointerp.reports.label_table import (
     labels,
     write_csv,
 )
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.run import Run
 
 
 def test_labels_of_a_run_are_all_latents_in_order(quick_run: Run) -> None:

@@ -7,8 +7,8 @@ from ray_autointerp.errors import UserError
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.reports.label_table import Filter, filtered, labels
 from ray_autointerp.reports.latent_card import latent_card, marked
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.tables import Tables
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 
 
 def shown(run: Run, latent: int) -> str:

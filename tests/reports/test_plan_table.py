@@ -16,7 +16,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.plan.forecast import Forecast
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.reports.plan_table import plan_table
-from ray_autointerp.stages.run import Run
+from ray_autointerp.runs.run import Run
 
 GOLDEN = Path(__file__).parent / "golden" / "plan_table.txt"
 

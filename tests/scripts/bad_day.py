@@ -4,7 +4,7 @@ import os
 import time
 from dataclasses import replace
 
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.records.task import Task
-from ray_autointerp.stages.worklist import Receipt
 
 _PATIENCE_S = 240
 

@@ -1,6 +1,6 @@
 """An LLM that keeps what it was asked, for the scripted backend in the test's own process."""
 
-from ray_autointerp.llm.door import Answer, Request
+from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
 
 ASKED: list[Request] = []

@@ -15,10 +15,10 @@ from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Row, Tables
 from ray_autointerp.stages import corpus
-from ray_autointerp.stages.desk import Desk
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.tables import Row, Tables
 
 Planted = Callable[..., Config]
 
@@ -46,9 +46,9 @@ def windows(quick_config: Planted, tmp_path: Path) -> Callable[..., list[Row]]:
             Axes(shards, {}, 1, 1, {}, 4, 4),
             str(tmp_path / f"run-{len(documents)}-{shards}"),
         )
-        desk = Desk(run, llm=ScriptedLLM(planted_script))
+        context = WorkerContext(run, llm=ScriptedLLM(planted_script))
         for shard in range(shards):
-            corpus.run(Task("corpus", None, None, shard, shards), desk)
+            corpus.run(Task("corpus", None, None, shard, shards), context)
         return Tables(run).read("tokens", None).to_pylist()
 
     return make

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
+from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.pipeline import label
-from ray_autointerp.stages.run import Run
-from ray_autointerp.stages.run_local import run_local
-from ray_autointerp.stages.tables import Tables
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 
 Planted = Callable[..., Config]
 

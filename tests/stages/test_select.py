@@ -16,7 +16,7 @@ from ray_autointerp.stages import select
 SCORES = st.lists(st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0])), min_size=8)
 
 
-class Desk:
+class WorkerContext:
     """The two tables that `select` reads, and what it writes."""
 
     def __init__(self, rule: SelectSection, scores: list[float | None], dead: set[int]) -> None:
@@ -43,14 +43,14 @@ def test_top_takes_the_best_alive_ones(
 ) -> None:
     dead = {i for i in range(len(scores)) if (i + seed) % 4 == 0}
     rule = SelectSection(rule="top", by="s_in", num_latents=num_latents, panel=3, sample=1)
-    desk: Any = Desk(rule, scores, dead)
-    select.run(Task("select", "s", None, 0, 1), desk)
-    picked = {row["latent"] for row in desk.written if row["reason"] == "top"}
+    context: Any = WorkerContext(rule, scores, dead)
+    select.run(Task("select", "s", None, 0, 1), context)
+    picked = {row["latent"] for row in context.written if row["reason"] == "top"}
     alive = [i for i in range(len(scores)) if i not in dead]
     place = {latent: i for i, latent in enumerate(hash_order(alive, 5, "select"))}
     best = sorted(alive, key=lambda i: (scores[i] is None, -(scores[i] or 0.0), place[i]))
     assert picked == set(best[:num_latents])
-    chosen = {row["latent"] for row in desk.written if row["chosen"]}
+    chosen = {row["latent"] for row in context.written if row["chosen"]}
     assert chosen == picked | {i for i in alive if place[i] < 3}
 
 

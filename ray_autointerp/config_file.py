@@ -1,0 +1,112 @@
+"""A TOML file read into a Config: a sentence for what is wrong with it, absolute paths."""
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ray_autointerp.config import Config, LLMSection
+from ray_autointerp.errors import ConfigError
+
+
+def read_config(path: str | Path) -> Config:
+    """Read a TOML file; paths of inputs in it become absolute, relative to the file's folder.
+
+    Raises ConfigError with one sentence: missing file, broken TOML, unknown key (names the
+    nearest one), impossible value.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"Cannot read the config {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    return parse_config(raw, path)
+
+
+def parse_config(raw: dict[str, Any], path: Path) -> Config:
+    """The validated config of an already parsed TOML file that lies at `path`."""
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_sentence(error)}") from error
+    return _with_absolute_inputs(config, path.resolve().parent)
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    name = ".".join(where)
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(where[-1], _keys_beside(where), n=1, cutoff=0.5)
+        hint = f" Did you mean `{close[0]}`?" if close else ""
+        return f"unknown key `{name}`.{hint}"
+    if first["type"] == "missing":
+        return f"the key `{name}` is missing."
+    return f"{name + ': ' if name else ''}{first['msg'].removeprefix('Value error, ')}."
+
+
+def _keys_beside(where: list[str]) -> list[str]:
+    """The keys allowed in the section that holds the last part of `where`."""
+    section: type[BaseModel] = Config
+    for part in where[:-1]:
+        if part.isdigit():
+            continue
+        annotation = section.model_fields[part].annotation
+        inner = getattr(annotation, "__args__", (annotation,))[0]
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        section = inner
+    return list(section.model_fields)
+
+
+def _expanded(text: str) -> str:
+    text = os.path.expandvars(os.path.expanduser(text))
+    if unset := re.search(r"\$(\w+|\{\w+\})", text):
+        name = unset[1].strip("{}")
+        raise ConfigError(f"`{text}` names the variable {name}, which is not set: export {name}.")
+    return text
+
+
+def _local(text: str, folder: Path) -> str:
+    """An input's path made absolute; remote URIs stay as they are."""
+    text = _expanded(text)
+    return text if "://" in text else str((folder / text).resolve())
+
+
+def _model_name(text: str, folder: Path) -> str:
+    """A hub name stays; a path, or the name of a folder beside the config, becomes absolute."""
+    text = _expanded(text)
+    looks_local = text.startswith((".", "/")) or (folder / text).is_dir()
+    return str((folder / text).resolve()) if looks_local else text
+
+
+def _with_absolute_inputs(config: Config, folder: Path) -> Config:
+    saes = tuple(
+        sae.model_copy(update={"path": _local(sae.path, folder)}) if sae.path else sae
+        for sae in config.sae
+    )
+    corpus = config.corpus
+    if corpus.path:
+        corpus = corpus.model_copy(update={"path": _local(corpus.path, folder)})
+    subject = config.subject.model_copy(update={"model": _model_name(config.subject.model, folder)})
+    return config.model_copy(
+        update={
+            "sae": saes,
+            "corpus": corpus,
+            "subject": subject,
+            "llm": _with_model(config.llm, folder),
+            "judge": config.judge and _with_model(config.judge, folder),
+        }
+    )
+
+
+def _with_model(llm: LLMSection, folder: Path) -> LLMSection:
+    if llm.backend != "vllm":
+        return llm
+    return llm.model_copy(update={"model": _model_name(llm.model, folder)})

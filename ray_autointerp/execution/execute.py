@@ -1,0 +1,60 @@
+"""One task, executed: the stage of the step's name, run in a worker's context. Both runners call this.
+
+A stage is the module of its step's name, with one function `run(task, context)`; llm stages are
+coroutines, so that many of their tasks share one engine. Modules load with their first task: a
+worker that only asks an LLM never waits for the subject's libraries.
+"""
+
+import importlib
+import inspect
+from dataclasses import dataclass
+
+from ray_autointerp.errors import TaskError
+from ray_autointerp.records.flow import LLM_POOLS, step_named
+from ray_autointerp.records.task import Task
+from ray_autointerp.records.usage import Usage
+from ray_autointerp.runs.answers import Answers
+from ray_autointerp.runs.context import WorkerContext
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the ledger should keep of a task that was done."""
+
+    detail: str | None
+    """That batches had to be halved, or nothing."""
+    usage: Usage
+    """What its answers cost; of an attempt that failed, `context.spending.claim(task)` knows."""
+
+
+async def execute(task: Task, context: WorkerContext, *, width: int | None = None) -> Done:
+    """Run the task; when this returns, its objects are on the store.
+
+    `width` bounds the LLM requests that are asked at once (see Answers). What was answered is
+    kept, also where the task fails: with EngineDied, OverBudget, or what else a stage raises.
+    """
+    before = context.halvings
+    try:
+        if step_named(task.step).pool in LLM_POOLS:
+            llm = context.llm_of(task)
+            async with Answers(llm, task, context.store, context.spending, width=width) as answers:
+                await _run(task, context.asking(answers))
+        else:
+            await _run(task, context)
+    except (MemoryError, RuntimeError) as error:
+        if context.is_out_of_memory(error):
+            raise TaskError(
+                "not even one row of a pass fits into memory: give the worker more, or shorten "
+                "the windows"
+            ) from error
+        raise
+    times = context.halvings - before
+    detail = f"batches halved {times} time(s) for want of memory" if times else None
+    return Done(detail, context.spending.claim(task))
+
+
+async def _run(task: Task, context: WorkerContext) -> None:
+    stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
+    ended = stage.run(task, context)
+    if inspect.isawaitable(ended):
+        await ended

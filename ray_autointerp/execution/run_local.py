@@ -1,0 +1,51 @@
+"""The local runner: the schedule's ready tasks, one after another, in this process.
+
+The same tasks, stages and order rules as on Ray; what the two write is equal byte for byte with
+a scripted LLM.
+"""
+
+import asyncio
+
+from ray_autointerp.execution.execute import execute
+from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now
+from ray_autointerp.llm.open import open_llm
+from ray_autointerp.runs.answers import spent_before
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.spending import Spending
+
+
+def run_local(run: Run, observer: Observer) -> None:
+    """Execute every missing task of the run. Raises what RunTracker.failed raises."""
+    tracker = RunTracker(run, observer)
+    if tracker.finished():
+        return
+    asyncio.run(_work(run, tracker))
+
+
+async def _work(run: Run, tracker: RunTracker) -> None:
+    config = run.config
+    llm = open_llm(config.llm, threads=config.operations.threads)
+    judge = open_llm(config.judge, threads=config.operations.threads) if config.judge else None
+    context = WorkerContext(run, llm=llm, judge=judge, spending=Spending(config, spent_before(run)))
+    try:
+        while not tracker.finished():
+            task = tracker.ready()[0]
+            tracker.start(task)
+            started, clock = now()
+            try:
+                done = await execute(task, context)
+            except Exception as error:  # the ledger keeps every failed attempt
+                seconds, usage = now()[1] - clock, context.spending.claim(task)
+                receipt = Receipt(task, started, seconds, "failed", "local", f"{error!r}", usage)
+                tracker.failed(receipt, error, worker_died=False)
+            else:
+                seconds = now()[1] - clock
+                tracker.done(
+                    Receipt(task, started, seconds, "done", "local", done.detail, done.usage)
+                )
+    finally:
+        await llm.close()
+        if judge is not None:
+            await judge.close()
+        tracker.close()

@@ -1,0 +1,169 @@
+"""The work of one run as both runners see it: the schedule, fed from the store, with attempts.
+
+Resume, retry and "run it again" are one thing here: list the store, subtract, continue. Receipts
+are small; what a task made is on the store. Attempts go to the ledger, which no promise rests on.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from ray_autointerp.errors import AutointerpError, TaskError
+from ray_autointerp.plan.schedule import Schedule, StepProgress
+from ray_autointerp.records.layout import ledger_part, objects_of
+from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.records.task import Task
+from ray_autointerp.records.usage import Usage
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
+from ray_autointerp.storage.parquet import write_table
+
+_LEDGER_ROWS = 200
+"""Attempts gathered before they are written: few small objects, little to lose."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One attempt at a task: what the ledger keeps."""
+
+    task: Task
+    started: datetime
+    seconds: float
+    outcome: str
+    worker: str
+    detail: str | None = None
+    usage: Usage = Usage()
+    """What the attempt paid for."""
+
+
+class Observer(Protocol):
+    """Who watches a run: the progress display, or nobody."""
+
+    def started(self, task: Task) -> None:
+        """A worker took the task."""
+
+    def ended(self, receipt: Receipt) -> None:
+        """The attempt ended, well or not."""
+
+    def progress(self, steps: Iterable[StepProgress]) -> None:
+        """How far every step is; called after each change."""
+
+
+class RunTracker:
+    """What is ready, what is done, how often a task was tried."""
+
+    def __init__(self, run: Run, observer: Observer) -> None:
+        self.run = run
+        self._observer = observer
+        self._tables = Tables(run)
+        self._schedule = Schedule(run.config, run.axes)
+        self._attempts: Counter[Task] = Counter()
+        self._running: set[Task] = set()
+        self._receipts: list[Receipt] = []
+        self._writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        self._ledger_parts = 0
+        self._note(self._tables.store.list(""))
+
+    def ready(self) -> list[Task]:
+        """Tasks that may start now, best first; those under way left out."""
+        return [task for task in self._schedule.ready() if task not in self._running]
+
+    def finished(self) -> bool:
+        """Whether every object of the run exists."""
+        return self._schedule.finished()
+
+    def start(self, task: Task) -> None:
+        """A worker takes the task."""
+        self._running.add(task)
+        self._attempts[task] += 1
+        self._observer.started(task)
+
+    def done(self, receipt: Receipt) -> None:
+        """The task's objects are on the store."""
+        self._running.discard(receipt.task)
+        self._keep(receipt)
+        self._note(objects_of(receipt.task, self.run.saes))
+
+    def lost(self, receipt: Receipt) -> None:
+        """The attempt came to nothing; when the task is tried again, somebody else decides."""
+        self._running.discard(receipt.task)
+        self._keep(receipt)
+
+    def failed(self, receipt: Receipt, error: BaseException, *, worker_died: bool) -> None:
+        """The attempt failed: the task is tried again if that can help, else the run stops.
+
+        Raises the error itself where it is already a sentence for people, else TaskError with
+        the task's name.
+        """
+        self._running.discard(receipt.task)
+        self._keep(receipt)
+        can_retry = worker_died or (isinstance(error, AutointerpError) and error.can_retry)
+        if can_retry and self._attempts[receipt.task] < self.run.config.operations.max_attempts:
+            return
+        self.close()
+        if isinstance(error, AutointerpError) and not isinstance(error, TaskError):
+            raise error
+        raise TaskError(
+            f"The task `{receipt.task.name}` failed "
+            f"{self._attempts[receipt.task]} time(s): {_why(error, worker_died)}. What is finished "
+            "is kept; the same command continues from there."
+        ) from error
+
+    def close(self) -> None:
+        """Write the attempts not yet written."""
+        if not self._receipts:
+            return
+        rows: list[dict[str, Any]] = [
+            {
+                "step": r.task.step,
+                "sae": r.task.sae or "",
+                "method": r.task.method or "",
+                "shard": r.task.shard,
+                "started": r.started,
+                "seconds": r.seconds,
+                "outcome": r.outcome,
+                "worker": r.worker,
+                "detail": r.detail,
+                **asdict(r.usage),
+            }
+            for r in self._receipts
+        ]
+        schema = TABLES["ledger"].schema
+        write_table(
+            self._tables.store,
+            ledger_part(self._writer, self._ledger_parts),
+            pa.Table.from_pylist(rows, schema=schema),
+            schema,
+            {},
+        )
+        self._ledger_parts += 1
+        self._receipts = []
+
+    def _keep(self, receipt: Receipt) -> None:
+        self._receipts.append(receipt)
+        self._observer.ended(receipt)
+        if len(self._receipts) >= _LEDGER_ROWS:
+            self.close()
+
+    def _note(self, names: Iterable[str]) -> None:
+        self._schedule.note_objects(names)
+        for sae in self._schedule.unselected:
+            self._schedule.note_selection(sae, self._tables.selected(sae))
+        self._observer.progress(self._schedule.progress())
+
+
+def _why(error: BaseException, worker_died: bool) -> str:
+    if worker_died:
+        return "the process that worked on it died, most often for want of memory (Ray's logs tell)"
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def now() -> tuple[datetime, float]:
+    """The wall clock for the ledger and the monotonic one for durations."""
+    return datetime.now(UTC), time.monotonic()

@@ -1,0 +1,272 @@
+"""Everything that can be refused before heavy work: nothing is loaded, nothing is written.
+
+Completes the config with what the SAEs' own metadata says (context size, BOS, model arguments),
+warns where the config differs from it, and returns what the manifest and the schedule need.
+Each refusal is one UserError sentence.
+"""
+
+import hashlib
+import itertools
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray_autointerp.config import Config, LLMSection, SaeSection, bounds
+from ray_autointerp.errors import ConfigError, CorpusError
+from ray_autointerp.llm.open import check_llm
+from ray_autointerp.models.sae import SaeCard, check_card, points
+from ray_autointerp.models.subject import (
+    SubjectCard,
+    check_hook_point,
+    check_read_point,
+    describe,
+    subject_digest,
+)
+from ray_autointerp.passes.documents import read_documents
+from ray_autointerp.plan.batch import micro_batch
+from ray_autointerp.plan.identity import Inputs
+from ray_autointerp.plan.shards import Axes, LatentRange, num_shards
+from ray_autointerp.prompts.text import texts_digest
+from ray_autointerp.storage.probe import require_conditional_put
+from ray_autointerp.storage.store import open_store
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_WINDOW = 128
+"""Tokens per window where neither the config nor the SAE's metadata says."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A config that can be run, completed, with the digests of what it names."""
+
+    config: Config
+    axes: Axes
+    inputs: Inputs
+    subject: SubjectCard
+    saes: tuple[SaeCard, ...]
+    layer: int
+    """Layers below the first SAE's hook point, for the budget."""
+    micro_batch: int
+    """Windows in one pass that fit into memory, for a run whose config leaves it open."""
+
+
+def check(config: Config) -> Checked:
+    """Refuse what cannot work, complete what was left open. Raises UserError."""
+    section = config.subject
+    subject = describe(section.model, revision=section.revision, device=section.device)
+    saes = [_checked_sae(sae, subject) for sae in config.sae]
+    config = _completed(config, subject, saes)
+    _check_corpus(config)
+    check_llm(config.llm, gpus=config.operations.llm_gpus, name="llm")
+    if config.judge:
+        check_llm(config.judge, gpus=config.operations.judge_gpus, name="judge")
+    _check_windows(config)
+    _check_gpus(config)
+    axes = _axes(config, saes, subject.d_model)
+    store = open_store(config.run.root)
+    inputs = Inputs(
+        subject=subject_digest(section.model, revision=section.revision),
+        tokenizer=subject.tokenizer_digest,
+        corpus=_corpus_digest(config),
+        saes={sae.id: _digest(sae, card) for sae, card in zip(config.sae, saes, strict=True)},
+        llm=_llm_name(config.llm),
+        judge=_llm_name(config.judge) if config.judge else None,
+        prompts=texts_digest(),
+    )
+    hook_point = config.sae[0].hook_point
+    assert hook_point is not None
+    site = check_hook_point(subject, hook_point)
+    require_conditional_put(store)  # last, as it is the one check that writes
+    fits = _micro_batch(config, subject, saes)
+    return Checked(config, axes, inputs, subject, tuple(saes), site - 1, fits)
+
+
+def _checked_sae(section: SaeSection, subject: SubjectCard) -> SaeCard:
+    card = check_card(section.path, release=section.release, sae_id=section.sae_id)
+    hook_point, read_point = points(card, section.hook_point, section.read_point)
+    if hook_point is None or read_point is None:
+        raise ConfigError(
+            f"The metadata of SAE {section.id} names no hook point: set hook_point in its [[sae]]."
+        )
+    _check_order(subject, section.id, hook_point, read_point)
+    card.require_fits(subject.d_model, hook_point)
+    if card.hook_point not in (None, hook_point):
+        _log.warning(
+            "SAE %s was trained at %s; the config says %s.", section.id, card.hook_point, hook_point
+        )
+    return card
+
+
+def _check_order(subject: SubjectCard, sae: str, hook_point: str, read_point: str) -> None:
+    """A latent's activation must not depend on what it writes."""
+    site, place = check_hook_point(subject, hook_point), check_read_point(subject, read_point)
+    depth = place if isinstance(place, int) else place.layer + 1
+    if depth > site:
+        raise ConfigError(
+            f"SAE {sae} reads at {read_point}, above {hook_point} where it writes: set read_point "
+            "to a place below."
+        )
+
+
+def _digest(section: SaeSection, card: SaeCard) -> str:
+    """Of the SAE's files, and of where the config moved it to."""
+    places = (section.hook_point, section.read_point)
+    moved = "" if places == (card.hook_point, card.read_point) else f"@{places}"
+    return f"{card.digest}{moved}"
+
+
+def _completed(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) -> Config:
+    corpus, first = config.corpus, saes[0]
+    window = corpus.window or first.context_size or _DEFAULT_WINDOW
+    if window > subject.context_length:
+        raise ConfigError(
+            f"corpus.window is {window}, the subject's context is {subject.context_length}: "
+            "set a smaller window."
+        )
+    prepend_bos = corpus.prepend_bos
+    if prepend_bos is None:
+        prepend_bos = first.prepend_bos if first.prepend_bos is not None else True
+    for section, card in zip(config.sae, saes, strict=True):
+        for name, said, trained in (
+            ("window", window, card.context_size),
+            ("prepend_bos", prepend_bos, card.prepend_bos),
+        ):
+            if trained is not None and said != trained:
+                _log.warning(
+                    "SAE %s was trained with %s = %s; this run uses %s.",
+                    section.id,
+                    name,
+                    trained,
+                    said,
+                )
+    kwargs = {**first.model_kwargs, **config.subject.model_kwargs}
+    for name in sorted(set(first.model_kwargs) & set(config.subject.model_kwargs)):
+        if first.model_kwargs[name] != config.subject.model_kwargs[name]:
+            _log.warning(
+                "The SAE was trained with the model argument %s = %r; the config says %r.",
+                name,
+                first.model_kwargs[name],
+                config.subject.model_kwargs[name],
+            )
+    sections = []
+    for section, card in zip(config.sae, saes, strict=True):
+        write, read = points(card, section.hook_point, section.read_point)
+        sections.append(section.model_copy(update={"hook_point": write, "read_point": read}))
+    return config.model_copy(
+        update={
+            "corpus": corpus.model_copy(update={"window": window, "prepend_bos": prepend_bos}),
+            "subject": config.subject.model_copy(update={"model_kwargs": kwargs}),
+            "sae": tuple(sections),
+        }
+    )
+
+
+def _check_corpus(config: Config) -> None:
+    documents = list(itertools.islice(read_documents(config.corpus), 100))
+    if not any(d.text or d.token_ids or d.messages for d in documents):
+        source = config.corpus.path or config.corpus.dataset
+        raise CorpusError(f"The corpus {source} holds no text in its first 100 documents.")
+
+
+def _check_windows(config: Config) -> None:
+    if config.evidence.change_window_tokens > (config.corpus.window or 0):
+        raise ConfigError(
+            f"evidence.change_window_tokens is {config.evidence.change_window_tokens}, longer "
+            f"than the corpus's windows of {config.corpus.window}."
+        )
+
+
+def _check_gpus(config: Config) -> None:
+    """A worker that asks for a GPU where there is none would wait for ever."""
+    if os.environ.get("RAY_ADDRESS"):
+        return  # the cluster's nodes have what they have
+    import torch
+
+    for name in ("subject_gpus", "llm_gpus", "judge_gpus"):
+        if getattr(config.operations, name) > 0 and not torch.cuda.is_available():
+            raise ConfigError(
+                f"operations.{name} asks for a GPU and this machine has none: set it to 0, or "
+                "RAY_ADDRESS to a cluster that has some."
+            )
+
+
+def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
+    corpus, operations = config.corpus, config.operations
+    ranges = {}
+    for section, card in zip(config.sae, saes, strict=True):
+        start, stop = (int(end) for end in (section.latents or f"0:{card.d_sae}").split(":"))
+        if not 0 <= start < stop <= card.d_sae:
+            raise ConfigError(
+                f"SAE {section.id} has latents 0:{card.d_sae}; `{section.latents}` is not in them."
+            )
+        for latent in config.select.latents:
+            if not start <= latent < stop:
+                raise ConfigError(
+                    f"select.latents has {latent}, outside {start}:{stop} of SAE {section.id}."
+                )
+        ranges[section.id] = LatentRange(start, stop)
+    return Axes(
+        num_token_shards=num_shards(corpus.num_tokens, corpus.tokens_per_shard),
+        latents=ranges,
+        latents_per_shard=operations.latents_per_shard,
+        selected_per_shard=operations.selected_per_shard,
+        hook_points={s.id: s.hook_point or "" for s in config.sae},
+        d_model=d_model,
+        directions_per_shard=operations.directions_per_shard,
+    )
+
+
+def _host_memory() -> int:
+    """Bytes of this machine, or of the control group it runs in where that allows less."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        file = Path("/sys/fs/cgroup") / limit
+        if file.is_file() and (said := file.read_text().strip()).isdigit():
+            found.append(int(said))
+    return min(found)
+
+
+def _micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) -> int:
+    """By the memory that is there, not the memory that is free: that would change by the hour."""
+    import torch
+
+    operations = config.operations
+    if operations.memory_gb is not None:
+        memory = int(operations.memory_gb * 2**30)
+    elif torch.cuda.is_available() and config.subject.device != "cpu":
+        share = min(operations.subject_gpus, 1) or 1
+        memory = int(share * torch.cuda.get_device_properties(0).total_memory)
+    else:
+        workers = operations.subject_workers + operations.cpu_workers
+        workers += bounds(operations.llm_workers)[1]
+        workers += bounds(operations.judge_workers)[1] if config.judge else 0
+        memory = _host_memory() // workers
+    return micro_batch(
+        memory,
+        config.subject.dtype,
+        subject.d_model,
+        subject.num_layers,
+        config.corpus.window or _DEFAULT_WINDOW,
+        max(card.d_sae for card in saes),
+    )
+
+
+def _llm_name(section: LLMSection) -> str:
+    """A local model by its folder's name: where it lies decides nothing."""
+    return Path(section.model).name if Path(section.model).is_dir() else section.model
+
+
+def _corpus_digest(config: Config) -> str:
+    """Of a local corpus its bytes; of a hub dataset its name."""
+    if config.corpus.path is None:
+        return f"{config.corpus.dataset}:{config.corpus.dataset_config}"
+    path = Path(config.corpus.path)
+    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+    content = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            content.update(hashlib.file_digest(stream, "sha256").digest())
+    return content.hexdigest()[:16]

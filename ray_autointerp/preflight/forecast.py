@@ -1,0 +1,203 @@
+"""What the LLM steps of a run will ask, in tokens, before anything is done.
+
+The project's own prompts are rendered with sample evidence evidence and counted in the LLM's own
+tokenizer and chat template. Of every kind a dozen are counted and their mean is multiplied by the
+requests of plan/requests.py. What is asked again after a bad answer is not foreseen.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from ray_autointerp.config import Config, LLMSection
+from ray_autointerp.errors import SubjectError
+from ray_autointerp.plan.budget import num_chosen, three_set_texts, two_set_units
+from ray_autointerp.plan.forecast import Forecast, asked_of
+from ray_autointerp.plan.requests import CONCAT_PARTS, JUDGEMENTS_PER_UNIT, num_requests
+from ray_autointerp.plan.shards import Axes, methods_of
+from ray_autointerp.preflight.sample_prompts import SamplePrompts, answered, written
+from ray_autointerp.prompts import ensemble, judge, max_act, sentences, token_change, vocab_proj
+from ray_autointerp.prompts.message import Message
+from ray_autointerp.records.flow import FLOW, LLM_POOLS
+from ray_autointerp.records.task import Task
+from ray_autointerp.records.usage import Usage
+
+if TYPE_CHECKING:
+    from ray_autointerp.models.tokenizer import SubjectTokenizer
+
+Prompt = tuple[Message, ...]
+
+_SAMPLES = 12
+"""Prompts counted of each kind."""
+
+_BLOCK = 16
+"""Tokens of a block of vLLM's prefix cache, unless `engine_args` say: whole blocks are shared."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Requests of one kind: prompts in the order of asking, of which each stands for many."""
+
+    prompts: Sequence[Prompt]
+    answers: Sequence[str] | None
+    """None is one token."""
+    num_requests: int
+
+
+def forecast(config: Config, axes: Axes) -> Forecast:
+    """Tokens of every LLM step, for a config that `check` completed. Raises CorpusError."""
+    from ray_autointerp.models.tokenizer import SubjectTokenizer
+
+    subject = SubjectTokenizer.load(config.subject.model, revision=config.subject.revision)
+    sample_prompts = SamplePrompts(config, subject)
+    chosen = num_chosen(config, axes)
+    notes: dict[str, None] = {}
+    steps = {}
+    for step in FLOW:
+        if step.pool not in LLM_POOLS:
+            continue
+        section = asked_of(step, config)
+        counter, note = _counter(section, subject)
+        if note:
+            notes[note] = None
+        steps[step.name] = Usage()
+        for method in methods_of(step, config):
+            assert method is not None
+            requests = num_requests(Task(step.name, None, method, 0, 1), config, chosen)
+            for kind in _kinds(step.name, method, requests, config, sample_prompts):
+                steps[step.name] += counter.usage(kind)
+    return Forecast(steps, tuple(notes))
+
+
+def _kinds(
+    step: str, method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    match step:
+        case "explain":
+            yield from _explained(method, requests, config, sample_prompts)
+        case "write_sentences":
+            number = config.score.num_sentences
+            texts = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
+            yield _Kind([sentences.ask(t, number) for t in texts], [written(number)], requests)
+        case "output_score":
+            yield from _judged(method, requests, config, sample_prompts)
+        case _:
+            raise AssertionError(f"no forecast for the step {step}")
+
+
+def _explained(
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    is_concat = method == "ensemble_concat"
+    cap = config.describe.cap_words
+    if is_concat:
+        cap = ensemble.part_cap(cap)
+        requests //= CONCAT_PARTS
+    for part in ensemble.CONCAT_ORDER if is_concat else (method,):
+        evidence = [sample_prompts.evidence(i) for i in range(_SAMPLES)]
+        yield _Kind(
+            [_explainer_prompt(part, shown, cap) for shown in evidence],
+            [answered(part, cap, i) for i in range(_SAMPLES)],
+            requests,
+        )
+
+
+def _explainer_prompt(part: str, evidence: ensemble.RawEvidence, cap: int) -> Prompt:
+    assert evidence.max_act and evidence.vocab_proj and evidence.token_change
+    match part:
+        case "max_act":
+            return max_act.ask(evidence.max_act, cap)
+        case "vocab_proj":
+            return vocab_proj.ask(evidence.vocab_proj, cap)
+        case "token_change":
+            return token_change.ask(evidence.token_change, cap)
+        case "ensemble_raw":
+            return ensemble.ask(evidence, cap)
+    raise AssertionError(f"no forecast for the method {part}")
+
+
+def _judged(
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    """Two-set trials: the same sets under two descriptions; and the three-set question."""
+    units = [prompt for prompt, *_ in two_set_units(config)]
+    two = requests
+    if method in config.score.three_set_methods:
+        three = requests // (len(units) * JUDGEMENTS_PER_UNIT + 1)
+        two -= three
+        texts = [prompt for prompt, *_ in three_set_texts(config)]
+        asked = []
+        for i in range(_SAMPLES):
+            sets = [[sample_prompts.steered(p, 3 * i + s) for p in texts] for s in range(3)]
+            asked.append(judge.ask_three(sample_prompts.description(method, i), sets))
+        yield _Kind(asked, None, three)
+    asked = []
+    for i in range(_SAMPLES):
+        prompt = units[i % len(units)]
+        sets = [[sample_prompts.steered(prompt, 2 * i + s)] for s in range(2)]
+        for text in (
+            sample_prompts.description(method, i),
+            sample_prompts.description(method, i + 1),
+        ):
+            asked.append(judge.ask_two(text, *sets))
+    yield _Kind(asked, None, two)
+
+
+class _Counter:
+    """Counts tokens as one LLM would."""
+
+    def __init__(self, tokenizer: "SubjectTokenizer", block: int | None) -> None:
+        self._tokenizer = tokenizer
+        self._block = block
+        """Tokens of a block of its prefix cache; None where there is no telling."""
+
+    def usage(self, kind: _Kind) -> Usage:
+        """Of all requests of the kind."""
+        prompts = [self._tokenizer.encode_prompt(_plain(p)) for p in kind.prompts]
+        answers = kind.answers
+        answered = 1.0
+        if answers is not None:  # the token that ends an answer is generated too
+            answered = 1 + fmean(len(self._tokenizer.encode(text)) for text in answers)
+        return Usage(
+            kind.num_requests,
+            round(kind.num_requests * fmean(len(ids) for ids in prompts)),
+            round(max(0, kind.num_requests - 1) * self._cached(prompts)),
+            round(kind.num_requests * answered),
+        )
+
+    def _cached(self, prompts: Sequence[Sequence[int]]) -> float:
+        """Tokens of a prompt that an earlier one of its kind began with, on average."""
+        if self._block is None:
+            return 0.0
+        return fmean(
+            max(_shared(one, other) for other in prompts[:i]) // self._block * self._block
+            for i, one in enumerate(prompts[1:], start=1)
+        )
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _plain(messages: Prompt) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in messages]
+
+
+def _counter(section: LLMSection, subject: "SubjectTokenizer") -> tuple[_Counter, str | None]:
+    """How an LLM counts, and what to say where its tokenizer cannot be had."""
+    from ray_autointerp.models.tokenizer import SubjectTokenizer
+
+    if section.backend != "vllm":
+        name = section.model or section.script
+        return _Counter(subject, None), _by_subject(name, f"of the {section.backend} backend")
+    block = int(section.engine_args.get("block_size", _BLOCK))
+    try:
+        return _Counter(SubjectTokenizer.load(section.model), block), None
+    except SubjectError:
+        return _Counter(subject, block), _by_subject(section.model, "whose own is not here")
+
+
+def _by_subject(name: str, why: str) -> str:
+    return f"Tokens of {name} ({why}) are counted by the subject's tokenizer."

@@ -1,0 +1,161 @@
+"""Evidence that looks like a latent's, drawn from the config's own corpus before anything is run.
+
+Real prompts are as long as real documents and real tokens make them, so lengths are counted on
+these, not guessed. What only a run can tell is a constant here, with its reason.
+"""
+
+import itertools
+import json
+import random
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ray_autointerp.config import Config
+from ray_autointerp.errors import CorpusError
+from ray_autointerp.methods.keywords import FiredToken, keyword_description
+from ray_autointerp.passes.documents import Document, read_documents
+from ray_autointerp.prompts import ensemble
+from ray_autointerp.prompts.max_act import Example, MaxActEvidence
+from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS
+from ray_autointerp.prompts.text import few_shots
+from ray_autointerp.prompts.token_change import TokenChangeEvidence
+from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
+from ray_autointerp.records.keys import derive_seed
+
+if TYPE_CHECKING:
+    from ray_autointerp.models.tokenizer import SubjectTokenizer
+
+_DOCUMENTS = 100
+"""Read from the corpus's beginning."""
+
+_CHARACTERS = 20_000
+"""Of each document: books are not tokenized whole to cut a dozen excerpts."""
+
+_ACTIVE_TOKENS = 2
+"""Active tokens of a top example, the peak among them; each is listed under the text. Over all
+latents of the demo's SAE the mean is 2.2, and half of the examples have one."""
+
+_FIRED_EXAMPLES = 20
+"""Top examples behind a description by keywords."""
+
+_WORDS_PER_SENTENCE = 13
+"""Of an answer's sentences; the worked examples have 8, and the demo's LLM writes 12.5."""
+
+
+class SamplePrompts:
+    """What prompts may show of latents that nobody has watched yet; the same for equal indices."""
+
+    def __init__(self, config: Config, tokenizer: "SubjectTokenizer") -> None:
+        """Reads the corpus's beginning. Raises CorpusError if it holds no text."""
+        self._config = config
+        self._tokenizer = tokenizer
+        documents = itertools.islice(read_documents(config.corpus), _DOCUMENTS)
+        texts = [self._token_ids(document) for document in documents]
+        self._documents = [token_ids for token_ids in texts if token_ids]
+        if not self._documents:
+            raise CorpusError(f"The corpus holds no text in its first {_DOCUMENTS} documents.")
+        kinds = sorted({token for ids in self._documents for token in ids})
+        self._vocabulary = [token for token in kinds if token not in tokenizer.special_ids]
+
+    def evidence(self, index: int) -> ensemble.RawEvidence:
+        """All evidence of the `index`-th sample evidence, as much as prompts show."""
+        config, draw = self._config, self._draw("evidence", index)
+        shown = config.describe.num_tokens_shown
+        examples = min(config.describe.num_examples, config.evidence.num_top_examples)
+        projected = min(shown, config.evidence.num_vocab_tokens)
+        changed = min(shown, config.evidence.num_changed_tokens)
+        return ensemble.RawEvidence(
+            MaxActEvidence(tuple(self._example(draw) for _ in range(examples)), 1.0),
+            VocabProjEvidence(self._tokens(draw, projected), self._tokens(draw, projected)),
+            TokenChangeEvidence(*(self._tokens(draw, changed) for _ in range(4))),
+        )
+
+    def description(self, method: str, index: int) -> str:
+        """About as long as a description by this method."""
+        cap = self._config.describe.cap_words
+        if method == "keywords":
+            return " ".join(self._keywords(index).split()[:cap])
+        if method == "ensemble_concat":
+            part_cap = ensemble.part_cap(cap)
+            parts = {p: described(p, part_cap, index) for p in ensemble.CONCAT_ORDER}
+            return ensemble.joined(parts) or ""
+        return described(method, cap, index)
+
+    def steered(self, prompt: int, index: int) -> str:
+        """A text of the length that steering generates after a neutral prompt."""
+        size = self._config.steering.new_tokens
+        piece = self._piece(self._draw("steered", prompt, index), size)
+        begun = self._tokenizer.encode(NEUTRAL_PROMPTS[prompt])
+        return self._tokenizer.decode([*begun, *piece])
+
+    def _token_ids(self, document: Document) -> list[int]:
+        if document.token_ids is not None:
+            return list(document.token_ids[:_CHARACTERS])
+        if document.messages is not None:
+            return self._tokenizer.encode_chat(document.messages)
+        return self._tokenizer.encode((document.text or "")[:_CHARACTERS])
+
+    def _draw(self, *purpose: str | int) -> random.Random:
+        return random.Random(derive_seed(self._config.run.seed, "forecast", *purpose))
+
+    def _piece(self, draw: random.Random, size: int) -> list[int]:
+        """Neighbouring tokens; every token of the documents is as likely to be the first."""
+        lengths = [len(token_ids) for token_ids in self._documents]
+        (token_ids,) = draw.choices(self._documents, lengths)
+        start = draw.randrange(max(1, len(token_ids) - size + 1))
+        return token_ids[start : start + size]
+
+    def _example(self, draw: random.Random) -> Example:
+        window = self._config.corpus.window or self._config.evidence.excerpt_tokens
+        piece = self._piece(draw, min(self._config.evidence.excerpt_tokens, window))
+        active = set(draw.sample(range(len(piece)), min(_ACTIVE_TOKENS, len(piece))))
+        return Example(
+            tuple(self._tokenizer.texts(piece)),
+            tuple(draw.uniform(0.1, 1.0) if i in active else 0.0 for i in range(len(piece))),
+        )
+
+    def _tokens(self, draw: random.Random, number: int) -> tuple[str, ...]:
+        drawn = draw.sample(self._vocabulary, min(number, len(self._vocabulary)))
+        return tuple(self._tokenizer.texts(drawn))
+
+    def _keywords(self, index: int) -> str:
+        draw = self._draw("keywords", index)
+        fired = [FiredToken(text, 1.0) for text in self._tokens(draw, _FIRED_EXAMPLES)]
+        promoted = self._tokens(draw, self._config.evidence.num_vocab_tokens)
+        return keyword_description([[token] for token in fired], promoted) or ""
+
+
+def described(prompt: str, cap_words: int, index: int) -> str:
+    """A description that was kept: as much of its cap as the worked examples take of theirs."""
+    shots = few_shots(prompt)
+    said = [shot.content.split() for shot in shots if shot.role == "assistant"]
+    caps = [int(shot.content.split()[-2]) for shot in shots if shot.role == "user"]
+    share = sum(len(words) for words in said) / sum(caps)
+    return _words(said[index % len(said)], max(1, round(share * cap_words)))
+
+
+def answered(prompt: str, cap_words: int, index: int) -> str:
+    """An answer of an explainer: the whole cap.
+
+    Good models take most of it; what small ones say runs on to the limit as often as it ends, and
+    is paid for whether it becomes a description or not.
+    """
+    said = [shot.content.split() for shot in few_shots(prompt) if shot.role == "assistant"]
+    return _words(said[index % len(said)], cap_words)
+
+
+def written(num_sentences: int) -> str:
+    """An answer of the sentence writer: JSON, `num_sentences` of each kind."""
+    shots = [json.loads(m.content) for m in few_shots("sentences") if m.role == "assistant"]
+    both = {}
+    for side in ("activating", "neutral"):
+        words = " ".join(text for shot in shots for text in shot[side]).split()
+        both[side] = [
+            _words(words[n % len(words) :], _WORDS_PER_SENTENCE) for n in range(num_sentences)
+        ]
+    return json.dumps(both, separators=(",", ":"))
+
+
+def _words(words: Iterable[str], number: int) -> str:
+    """So many words, begun again where there are fewer."""
+    return " ".join(itertools.islice(itertools.cycle(words), number))

@@ -1,0 +1,125 @@
+"""manifest.json: what a run is. Written once; a resumed run must agree with it on identity.
+
+Identity decides results; growth (methods, scorers) may grow until labels exist; operations are
+free (architecture, section 5). The code's version is recorded, not compared.
+"""
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+from ray_autointerp.config import Config
+from ray_autointerp.errors import ConfigError, RunMismatch, StoreError
+from ray_autointerp.plan.identity import Inputs, digest, first_difference, identity
+from ray_autointerp.plan.shards import Axes, LatentRange
+from ray_autointerp.records.layout import MANIFEST, labels_file
+from ray_autointerp.records.schemas import SCHEMA_VERSION
+from ray_autointerp.runs.run import Run
+from ray_autointerp.storage.store import Store, open_store
+
+
+def run_uri(config: Config) -> str:
+    """The run's folder: its name under the root."""
+    return f"{config.run.root.rstrip('/')}/{config.run.name}"
+
+
+def open_run(config: Config, axes: Axes, inputs: Inputs, micro_batch: int) -> Run:
+    """Begin the run, or continue the one of that name.
+
+    `micro_batch` is used where the config leaves it open and the run is new.
+
+    Raises RunMismatch, which names step and field, where the store holds a run whose results
+    were decided otherwise.
+    """
+    uri = run_uri(config)
+    store = open_store(uri)
+    config = _with_micro_batch(config, micro_batch, store)
+    decided = identity(config, axes, inputs)
+    manifest = {
+        "run": config.run.name,
+        "schema_version": SCHEMA_VERSION,
+        "code_version": version("ray_autointerp"),
+        "parent": None,
+        "inherits": {},
+        "config": config.model_dump(mode="json"),
+        "axes": _axes_json(axes),
+        "identity": decided,
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True)
+    if not store.put_if_absent(MANIFEST, text.encode()):
+        known = _read(store)
+        difference = first_difference(known["identity"], decided)
+        if difference:
+            raise RunMismatch(
+                f"The run {uri} cannot be continued: {difference}. Give run.name another value, "
+                "or put the old setting back."
+            )
+        _refuse_late_growth(store, config, known["config"], uri)
+    return _run(config, axes, uri, decided)
+
+
+def _with_micro_batch(config: Config, size: int, store: Store) -> Config:
+    """Where the config leaves it open, the run's own; of a new run, what fits into memory."""
+    operations = config.operations
+    if operations.micro_batch:
+        return config
+    if store.exists(MANIFEST):
+        size = _read(store)["config"]["operations"]["micro_batch"]
+    settled = operations.model_copy(update={"micro_batch": size})
+    return config.model_copy(update={"operations": settled})
+
+
+def load_run(uri: str) -> Run:
+    """A run that exists, from its manifest. Raises StoreError if there is none at the URI."""
+    manifest = _read(open_store(uri))
+    axes = Axes(
+        num_token_shards=manifest["axes"]["num_token_shards"],
+        latents={sae: LatentRange(*ends) for sae, ends in manifest["axes"]["latents"]},
+        latents_per_shard=manifest["axes"]["latents_per_shard"],
+        selected_per_shard=manifest["axes"]["selected_per_shard"],
+        hook_points=manifest["axes"]["hook_points"],
+        d_model=manifest["axes"]["d_model"],
+        directions_per_shard=manifest["axes"]["directions_per_shard"],
+    )
+    return _run(Config.model_validate(manifest["config"]), axes, uri, manifest["identity"])
+
+
+def _run(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run:
+    digests = {step: digest(fields) for step, fields in decided.items()}
+    return Run(config, axes, uri, digests)
+
+
+def _axes_json(axes: Axes) -> dict[str, Any]:
+    return {
+        "num_token_shards": axes.num_token_shards,
+        "latents": [[sae, [r.start, r.stop]] for sae, r in axes.latents.items()],
+        "latents_per_shard": axes.latents_per_shard,
+        "selected_per_shard": axes.selected_per_shard,
+        "hook_points": dict(axes.hook_points),
+        "d_model": axes.d_model,
+        "directions_per_shard": axes.directions_per_shard,
+    }
+
+
+def _read(store: Store) -> dict[str, Any]:
+    if not store.exists(MANIFEST):
+        raise StoreError(f"There is no run at {store.uri}: it has no {MANIFEST}.")
+    manifest: dict[str, Any] = json.loads(store.get(MANIFEST))
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise RunMismatch(
+            f"The run at {store.uri} has schema version {manifest['schema_version']}, this "
+            f"ray_autointerp writes {SCHEMA_VERSION}: read it with the version that made it "
+            f"({manifest['code_version']})."
+        )
+    return manifest
+
+
+def _refuse_late_growth(store: Store, config: Config, known: dict[str, Any], uri: str) -> None:
+    """Methods and scorers may be added until labels exist; the labels would not show them."""
+    now = config.model_dump(mode="json")
+    changed = [name for name in ("describe", "score") if now[name] != known[name]]
+    if changed and any(store.exists(labels_file(sae.id)) for sae in config.sae):
+        raise ConfigError(
+            f"The labels of {uri} are published, and `{changed[0]}` differs from what made them: "
+            "give run.name another value."
+        )

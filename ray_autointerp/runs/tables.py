@@ -1,0 +1,154 @@
+"""The tables of one run: rows of latents are asked for by latent, whole parts are written.
+
+Where the parts lie, and which of them hold the latents asked for, is decided here and nowhere
+else. Knows no model: reports and the driver read runs through it too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ray_autointerp.plan.schedule import part_count, producer_of
+from ray_autointerp.plan.shards import Selected
+from ray_autointerp.records.layout import part_name
+from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.records.task import Task
+from ray_autointerp.runs.run import Run
+from ray_autointerp.storage.parquet import read_table, rises, write_table
+from ray_autointerp.storage.store import Store, open_store
+
+Row = dict[str, Any]
+
+
+class Tables:
+    """Reads and writes the tables of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @cached_property
+    def store(self) -> Store:
+        """The run's folder."""
+        return open_store(self.run.uri)
+
+    def latents(self, task: Task) -> range:
+        """The latents of a task that is cut over all latents."""
+        assert task.sae is not None
+        return self.run.axes.latent_shard(task.sae, task.shard)
+
+    def selection(self, sae: str) -> dict[int, Row]:
+        """The chosen latents of an SAE in selection order, panel first, with their marks."""
+        table = self.read("selection", sae)
+        chosen = table.filter(pc.field("chosen")).sort_by("order")
+        return {row["latent"]: row for row in chosen.to_pylist()}
+
+    def selected(self, sae: str) -> Selected:
+        """How many latents the published selection holds."""
+        rows = self.selection(sae).values()
+        return Selected(len(rows), sum(row["panel"] for row in rows))
+
+    def chosen(self, task: Task) -> list[int]:
+        """The latents of a task that is cut over the selection, in selection order."""
+        assert task.sae is not None
+        size = self.run.axes.selected_per_shard
+        order = list(self.selection(task.sae))
+        return order[task.shard * size : (task.shard + 1) * size]
+
+    def read(
+        self,
+        table: str,
+        sae: str | None,
+        method: str | None = None,
+        *,
+        shards: Iterable[int] | None = None,
+        columns: Sequence[str] | None = None,
+        row_group: int | None = None,
+    ) -> pa.Table:
+        """The rows of some or all parts of a table, in part order; or one row group of each."""
+        count = self._count(table, sae, method)
+        names = [
+            part_name(table, sae, method, shard, count)
+            for shard in (range(count) if shards is None else sorted(set(shards)))
+        ]
+        schema = TABLES[table.split("/")[0]].schema
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        parts = [read_table(self.store, name, columns, row_group) for name in names]
+        return pa.concat_tables([schema.empty_table(), *parts])
+
+    def rows(
+        self,
+        table: str,
+        sae: str,
+        latents: Sequence[int],
+        method: str | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> dict[int, list[Row]]:
+        """The rows of these latents, grouped by latent in the latents' order (empty if none)."""
+        part = self.read(
+            table, sae, method, shards=self._shards_of(table, sae, method, latents), columns=columns
+        )
+        wanted = part.filter(pc.field("latent").isin(list(latents)))
+        grouped: dict[int, list[Row]] = {latent: [] for latent in latents}
+        for row in wanted.to_pylist():
+            grouped[row["latent"]].append(row)
+        return grouped
+
+    def row(
+        self, table: str, sae: str, latents: Sequence[int], method: str | None = None
+    ) -> dict[int, Row]:
+        """As `rows`, for tables with exactly one row per latent."""
+        return {latent: only for latent, (only,) in self.rows(table, sae, latents, method).items()}
+
+    def write(
+        self,
+        task: Task,
+        table: str,
+        content: pa.Table | Sequence[Mapping[str, Any]],
+        *,
+        sae: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        row_groups: Sequence[int] | None = None,
+    ) -> None:
+        """Publish one part of a table: sorted by key, put if absent. `sae` defaults to the task's.
+
+        Whoever was first wins: finding the object there already is no error.
+        """
+        owner = sae or task.sae or task.hook_point
+        kind = TABLES[table.split("/")[0]]
+        if not isinstance(content, pa.Table):
+            content = pa.Table.from_pylist([dict(row) for row in content], schema=kind.schema)
+        if not rises(content, kind.key):  # sorting lists costs more than looking
+            content = content.sort_by([(name, "ascending") for name in kind.key])
+        write_table(
+            self.store,
+            part_name(table, owner, task.method, task.shard, task.num_shards),
+            content,
+            kind.schema,
+            {**self.run.stamp(task.step, sae or task.sae), **(metadata or {})},
+            key=kind.key,
+            row_groups=row_groups,
+        )
+
+    def _count(self, table: str, sae: str | None, method: str | None) -> int:
+        selected: dict[str, Selected] = {}
+        if producer_of(table, method).split == "selection":
+            assert sae is not None
+            selected[sae] = self.selected(sae)
+        return part_count(self.run.axes, selected, table, sae, method)
+
+    def _shards_of(
+        self, table: str, sae: str, method: str | None, latents: Sequence[int]
+    ) -> set[int]:
+        axes, split = self.run.axes, producer_of(table, method).split
+        if split == "latents":
+            start = axes.latents[sae].start
+            return {(latent - start) // axes.latents_per_shard for latent in latents}
+        if split == "selection":
+            order = {latent: i for i, latent in enumerate(self.selection(sae))}
+            return {order[latent] // axes.selected_per_shard for latent in latents}
+        return set(range(self._count(table, sae, method)))

@@ -1,0 +1,301 @@
+"""The whole pipeline on a planted truth, on Ray, with a scripted LLM that reads prompts alone.
+
+Latent i fires exactly on trigger A(i) and promotes exactly effect B(i): evidence must find both,
+true descriptions must pass, and shuffled ones must not.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.execution.run_local import run_local
+from ray_autointerp.methods.intervals import chance_verdict, wilson_interval
+from ray_autointerp.methods.output_score import is_unequal_treatment
+from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.models.tokenizer import SubjectTokenizer
+from ray_autointerp.passes.agreement_curve import agreement_curve, nearest_map
+from ray_autointerp.records.flow import step_named
+from ray_autointerp.records.layout import part_name
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Row, Tables
+from ray_autointerp.storage.parquet import read_table, write_table
+
+SAE = "planted"
+SHIFTS = (7, 11, 17, 23, 31)
+
+
+def rows(run: Run, table: str, method: str | None = None) -> list[Row]:
+    return Tables(run).read(table, SAE, method).to_pylist()
+
+
+def test_max_act_finds_the_trigger_of_every_latent(planted_run: Run, planted: PlantedTruth) -> None:
+    for row in rows(planted_run, "top_examples"):
+        if not planted.is_alive(row["latent"]):
+            assert (row["status"], row["examples"]) == ("no_evidence", [])
+            continue
+        for example in row["examples"]:
+            fired = {
+                t.strip()
+                for t, a in zip(example["texts"], example["activations"], strict=True)
+                if a > 0
+            }
+            assert fired == {planted.triggers[row["latent"]]}
+            assert example["texts"][example["peak"]].strip() == planted.triggers[row["latent"]]
+
+
+@pytest.mark.parametrize(("table", "mode"), [("vocab_proj", None), ("token_change", "all")])
+def test_output_evidence_finds_the_effect_of_every_latent(
+    planted_run: Run, planted: PlantedTruth, table: str, mode: str | None
+) -> None:
+    found = rows(planted_run, table, mode)
+    assert {row["latent"] for row in found} == set(range(len(planted.effects)))
+    for row in found:
+        side = "suppressed" if row.get("sign") == -1 else "promoted"
+        assert row["status"] == "ok", "a latent that never fires has output evidence all the same"
+        assert row[side][0]["text"].strip() == planted.effects[row["latent"]]
+
+
+def test_strata_near_misses_and_following_tokens_come_from_the_right_windows(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    """Near misses hold the word and are silent: on the planted subject there are none such."""
+    tokens = {row["window"]: row for row in Tables(planted_run).read("tokens", None).to_pylist()}
+    sample = {row["window"] for row in rows(planted_run, "window_sample")}
+    for row in rows(planted_run, "top_examples"):
+        if not planted.is_alive(row["latent"]):
+            continue
+        for example in row["examples"] + row["stratified"]:
+            assert tokens[example["window"]]["split"] == row["split"]
+        assert row["near_misses"] == [], "the latent fires wherever its word stands"
+        after = {
+            e["texts"][e["peak"] + 1] for e in row["examples"] if e["peak"] + 1 < len(e["texts"])
+        }
+        assert {entry["text"] for entry in row["following"]} <= after
+    assert sample and sample <= set(tokens)
+
+
+def test_sampled_windows_hold_every_non_zero(planted_run: Run, planted: PlantedTruth) -> None:
+    places = {word: latent for latent, word in enumerate(planted.triggers)}
+    tokenizer = SubjectTokenizer.load(str(planted.folder / "subject"))
+    seen = 0
+    for row in rows(planted_run, "window_sample"):
+        texts = [text.strip() for text in tokenizer.texts(row["token_ids"])]
+        expected = {(places[text], i) for i, text in enumerate(texts) if text in places}
+        assert set(zip(row["latents"], row["positions"], strict=True)) == expected
+        assert all(value > 1 for value in row["values"])
+        seen += len(expected)
+    assert seen > 50
+
+
+def test_overlap_of_the_sides_is_counted(planted_run: Run) -> None:
+    found = {row["split"]: row for row in Tables(planted_run).read("overlap", None).to_pylist()}
+    tokens = Tables(planted_run).read("tokens", None).to_pylist()
+    for split, row in found.items():
+        documents = {t["document_id"] for t in tokens if t["split"] == split}
+        assert row["num_documents"] == len(documents)
+        assert row["num_overlapping"] == 0 and row["share"] == 0
+
+
+def test_cheap_evidence_and_free_scores_know_trigger_and_effect(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    """JacobianProj finds the effect, the encoder its word, amplifying brings the effect out."""
+    for row in rows(planted_run, "jacobian_proj"):
+        assert row["promoted"][0]["text"].strip() == planted.effects[row["latent"]]
+        assert row["promoted"][0]["z"] > 5
+    for row in rows(planted_run, "vocab_proj"):
+        assert row["reads"][0]["text"].strip() == planted.triggers[row["latent"]]
+    found = rows(planted_run, "free_scores")
+    examples = {
+        r["latent"]: r for r in rows(planted_run, "top_examples") if r["split"] == "explain"
+    }
+    assert len(found) == len(planted.effects)
+    for row in found:
+        assert row["s_out"] > 0.9 and row["s_out_best_rank"] == 0
+        assert row["effect_kl"] > 0.3 and row["max_logit_diff"] > 1
+        assert row["effect_kl_amplified"] > row["effect_kl"]
+        explain = examples[row["latent"]]["examples"]
+        assert row["num_examples"] == len(explain)
+        if planted.is_alive(row["latent"]):
+            assert row["single_token"].strip() == planted.triggers[row["latent"]]
+            assert row["single_token_share"] == 1
+        else:
+            assert row["s_in"] is None and row["single_token"] is None
+
+
+def test_agreement_says_which_estimates_are_near_the_exact_change(planted_run: Run) -> None:
+    curve = {
+        (p.estimator, p.num_windows): p
+        for p in agreement_curve(Tables(planted_run), SAE)
+        if p.strength == "maximum"
+    }
+    assert nearest_map(Tables(planted_run), SAE) == "jacobian_proj"
+    jacobian, exact = curve["jacobian_proj", 24], curve["exact", 8]
+    assert jacobian.relative_error < 0.1 < curve["vocab_proj", 0].relative_error
+    assert exact.relative_error < jacobian.relative_error
+    assert curve["exact", 8].relative_error <= curve["exact", 1].relative_error
+    assert all(p.num_latents == planted_run.config.select.sample for p in curve.values())
+    (as_run,) = (p for (estimator, _), p in curve.items() if estimator == "token_change")
+    # The planted subject is hardly linear: where the Jacobian explains nothing, it saves nothing.
+    assert as_run.num_windows > 6 and as_run.relative_error <= 1.2 * exact.relative_error
+
+
+@pytest.mark.parametrize("mode", ["all", "active", "last"])
+def test_every_mode_tells_standard_errors_kl_and_confidence(
+    planted_run: Run, planted: PlantedTruth, mode: str
+) -> None:
+    for row in rows(planted_run, "token_change", mode):
+        if mode == "active" and not planted.is_alive(row["latent"]):
+            assert row["status"] == "no_evidence" and row["promoted"] is None
+            continue
+        entry = row["suppressed" if row["sign"] == -1 else "promoted"][0]
+        assert entry["text"].strip() == planted.effects[row["latent"]]
+        assert 0 < entry["se"] < 0.2 * abs(entry["logit"])
+        assert row["kl"] > 0 and row["delta_confidence"] != 0
+        assert row["num_windows"] >= 2 and row["num_positions"] >= row["num_windows"]
+
+
+def test_dead_latent_has_no_max_act_description_but_an_ensemble(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    for method, status in (("max_act", "no_evidence"), ("ensemble_raw", "ok")):
+        dead = [r for r in rows(planted_run, "descriptions", method) if r["latent"] >= 52]
+        assert [row["status"] for row in dead] == [status] * 4
+
+
+def test_keywords_name_trigger_and_effect_without_an_llm(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    for row in rows(planted_run, "descriptions", "keywords"):
+        latent = row["latent"]
+        assert planted.effects[latent] in row["description"]
+        assert (planted.triggers[latent] in row["description"]) == planted.is_alive(latent)
+
+
+def test_true_descriptions_pass_both_scores_of_nearly_every_latent(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    labels = [row for row in rows(planted_run, "labels") if planted.is_alive(row["latent"])]
+    assert len(labels) == planted.num_alive
+    assert (
+        share(row["input_auroc"] == 1 and row["input_paper_success"] == 1 for row in labels) > 0.95
+    )
+    assert share(row["output_win_rate"] == 1 for row in labels) >= 0.95
+    assert share(row["output_three_set_success"] == 1 for row in labels) >= 0.95
+
+
+def test_label_is_the_first_ok_description_of_the_preferred_methods(planted_run: Run) -> None:
+    by_method = {
+        method: {row["latent"]: row for row in rows(planted_run, "descriptions", method)}
+        for method in planted_run.config.describe.methods
+    }
+    for row in rows(planted_run, "labels"):
+        ok = [m for m, made in by_method.items() if made[row["latent"]]["status"] == "ok"]
+        assert row["method"] == ok[0]
+        assert row["label"] == by_method[ok[0]][row["latent"]]["description"]
+
+
+@pytest.fixture(scope="module")
+def shuffled_runs(planted_run: Run, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """The planted run with every description given to another latent, scored anew."""
+    root = tmp_path_factory.mktemp("shuffled")
+    return [shuffled(planted_run, root / f"by-{shift}", shift) for shift in SHIFTS]
+
+
+def shuffled(run: Run, folder: Path, shift: int) -> Run:
+    shutil.copytree(run.uri, folder)
+    for step in ("write_sentences", "input_score", "output_score", "publish"):
+        for table in step_named(step).writes:
+            for found in folder.glob(f"**/{table}"):
+                shutil.rmtree(found)
+    for found in folder.glob("**/labels*"):
+        shutil.rmtree(found) if found.is_dir() else found.unlink()
+    score = run.config.score.model_copy(
+        update={"three_set_methods": run.config.score.methods, "num_draws": 1}
+    )
+    copy = replace(run, uri=str(folder), config=run.config.model_copy(update={"score": score}))
+    tables = Tables(copy)
+    for method in score.methods:
+        described = tables.read("descriptions", SAE, method).to_pylist()
+        given = {row["latent"]: row for row in described}
+        for name in sorted(tables.store.list(f"{SAE_FOLDER}/descriptions/{method}/")):
+            part = read_table(tables.store, name)
+            moved = [
+                {**given[(latent + shift) % len(given)], "latent": latent}
+                for latent in part["latent"].to_pylist()
+            ]
+            Path(folder / name).unlink()
+            table = type(part).from_pylist(moved, schema=part.schema)
+            write_table(tables.store, name, table, part.schema, {}, key=("latent",))
+    run_local(copy, Silent())
+    return copy
+
+
+SAE_FOLDER = part_name("descriptions", SAE, "max_act", 0, 1).split("/descriptions/")[0]
+
+
+def judged(runs: list[Run], kind: str) -> Iterator[Row]:
+    for run in runs:
+        for method in run.config.score.methods:
+            for row in rows(run, "judgements", method):
+                if row["kind"] == kind and row["status"] == "ok":
+                    yield row
+
+
+def verdict(outcomes: list[float], chance: float) -> str:
+    """By two one-sided tests: within 0.05 of chance, or not shown to be."""
+    rate, number = share(outcomes), len(outcomes)
+    narrow, wide = wilson_interval(rate, number, 0.9), wilson_interval(rate, number)
+    return chance_verdict(narrow, wide, chance, margin=0.05)
+
+
+def test_shuffled_descriptions_are_at_chance_in_two_sets(shuffled_runs: list[Run]) -> None:
+    wins = [row["win"] for row in judged(shuffled_runs, "two_set")]
+    assert len(wins) > 1000
+    assert verdict(wins, 1 / 2) == "at chance"
+
+
+def test_shuffled_descriptions_are_at_chance_in_three_sets(shuffled_runs: list[Run]) -> None:
+    right = [row["right"] for row in judged(shuffled_runs, "three_set")]
+    assert len(right) > 1000
+    assert verdict(right, 1 / 3) == "at chance"
+
+
+def test_shuffled_descriptions_score_far_below_true_ones_on_inputs(
+    planted_run: Run, shuffled_runs: list[Run], planted: PlantedTruth
+) -> None:
+    def mean_auroc(run: Run) -> float:
+        scores = rows(run, "input_scores", "ensemble_raw")
+        return share(r["auroc"] for r in scores if planted.is_alive(r["latent"]))
+
+    assert mean_auroc(planted_run) > 0.95
+    assert all(mean_auroc(run) < 0.6 for run in shuffled_runs)
+
+
+def test_texts_of_a_pair_are_treated_equally_and_half_the_kl_is_found_out(
+    planted_run: Run,
+) -> None:
+    """A partner steered half as far could be told apart by its fluency alone."""
+    reached = {
+        (row["latent"], row["prompt"], row["sign"], round(row["kl_target"], 6)): row["kl_reached"]
+        for row in rows(planted_run, "completions")
+        if row["status"] == "ok"
+    }
+    num_pairs = 0
+    for row in judged([planted_run], "two_set"):
+        target = round(row["kl_target"], 6)
+        unit = (row["prompt"], row["sign"])
+        own, partner = reached[row["latent"], *unit, target], reached[row["partner"], *unit, target]
+        assert not is_unequal_treatment(target, own, partner)
+        assert is_unequal_treatment(target, own, partner / 2)
+        num_pairs += 1
+    assert num_pairs > 1000
+
+
+def share(values: object) -> float:
+    listed = [float(value) for value in values]  # type: ignore[attr-defined]
+    return sum(listed) / len(listed)

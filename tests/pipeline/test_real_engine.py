@@ -1,0 +1,97 @@
+"""A real vLLM engine, killed at work: no key, seed or status changes, and no published object."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from killers import Killer, processes
+
+from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.config import Config
+from ray_autointerp.pipeline import Runner, label
+from ray_autointerp.records.task import Task
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
+
+Planted = Callable[..., Config]
+MODEL = Path.home() / ".cache" / "ray_autointerp" / "SmolLM2-135M-Instruct"
+REAL = {
+    "llm": {
+        "backend": "vllm",
+        "model": str(MODEL),
+        "script": "",
+        "dtype": "float32",
+        "max_model_len": 2048,
+    },
+    "select": {"rule": "sample", "num_latents": 3, "panel": 3, "sample": 2},
+    "describe": {"methods": ["ensemble_raw", "max_act", "keywords"], "num_examples": 2},
+    "score": {"methods": ["ensemble_raw"], "num_units": 2, "num_sentences": 1},
+    "operations": {"threads": 2, "subject_workers": 1, "selected_per_shard": 3},
+}
+pytestmark = pytest.mark.timeout(900)
+
+
+class Watching(Killer):
+    """Kills, and keeps what the store held just before each death."""
+
+    def __init__(self, uri: Path, *plans: tuple[str, str]) -> None:
+        super().__init__(*plans)
+        self._uri = uri
+        self.published: dict[str, str] = {}
+
+    def started(self, task: Task) -> None:
+        self.published |= objects(self._uri)
+        super().started(task)
+
+
+def objects(folder: Path) -> dict[str, str]:
+    """Digest of every object of the run that is there now."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix in (".parquet", ".json")
+    }
+
+
+def prompts(run: Run) -> dict[tuple[str, int], tuple[str, str]]:
+    """By method and latent: the prompt's digest, from which its seed is made, and the status."""
+    tables, (sae,) = Tables(run), run.saes
+    latents = list(tables.selection(sae))
+    return {
+        (method, latent): (row["prompt_digest"], row["status"])
+        for method in ("ensemble_raw", "max_act")
+        for latent, row in tables.row("descriptions", sae, latents, method).items()
+    }
+
+
+def keys(run: Run) -> dict[str, list[object]]:
+    """Of the tables that follow from descriptions: which rows there are."""
+    tables, (sae,) = Tables(run), run.saes
+    return {
+        "sentences": tables.read("sentences", sae, "ensemble_raw", columns=["latent", "draw"]),
+        "judgements": tables.read(
+            "judgements", sae, "ensemble_raw", columns=["latent", "kind", "prompt", "draw"]
+        ),
+        "output_scores": tables.read("output_scores", sae, "ensemble_raw", columns=["latent"]),
+    }
+
+
+def test_killed_engine_and_killed_worker_change_no_key_seed_or_status_and_nothing_published(
+    quick_config: Planted, ray_runner: Runner, tmp_path: Path
+) -> None:
+    undisturbed = label(quick_config(tmp_path / "undisturbed", REAL), ray_runner, Silent())
+    config = quick_config(tmp_path / "killed", REAL)
+    watching = Watching(
+        tmp_path / "killed" / config.run.name,
+        ("explain", "VLLM::EngineCore"),
+        ("output_score", "ray::LLMWorker"),
+    )
+    run = label(config, ray_runner, watching)
+    assert watching.num_killed == 2
+    assert "worker died" in {receipt.outcome for receipt in watching.lost}
+    assert prompts(run) == prompts(undisturbed)
+    assert keys(run) == keys(undisturbed)
+    after = objects(Path(run.uri))
+    assert watching.published.items() <= after.items()
+    assert processes("VLLM::") == [], "no engine outlives the run"
