@@ -1,4 +1,4 @@
-"""One task, executed: the stage of the step's name, run in a worker's context. Both runners call this.
+"""One task, executed in a worker's context by the stage of its step. Both runners call this.
 
 A stage is the module of its step's name, with one function `run(task, context)`; llm stages are
 coroutines, so that many of their tasks share one engine. Modules load with their first task: a
