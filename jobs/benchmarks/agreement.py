@@ -66,11 +66,11 @@ def main() -> None:
     checked = check(config)
     run = open_run(checked.config, checked.axes, checked.inputs, checked.micro_batch)
     tracker, context = RunTracker(run, Said()), WorkerContext(run)
-    while tasks := [task for task in tracker.ready() if task.step in STEPS]:
-        tracker.start(tasks[0])
-        started, clock = now()
-        asyncio.run(execute(tasks[0], context))
-        tracker.done(Receipt(tasks[0], started, now()[1] - clock, "done", "local"))
+    while task := tracker.take():
+        if task.step in STEPS:
+            started, clock = now()
+            asyncio.run(execute(task, context))
+            tracker.done(Receipt(task, started, now()[1] - clock, "done", "local"))
     tracker.close()
     for sae in run.saes:
         Console(width=120).print(agreement_table(run, sae))

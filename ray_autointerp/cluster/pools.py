@@ -1,7 +1,7 @@
 """The pools of a run: who runs which step, how large each is, and whose turn it is on the GPUs."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import ray
 
@@ -10,6 +10,7 @@ from ray_autointerp.cluster.workers import LLMWorker, SubjectWorker, environment
 from ray_autointerp.config import LLMSection, bounds
 from ray_autointerp.plan.requests import num_requests
 from ray_autointerp.records.flow import LLM_POOLS, step_named
+from ray_autointerp.records.flow import Pool as StepPool
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
 
@@ -54,11 +55,20 @@ class Pools:
             if name in LLM_POOLS:
                 yield pool
 
-    def take_turns(self, ready: list[Task]) -> None:
-        """Hand the GPUs over, if they are shared: when who has them has nothing left to do."""
+    def serve(self) -> Iterator[tuple[str, tuple[StepPool, ...]]]:
+        """Each pool's name, and the step pools whose tasks it runs."""
+        for name in self._pools:
+            judges = name == "llm" and "judge" not in self._pools
+            yield name, LLM_POOLS if judges else (cast(StepPool, name),)
+
+    def take_turns(self, waiting: Mapping[str, int]) -> None:
+        """Hand the GPUs over, if they are shared, once their holder has nothing left to do.
+
+        `waiting` are the ready tasks by pool that no worker has taken.
+        """
         if self._turn is None:
             return
-        wanted = {self._name(task) for task in ready}
+        wanted = {name for name, number in waiting.items() if number}
         mine = {name for name in self._pools if name != "cpu" and self._may_work(name)}
         others = self._pools.keys() - mine - {"cpu"}
         is_idle = all(self._pools[name].is_idle for name in mine)
@@ -70,15 +80,15 @@ class Pools:
         for name in others:
             self._pools[name].open()
 
-    def may_take(self, task: Task) -> bool:
-        """Whether the task's pool has its turn and room."""
-        return self._may_work(self._name(task)) and self.of(task).has_room()
+    def may_take(self, name: str) -> bool:
+        """Whether the pool has its turn and room."""
+        return self._may_work(name) and self._pools[name].has_room()
 
-    def resize(self, ready: list[Task]) -> None:
+    def resize(self, waiting: Mapping[str, int]) -> None:
         """Let pools between two bounds grow and shrink with the tasks that wait for room."""
         for name, pool in self._pools.items():
             if self._may_work(name):
-                pool.resize(sum(self._name(task) == name for task in ready))
+                pool.resize(waiting.get(name, 0))
 
     def close(self) -> None:
         """End every worker."""

@@ -77,7 +77,7 @@ class _Drive:
 
     def __init__(self, run: Run, tracker: RunTracker) -> None:
         self._run = run
-        self._worklist = tracker
+        self._tracker = tracker
         self._pools = Pools(run)
         self._suspects = Suspects()
         self._ceiling = Ceiling(run)
@@ -88,30 +88,27 @@ class _Drive:
     def work(self) -> None:
         """Until every object of the run exists."""
         try:
-            while not self._worklist.finished():
-                ready = self._hand_out()
-                self._pools.take_turns(ready)
-                self._pools.resize(ready)
+            while not self._tracker.finished():
+                waiting = self._hand_out()
+                self._pools.take_turns(waiting)
+                self._pools.resize(waiting)
                 self._ceiling.look(e for pool in self._pools.asking() for e in pool.actors())
                 self._wait()
         finally:
             self._pools.close()
 
-    def _hand_out(self) -> list[Task]:
-        """Start what can be started; the rest of what is ready waits for room."""
-        waiting: list[Task] = []
+    def _hand_out(self) -> dict[str, int]:
+        """Start what can be started; by pool, how many tasks wait for room."""
         if self._over_budget is not None:
             if not any(_asks(task) for task, _ in self._in_flight.values()):
                 raise self._over_budget  # what was in flight is answered, and kept
-            return waiting
+            return {}
         self._try_suspects()
-        for task in self._worklist.ready():
-            if task in self._suspects:
-                continue
-            if not self._pools.may_take(task):
-                waiting.append(task)
-                continue
-            self._begin(task, self._pools.of(task).submit(task))
+        waiting = {}
+        for name, steps in self._pools.serve():
+            while self._pools.may_take(name) and (task := self._tracker.take(*steps)):
+                self._begin(task, self._pools.of(task).submit(task))
+            waiting[name] = self._tracker.num_ready(*steps)
         return waiting
 
     def _try_suspects(self) -> None:
@@ -125,12 +122,12 @@ class _Drive:
             task, width = found
             pool = self._pools.of(task)
             if pool.probe_is_free():
+                self._tracker.start(task)
                 self._begin(task, pool.submit_to_probe(task, width))
             else:
                 self._suspects.put_back(task)
 
     def _begin(self, task: Task, reference: Any) -> None:
-        self._worklist.start(task)
         self._in_flight[reference] = (task, now())
 
     def _wait(self) -> None:
@@ -183,25 +180,25 @@ class _Drive:
                 self._died(task, _lost(task, asked, "engine died", cause), cause)
             elif isinstance(cause, OverBudget):
                 self._over_budget = cause
-                self._worklist.lost(_lost(task, asked, "over budget", cause))
+                self._tracker.lost(_lost(task, asked, "over budget", cause))
             else:
                 self._suspects.clear(task)
                 receipt = _lost(task, asked, "failed", cause)
-                self._worklist.failed(receipt, cause, worker_died=False)
+                self._tracker.failed(receipt, cause, worker_died=False)
         else:
             pool.settle(reference)
             self._suspects.clear(task)
-            self._worklist.done(receipt)
+            self._tracker.done(receipt)
 
     def _died(self, task: Task, receipt: Receipt, error: Exception) -> None:
         """What asks an LLM becomes a suspect; other tasks are tried a few times."""
         if not _asks(task):
-            self._worklist.failed(receipt, error, worker_died=True)
+            self._tracker.failed(receipt, error, worker_died=True)
             return
         self._suspects.accuse([task])
         if self._suspects.num_rounds(task) > self._run.config.operations.max_quarantined:
-            self._worklist.failed(receipt, error, worker_died=True)  # too often: this raises
-        self._worklist.lost(receipt)
+            self._tracker.failed(receipt, error, worker_died=True)  # too often: this raises
+        self._tracker.lost(receipt)
 
 
 def _asks(task: Task) -> bool:

@@ -30,8 +30,8 @@ async def _work(run: Run, tracker: RunTracker) -> None:
     context = WorkerContext(run, llm=llm, judge=judge, spending=Spending(config, spent_before(run)))
     try:
         while not tracker.finished():
-            task = tracker.ready()[0]
-            tracker.start(task)
+            task = tracker.take()
+            assert task is not None, "nothing is ready: the flow has a hole"
             started, clock = now()
             try:
                 done = await execute(task, context)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ray_autointerp.errors import AutointerpError, TaskError
 from ray_autointerp.plan.schedule import Schedule, StepProgress
+from ray_autointerp.records.flow import Pool
 from ray_autointerp.records.layout import ledger_part, objects_of
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -64,35 +65,38 @@ class RunTracker:
         self._tables = Tables(run)
         self._schedule = Schedule(run.config, run.axes)
         self._attempts: Counter[Task] = Counter()
-        self._running: set[Task] = set()
         self._receipts: list[Receipt] = []
         self._writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         self._ledger_parts = 0
         self._note(self._tables.store.list(""))
 
-    def ready(self) -> list[Task]:
-        """Tasks that may start now, best first; those under way left out."""
-        return [task for task in self._schedule.ready() if task not in self._running]
+    def take(self, *pools: Pool) -> Task | None:
+        """The best task of these pools (of any, where none is named) that may start; it does."""
+        task = self._schedule.take(*pools)
+        if task is not None:
+            self.start(task)
+        return task
+
+    def num_ready(self, *pools: Pool) -> int:
+        """Tasks of these pools that may start."""
+        return self._schedule.num_ready(*pools)
 
     def finished(self) -> bool:
         """Whether every object of the run exists."""
         return self._schedule.finished()
 
     def start(self, task: Task) -> None:
-        """A worker takes the task."""
-        self._running.add(task)
+        """A worker takes the task, for the first time or as a suspect."""
         self._attempts[task] += 1
         self._observer.started(task)
 
     def done(self, receipt: Receipt) -> None:
         """The task's objects are on the store."""
-        self._running.discard(receipt.task)
         self._keep(receipt)
         self._note(objects_of(receipt.task, self.run.saes))
 
     def lost(self, receipt: Receipt) -> None:
-        """The attempt came to nothing; when the task is tried again, somebody else decides."""
-        self._running.discard(receipt.task)
+        """The attempt came to nothing; when the task is tried again, the caller decides."""
         self._keep(receipt)
 
     def failed(self, receipt: Receipt, error: BaseException, *, worker_died: bool) -> None:
@@ -101,10 +105,10 @@ class RunTracker:
         Raises the error itself where it is already a sentence for people, else TaskError with
         the task's name.
         """
-        self._running.discard(receipt.task)
         self._keep(receipt)
         can_retry = worker_died or (isinstance(error, AutointerpError) and error.can_retry)
         if can_retry and self._attempts[receipt.task] < self.run.config.operations.max_attempts:
+            self._schedule.put_back(receipt.task)
             return
         self.close()
         if isinstance(error, AutointerpError) and not isinstance(error, TaskError):

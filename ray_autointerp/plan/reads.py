@@ -1,7 +1,15 @@
 """What a task of a step reads, by its method and the config, and which steps write that."""
 
 from ray_autointerp.config import Config
-from ray_autointerp.records.flow import EVIDENCE, FLOW, MAP_READS, MODE_READS, Read, Step
+from ray_autointerp.records.flow import (
+    EVIDENCE,
+    FLOW,
+    MAP_READS,
+    MODE_READS,
+    Read,
+    Step,
+    step_named,
+)
 
 
 def reads_of(step: Step, method: str | None, config: Config) -> tuple[Read, ...]:
@@ -33,3 +41,9 @@ def producers(table: str) -> tuple[Step, ...]:
     steps = tuple(step for step in FLOW if table in step.writes)
     assert steps, f"no step writes {table}"
     return steps
+
+
+def producer_of(table: str, method: str | None) -> Step:
+    """The step that writes a table (for `descriptions`: of that method)."""
+    name = "keywords" if method == "keywords" and table == "descriptions" else None
+    return step_named(name) if name else producers(table)[-1]

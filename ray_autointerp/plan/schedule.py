@@ -1,24 +1,32 @@
 """Which task is ready: pure, from the flow, the shards and what exists on the store.
 
-A task is done when all its objects exist, ready when all it reads exists; which of the ready ones
-goes first, priority.py says. Both runners ask the same schedule.
+The schedule works by arrival: an object that appears wakes only the tasks that wait for it, so the
+cost of a whole run is linear in its tasks. Tasks of one step, owner and variant form a group. A
+group reads another one shard by shard (`aligned`), or waits for all of it (one barrier, not an edge
+for each shard). Which of the ready tasks goes first, priority.py says.
 """
 
+import heapq
+import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.priority import Priority
-from ray_autointerp.plan.reads import producers, reads_of
-from ray_autointerp.plan.shards import Axes, Selected, methods_of, tasks_of
-from ray_autointerp.records.flow import FLOW, Pool, Read, Step, step_named
-from ray_autointerp.records.layout import objects_of, part_name
+from ray_autointerp.plan.reads import producer_of, producers, reads_of
+from ray_autointerp.plan.shards import Axes, Selected, methods_of, owners_of, shard_count
+from ray_autointerp.records.flow import FLOW, Pool, Read, Step
+from ray_autointerp.records.layout import table_folder
 from ray_autointerp.records.task import Task
+
+_PART = re.compile(r"part-(\d{5})-of-(\d{5})\.parquet")
+_WAITING, _READY, _TAKEN, _DONE = range(4)
 
 
 @dataclass(frozen=True)
 class StepProgress:
-    """How far one step is. `total` is None while its selection is not yet known."""
+    """How far one step is. `total` is None while a selection that it is cut over is not known."""
 
     step: str
     pool: Pool
@@ -26,111 +34,212 @@ class StepProgress:
     total: int | None
 
 
+@dataclass(eq=False)
+class _Group:
+    """The tasks of one step, owner and variant: one for each shard."""
+
+    step: Step
+    sae: str | None
+    hook_point: str | None
+    method: str | None
+    objects_per_shard: int
+    num_shards: int | None = None
+    """None while the selection that it is cut over is not known."""
+    state: bytearray = field(default_factory=bytearray)
+    objects_left: "array[int]" = field(default_factory=lambda: array("H"))
+    inputs_left: "array[int]" = field(default_factory=lambda: array("H"))
+    """By shard: aligned inputs that are not done."""
+    barriers_left: int = 0
+    """Groups of which the first shards, or all, are waited for."""
+    num_done: int = 0
+    num_panel: int = 0
+    """The first shards, which hold the panel."""
+    panel_left: int = 0
+    aligned: list["_Group"] = field(default_factory=list)
+    """Readers of the same shard."""
+    whole: list["_Group"] = field(default_factory=list)
+    """Readers of all shards."""
+    panel: list["_Group"] = field(default_factory=list)
+    """Readers of the panel's shards."""
+    reads_aligned: list["_Group"] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.num_shards is not None and self.num_done == self.num_shards
+
+    def task(self, shard: int) -> Task:
+        assert self.num_shards is not None
+        return Task(self.step.name, self.sae, self.method, shard, self.num_shards, self.hook_point)
+
+
+@dataclass(order=True, slots=True)
+class _Entry:
+    """A ready task in its pool's heap."""
+
+    rank: tuple[int, int, int, str, str]
+    group: _Group = field(compare=False)
+    shard: int = field(compare=False)
+
+
+@dataclass
+class _Folder:
+    """A folder of parts that one group writes, and which parts were seen."""
+
+    group: _Group
+    seen: bytearray = field(default_factory=bytearray)
+    early: list[tuple[int, int]] = field(default_factory=list)
+    """Shard and shard count of parts seen before the group's size was known."""
+
+
 class Schedule:
     """The tasks of a run and which of them can run now.
 
     Feed it names of objects as they appear (`note_objects`) and selections as they are published
-    (`note_selection`); ask it for `ready()` and `finished()`. Holds no clock and no worker.
+    (`note_selection`); `take` a task, and `put_back` one whose attempt failed. Holds no clock and
+    no worker. The work of one SAE never waits for another's selection.
     """
 
     def __init__(self, config: Config, axes: Axes) -> None:
         self._config = config
-        self._priority = Priority(config)
         self._axes = axes
-        self._saes = tuple(axes.latents)
+        self._rank = Priority(config).rank
         self._selected: dict[str, Selected] = {}
-        self._exists: set[str] = set()
-        self._open: dict[Task, frozenset[str]] = {}
-        self._needs: dict[Task, frozenset[str]] = {}
+        self._groups: dict[tuple[str, str | None, str | None], _Group] = {}
+        self._folders: dict[str, _Folder] = {}
+        self._heaps: dict[Pool, list[_Entry]] = {}
+        self._num_ready: dict[Pool, int] = {}
         self._done: dict[str, int] = {step.name: 0 for step in FLOW}
-        self._expanded: set[str] = set()
-        self._expand()
+        self._total: dict[str, int] = dict(self._done)
+        self._num_unknown: dict[str, int] = dict(self._done)
+        self._by_sae: dict[str, list[_Group]] = {sae: [] for sae in axes.latents}
+        """Groups that are cut over an SAE's selection, until it is known."""
+        for step in FLOW:
+            self._heaps.setdefault(step.pool, [])
+            self._num_ready.setdefault(step.pool, 0)
+            self._add_groups(step)
+        for group in self._groups.values():
+            self._wire(group)
+        known = [group for group in self._groups.values() if group.step.split != "selection"]
+        self._open(known)
 
     @property
     def unselected(self) -> tuple[str, ...]:
         """SAEs whose selection exists on the store but has not been noted yet."""
-        return tuple(
-            sae
-            for sae in self._saes
-            if sae not in self._selected and part_name("selection", sae, None, 0, 1) in self._exists
-        )
+        return tuple(sae for sae in self._by_sae if self._groups["select", sae, None].is_complete)
 
     def note_selection(self, sae: str, selected: Selected) -> None:
         """A selection was published: the tasks cut over it become known."""
         self._selected[sae] = selected
-        self._expand()
+        self._open(self._by_sae.pop(sae))
 
     def note_objects(self, names: Iterable[str]) -> None:
-        """These objects exist on the store."""
-        self._exists.update(names)
-        for task in [t for t, objects in self._open.items() if objects <= self._exists]:
-            del self._open[task], self._needs[task]
-            self._done[task.step] += 1
+        """These objects exist on the store. What no task writes is passed over."""
+        for name in names:
+            folder_name, _, part = name.rpartition("/")
+            folder = self._folders.get(folder_name)
+            found = _PART.fullmatch(part)
+            if folder is None or found is None:
+                continue
+            shard, count = int(found[1]), int(found[2])
+            if folder.group.num_shards is None:
+                folder.early.append((shard, count))
+            else:
+                self._note_part(folder, shard, count)
 
-    def ready(self) -> list[Task]:
-        """Tasks that may run now, best first."""
-        tasks = [task for task, needs in self._needs.items() if needs <= self._exists]
-        return sorted(tasks, key=self._priority.rank)
+    def take(self, *pools: Pool) -> Task | None:
+        """The best ready task of these pools (of any, where none is named), now under way."""
+        heaps = [self._heaps[pool] for pool in pools or self._heaps]
+        for heap in heaps:
+            while heap and heap[0].group.state[heap[0].shard] != _READY:
+                heapq.heappop(heap)  # somebody else finished it meanwhile
+        best = min((heap for heap in heaps if heap), key=lambda heap: heap[0], default=None)
+        if best is None:
+            return None
+        entry = heapq.heappop(best)
+        entry.group.state[entry.shard] = _TAKEN
+        self._num_ready[entry.group.step.pool] -= 1
+        return entry.group.task(entry.shard)
 
-    def is_done(self, task: Task) -> bool:
-        """Whether all objects of a known task exist."""
-        return task not in self._open
+    def put_back(self, task: Task) -> None:
+        """An attempt at the task failed: it is ready again, unless its objects exist."""
+        group = self._groups[task.step, task.sae or task.hook_point, task.method]
+        if group.state[task.shard] == _TAKEN:
+            self._make_ready(group, task.shard)
+
+    def num_ready(self, *pools: Pool) -> int:
+        """Ready tasks of these pools that nobody has taken."""
+        return sum(self._num_ready[pool] for pool in pools)
 
     def finished(self) -> bool:
         """Whether every task is known and done."""
-        return not self._open and len(self._expanded) == len(FLOW)
+        return not self._by_sae and self._done == self._total
 
     def progress(self) -> Iterator[StepProgress]:
         """One line per step, in the flow's order."""
-        still_open: dict[str, int] = {}
-        for task in self._open:
-            still_open[task.step] = still_open.get(task.step, 0) + 1
         for step in FLOW:
-            done = self._done[step.name]
-            known = step.name in self._expanded
-            total = done + still_open.get(step.name, 0) if known else None
-            yield StepProgress(step.name, step.pool, done, total)
+            total = None if self._num_unknown[step.name] else self._total[step.name]
+            yield StepProgress(step.name, step.pool, self._done[step.name], total)
 
-    def _expand(self) -> None:
-        for step in FLOW:
-            if step.name in self._expanded:
-                continue
-            tasks = tasks_of(step, self._config, self._axes, self._selected)
-            if tasks is None or not self._inputs_known(step):
-                continue
-            self._expanded.add(step.name)
-            for task in tasks:
-                self._open[task] = frozenset(objects_of(task, self._saes))
-                self._needs[task] = frozenset(self._inputs(step, task))
-        self.note_objects(())
+    def _add_groups(self, step: Step) -> None:
+        saes = tuple(self._axes.latents)
+        for owner in owners_of(step, self._axes):
+            for method in methods_of(step, self._config):
+                writers = saes if step.scope == "subject" else (owner,)
+                group = _Group(
+                    step,
+                    owner if step.scope == "sae" else None,
+                    owner if step.scope == "hook" else None,
+                    method,
+                    objects_per_shard=len(writers) * len(step.writes),
+                )
+                self._groups[step.name, owner, method] = group
+                for writer in writers:
+                    for table in step.writes:
+                        name = table_folder(table, writer, method)
+                        self._folders[name] = _Folder(group)
+                if step.split == "selection":
+                    assert owner is not None
+                    self._by_sae[owner].append(group)
+                    self._num_unknown[step.name] += 1
 
-    def _inputs_known(self, step: Step) -> bool:
-        """A step that reads tables cut over the selection waits until selections are known."""
-        cut_over_selection = any(
-            producer.split == "selection"
-            for method in methods_of(step, self._config)
-            for read in reads_of(step, method, self._config)
-            for producer in producers(read.table)
-        )
-        return not cut_over_selection or all(sae in self._selected for sae in self._saes)
+    def _wire(self, group: _Group) -> None:
+        """Enter the group as a reader of the groups whose tables it reads, once for each."""
+        whole, aligned, panel = set(), set(), set()
+        for read in reads_of(group.step, group.method, self._config):
+            for made in self._read_groups(read, group):
+                if read.which == "whole" or not _is_cut_alike(made.step, group.step):
+                    whole.add(made)
+                else:
+                    aligned.add(made)
+                    if read.which == "panel":
+                        panel.add(made)
+        for made in whole:
+            made.whole.append(group)
+        for made in aligned - whole:
+            made.aligned.append(group)
+            group.reads_aligned.append(made)
+        for made in panel - whole:
+            made.panel.append(group)
+        group.barriers_left = len(whole) + len(panel - whole)
 
-    def _inputs(self, step: Step, task: Task) -> Iterator[str]:
-        for read in reads_of(step, task.method, self._config):
-            owners = self._owners(read.table, task)
-            for owner in owners:
-                for method in self._methods_read(read, task):
-                    yield from self._parts(read, owner, method, step, task)
+    def _read_groups(self, read: Read, group: _Group) -> Iterator[_Group]:
+        for owner in self._owners_read(read.table, group):
+            for method in self._methods_read(read, group):
+                made = producer_of(read.table, method)
+                # What is made for all SAEs together has no owner, though its tables have.
+                key = None if made.scope == "subject" else owner
+                yield self._groups[made.name, key, method]
 
-    def _owners(self, table: str, task: Task) -> tuple[str | None, ...]:
+    def _owners_read(self, table: str, group: _Group) -> tuple[str | None, ...]:
         scope = producers(table)[0].scope
         if scope == "corpus":
             return (None,)
         if scope == "hook":
-            assert task.sae is not None, "only what belongs to an SAE reads a hook point's tables"
-            return (self._axes.hook_points[task.sae],)
-        return (task.sae,) if task.sae is not None else self._saes
+            assert group.sae is not None, "only an SAE's steps read a hook point's tables"
+            return (self._axes.hook_points[group.sae],)
+        return (group.sae,) if group.sae is not None else tuple(self._axes.latents)
 
-    def _methods_read(self, read: Read, task: Task) -> Iterable[str | None]:
+    def _methods_read(self, read: Read, group: _Group) -> Iterable[str | None]:
         makers = producers(read.table)
         if read.method is not None:
             return (read.method,)
@@ -138,29 +247,95 @@ class Schedule:
             return (None,)
         if read.every_method:
             return self._config.score.methods
-        if task.method is not None:
-            return (task.method,)
+        if group.method is not None:
+            return (group.method,)
         return [m for p in makers for m in methods_of(p, self._config)]
 
-    def _parts(
-        self, read: Read, owner: str | None, method: str | None, step: Step, task: Task
-    ) -> Iterator[str]:
-        producer = producer_of(read.table, method)
-        count = part_count(self._axes, self._selected, read.table, owner, method)
-        shards = set(range(count))
-        is_aligned = producer.split == step.split and read.which != "whole"
-        if is_aligned and producer.split != "whole":
-            shards = {task.shard}
-            if read.which == "panel" and owner is not None:
-                shards |= set(range(self._axes.num_panel_shards(self._selected[owner])))
-        for shard in sorted(shards):
-            yield part_name(read.table, owner, method, shard, count)
+    def _open(self, groups: Iterable[_Group]) -> None:
+        """These groups' sizes are known: count what they wait for, then note what exists."""
+        groups = list(groups)
+        for group in groups:
+            count = shard_count(group.step, group.sae, self._axes, self._selected)
+            group.num_shards = count
+            group.state = bytearray(count)
+            group.objects_left = array("H", [group.objects_per_shard]) * count
+            if group.step.split == "selection":
+                assert group.sae is not None
+                self._num_unknown[group.step.name] -= 1
+                group.num_panel = self._axes.num_panel_shards(self._selected[group.sae])
+                group.panel_left = group.num_panel
+            self._total[group.step.name] += count
+        for group in groups:
+            assert group.num_shards is not None
+            group.inputs_left = array("H", [0]) * group.num_shards
+            for made in group.reads_aligned:
+                for shard in range(group.num_shards):
+                    group.inputs_left[shard] += made.state[shard] != _DONE
+        for group in groups:
+            self._wake(group, range(len(group.state)))
+            if not group.state:
+                self._pass_barriers(group)
+        opened = set(groups)
+        for folder in self._folders.values():
+            if folder.group in opened:
+                folder.seen = bytearray(len(folder.group.state))
+                early, folder.early = folder.early, []
+                for shard, count in early:
+                    self._note_part(folder, shard, count)
+
+    def _note_part(self, folder: _Folder, shard: int, count: int) -> None:
+        group = folder.group
+        if count != group.num_shards or folder.seen[shard]:
+            return
+        folder.seen[shard] = 1
+        group.objects_left[shard] -= 1
+        if group.objects_left[shard] == 0:
+            self._complete(group, shard)
+
+    def _complete(self, group: _Group, shard: int) -> None:
+        if group.state[shard] == _READY:
+            self._num_ready[group.step.pool] -= 1
+        group.state[shard] = _DONE
+        group.num_done += 1
+        self._done[group.step.name] += 1
+        for reader in group.aligned:
+            if reader.num_shards is not None:
+                reader.inputs_left[shard] -= 1
+                self._wake(reader, (shard,))
+        if shard < group.num_panel:
+            group.panel_left -= 1
+            if group.panel_left == 0:
+                self._lift(group.panel)
+        if group.is_complete:
+            self._lift(group.whole)
+
+    def _pass_barriers(self, group: _Group) -> None:
+        """A group without tasks holds nobody up."""
+        self._lift(group.panel)
+        self._lift(group.whole)
+
+    def _lift(self, readers: Iterable[_Group]) -> None:
+        for reader in readers:
+            reader.barriers_left -= 1
+            self._wake(reader, range(len(reader.state)))
+
+    def _wake(self, group: _Group, shards: Iterable[int]) -> None:
+        """Make ready what waits for nothing more."""
+        if group.barriers_left or group.num_shards is None or not len(group.inputs_left):
+            return
+        for shard in shards:
+            if group.state[shard] == _WAITING and not group.inputs_left[shard]:
+                self._make_ready(group, shard)
+
+    def _make_ready(self, group: _Group, shard: int) -> None:
+        group.state[shard] = _READY
+        self._num_ready[group.step.pool] += 1
+        entry = _Entry(self._rank(group.task(shard)), group, shard)
+        heapq.heappush(self._heaps[group.step.pool], entry)
 
 
-def producer_of(table: str, method: str | None) -> Step:
-    """The step that writes a table (for `descriptions`: of that method)."""
-    name = "keywords" if method == "keywords" and table == "descriptions" else None
-    return step_named(name) if name else producers(table)[-1]
+def _is_cut_alike(made: Step, read_by: Step) -> bool:
+    return made.split == read_by.split and made.split != "whole"
 
 
 def part_count(
@@ -171,14 +346,4 @@ def part_count(
     method: str | None,
 ) -> int:
     """How many parts a table has, once the selection it may be cut over is known."""
-    producer = producer_of(table, method)
-    if producer.split == "token":
-        return axes.num_token_shards
-    if producer.split == "whole":
-        return 1
-    if producer.split == "directions":
-        return axes.num_direction_shards
-    assert sae is not None
-    if producer.split == "latents":
-        return axes.num_latent_shards(sae)
-    return axes.num_selection_shards(selected[sae])
+    return shard_count(producer_of(table, method), sae, axes, selected)

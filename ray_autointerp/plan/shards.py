@@ -95,33 +95,50 @@ def methods_of(step: Step, config: Config) -> Sequence[str | None]:
     }[step.methods]
 
 
+def owners_of(step: Step, axes: Axes) -> Sequence[str | None]:
+    """Whom a step runs for: each SAE, each hook point once, or None for the whole run."""
+    if step.scope == "sae":
+        return tuple(axes.latents)
+    if step.scope == "hook":
+        return tuple(dict.fromkeys(axes.hook_points.values()))
+    return (None,)
+
+
+def shard_count(step: Step, owner: str | None, axes: Axes, selected: Mapping[str, Selected]) -> int:
+    """Shards of a step for one owner. KeyError while the selection it is cut over is not known."""
+    match step.split:
+        case "token":
+            return axes.num_token_shards
+        case "whole":
+            return 1
+        case "directions":
+            return axes.num_direction_shards
+        case "latents":
+            assert owner is not None
+            return axes.num_latent_shards(owner)
+        case "selection":
+            assert owner is not None
+            return axes.num_selection_shards(selected[owner])
+
+
 def tasks_of(
     step: Step, config: Config, axes: Axes, selected: Mapping[str, Selected]
 ) -> list[Task] | None:
     """Every task of a step, or None while a selection it is cut over is not yet published."""
-    if step.scope == "hook":
-        count = axes.num_direction_shards
-        return [
-            Task(step.name, None, None, shard, count, hook_point)
-            for hook_point in dict.fromkeys(axes.hook_points.values())
-            for shard in range(count)
-        ]
-    saes: Sequence[str | None] = tuple(axes.latents) if step.scope == "sae" else (None,)
-    tasks = []
-    for sae in saes:
-        if step.split == "selection":
-            assert sae is not None
-            if sae not in selected:
-                return None
-            count = axes.num_selection_shards(selected[sae])
-        elif step.split == "latents":
-            assert sae is not None
-            count = axes.num_latent_shards(sae)
-        else:
-            count = axes.num_token_shards if step.split == "token" else 1
-        tasks += [
-            Task(step.name, sae, method, shard, count)
-            for method in methods_of(step, config)
-            for shard in range(count)
-        ]
-    return tasks
+    owners = owners_of(step, axes)
+    if step.split == "selection" and any(owner not in selected for owner in owners):
+        return None
+    return [
+        Task(
+            step.name,
+            owner if step.scope == "sae" else None,
+            method,
+            shard,
+            count,
+            owner if step.scope == "hook" else None,
+        )
+        for owner in owners
+        for count in [shard_count(step, owner, axes, selected)]
+        for method in methods_of(step, config)
+        for shard in range(count)
+    ]

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_autointerp.plan.schedule import part_count, producer_of
+from ray_autointerp.plan.reads import producer_of
+from ray_autointerp.plan.schedule import part_count
 from ray_autointerp.plan.shards import Selected
 from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.schemas import TABLES

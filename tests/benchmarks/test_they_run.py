@@ -71,3 +71,10 @@ def test_our_side_of_the_delphi_race_keeps_every_non_zero(
     small = ("--folder", str(tmp_path), "--tokens", "4096")
     (row,) = bench("max_act_delphi", "--side", "ours", *small)
     assert row["nonzeros"] == 4096 * 32
+
+
+def test_schedule_bench_drives_every_task(bench: Bench) -> None:
+    (whole,) = bench("schedule", "--width", "2048")
+    assert whole["num_driven"] == whole["num_tasks"] > 500
+    (rest,) = bench("schedule", "--width", "1024", "--saes", "2", "--resume")
+    assert 0 < rest["num_driven"] < rest["num_tasks"]

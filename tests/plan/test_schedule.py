@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config
 from ray_autointerp.plan.priority import llm_steps_after
+from ray_autointerp.plan.reads import producers, reads_of
 from ray_autointerp.plan.schedule import Schedule, part_count
 from ray_autointerp.plan.shards import Axes, LatentRange, Selected
-from ray_autointerp.records.flow import FLOW
+from ray_autointerp.records.flow import FLOW, step_named
 from ray_autointerp.records.layout import objects_of, part_name
 from ray_autointerp.records.task import Task
 
@@ -44,10 +45,18 @@ def axes(saes: int = 2, tokens: int = 3, latents: int = 10, per: int = 4, chosen
 SELECTED = Selected(num_chosen=5, num_panel=3)
 
 
+def ready_tasks(schedule: Schedule) -> list[Task]:
+    """All that may run now, best first."""
+    tasks = list(iter(schedule.take, None))
+    for task in tasks:
+        schedule.put_back(task)
+    return tasks
+
+
 def run_all(schedule: Schedule, order: random.Random) -> list[Task]:
     done: list[Task] = []
     while not schedule.finished():
-        ready = schedule.ready()
+        ready = ready_tasks(schedule)
         assert ready, "nothing ready, not finished"
         task = order.choice(ready)
         done.append(task)
@@ -82,10 +91,120 @@ def test_schedule_output_score_waits_for_the_panels_completions() -> None:
     schedule.note_objects(all_names - scores - {panel_texts})
     schedule.note_selection("s0", SELECTED)
     schedule.note_objects(())
-    assert "output_score" not in {task.step for task in schedule.ready()}
+    assert "output_score" not in {task.step for task in ready_tasks(schedule)}
     schedule.note_objects([panel_texts])
-    waiting = {task.shard for task in schedule.ready() if task.step == "output_score"}
+    waiting = {task.shard for task in ready_tasks(schedule) if task.step == "output_score"}
     assert waiting == {0, 1, 2}
+
+
+def _parts(*tables: str) -> list[str]:
+    return [part_name(table, "s0", None, shard, 3) for table in tables for shard in range(3)]
+
+
+def test_schedule_one_saes_work_never_waits_for_anothers_selection() -> None:
+    schedule = Schedule(config(2), axes(2))
+    done: set[str] = set()
+    while task := next((t for t in ready_tasks(schedule) if t.sae != "s1"), None):
+        done |= set(objects_of(task, ("s0", "s1")))
+        schedule.note_objects(objects_of(task, ("s0", "s1")))
+        if "s0" in schedule.unselected:
+            schedule.note_selection("s0", SELECTED)
+    assert not schedule.finished()
+    assert {f"sae/s0/labels/part-0000{shard}-of-00003.parquet" for shard in range(3)} <= done
+
+
+def test_schedule_a_task_under_way_is_given_once_and_again_after_it_failed() -> None:
+    schedule = Schedule(config(1), axes(1))
+    before = schedule.num_ready("cpu")
+    task = schedule.take("cpu")
+    assert task is not None
+    assert schedule.num_ready("cpu") == before - 1
+    rest = list(iter(lambda: schedule.take("cpu"), None))
+    assert task not in rest
+    schedule.put_back(task)
+    assert schedule.take("cpu") == task
+    schedule.note_objects(objects_of(task, ("s0",)))
+    schedule.put_back(task)
+    assert schedule.take("cpu") is None, "its objects exist"
+
+
+def test_schedule_what_others_finish_meanwhile_is_not_given() -> None:
+    schedule = Schedule(config(1), axes(1))
+    first = ready_tasks(schedule)[0]
+    schedule.note_objects([*objects_of(first, ("s0",))] * 2)
+    assert first not in ready_tasks(schedule)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.randoms(use_true_random=False), st.sampled_from(["sample", "top"]))
+def test_schedule_ready_is_what_a_slow_reading_of_the_flow_says(
+    order: random.Random, rule: str
+) -> None:
+    """Against a reference that looks at every task and every object it reads."""
+    asked = config(2, rule)
+    schedule, sizes = Schedule(asked, axes(2)), axes(2)
+    every = {task for task in run_all(Schedule(asked, sizes), random.Random(0))}
+    exists: set[str] = set()
+    selected: dict[str, Selected] = {}
+    while not schedule.finished():
+        ready = ready_tasks(schedule)
+        assert set(ready) == {
+            task
+            for task in every
+            if not is_done(task, exists) and is_known(task, selected)
+            if all(is_done(read, exists) for read in every if reads(task, read, asked, sizes))
+            and inputs_known(task, asked, selected)
+        }
+        task = order.choice(ready)
+        exists |= set(objects_of(task, ("s0", "s1")))
+        schedule.note_objects(objects_of(task, ("s0", "s1")))
+        for sae in schedule.unselected:
+            selected[sae] = SELECTED
+            schedule.note_selection(sae, SELECTED)
+
+
+def is_done(task: Task, exists: set[str]) -> bool:
+    return exists.issuperset(objects_of(task, ("s0", "s1")))
+
+
+def is_known(task: Task, selected: dict[str, Selected]) -> bool:
+    return step_named(task.step).split != "selection" or task.sae in selected
+
+
+def inputs_known(task: Task, asked: Config, selected: dict[str, Selected]) -> bool:
+    made = [
+        producer
+        for read in reads_of(step_named(task.step), task.method, asked)
+        for producer in producers(read.table)
+    ]
+    return task.sae in selected or all(step.split != "selection" for step in made)
+
+
+def reads(task: Task, other: Task, asked: Config, sizes: Axes) -> bool:
+    """Whether the task reads what the other writes."""
+    step, made = step_named(task.step), step_named(other.step)
+    for read in reads_of(step, task.method, asked):
+        if read.table not in made.writes:
+            continue
+        if task.sae is not None and other.sae not in (None, task.sae):
+            continue
+        methods = {
+            "given": read.method == other.method,
+            "every": other.method in asked.score.methods,
+            "own": task.method == other.method,
+            "none": True,
+        }
+        kind = "none"
+        if made.methods != "none":
+            kind = "given" if read.method else "every" if read.every_method else "own"
+            kind = "none" if kind == "own" and task.method is None else kind
+        if not methods[kind]:
+            continue
+        alike = made.split == step.split and made.split != "whole" and read.which != "whole"
+        panel = read.which == "panel" and other.shard < sizes.num_panel_shards(SELECTED)
+        if not alike or panel or other.shard == task.shard:
+            return True
+    return False
 
 
 def test_schedule_explain_waits_only_for_its_own_methods_evidence() -> None:
@@ -93,22 +212,22 @@ def test_schedule_explain_waits_only_for_its_own_methods_evidence() -> None:
     schedule.note_objects(
         [
             *(part_name("vocab_proj", "s0", None, shard, 3) for shard in range(3)),
-            *(part_name("latent_stats", "s0", None, shard, 3) for shard in range(3)),
+            *_parts("latent_stats", "top_examples"),
             part_name("selection", "s0", None, 0, 1),
         ]
     )
     schedule.note_selection("s0", SELECTED)
-    explained = {task.method for task in schedule.ready() if task.step == "explain"}
-    assert explained == {"vocab_proj"}
+    explained = {task.method for task in ready_tasks(schedule) if task.step == "explain"}
+    assert explained == {"vocab_proj", "max_act"}
 
 
 @pytest.mark.parametrize("rule", ["sample", "top"])
 def test_schedule_select_waits_for_scores_only_where_it_goes_by_them(rule: str) -> None:
     schedule = Schedule(config(1, rule), axes(1))
-    schedule.note_objects(part_name("latent_stats", "s0", None, shard, 3) for shard in range(3))
-    assert ("select" in {task.step for task in schedule.ready()}) == (rule != "top")
-    schedule.note_objects(part_name("free_scores", "s0", None, shard, 3) for shard in range(3))
-    assert "select" in {task.step for task in schedule.ready()}
+    schedule.note_objects(_parts("latent_stats", "top_examples"))
+    assert ("select" in {task.step for task in ready_tasks(schedule)}) == (rule != "top")
+    schedule.note_objects(_parts("free_scores"))
+    assert "select" in {task.step for task in ready_tasks(schedule)}
 
 
 def test_schedule_first_goes_what_the_llm_waits_for_longest() -> None:
@@ -122,7 +241,7 @@ def test_schedule_first_goes_what_the_llm_waits_for_longest() -> None:
     schedule = Schedule(asked, axes(1))
     order: list[tuple[str, str | None]] = []
     while not schedule.finished():
-        task = schedule.ready()[0]
+        task = ready_tasks(schedule)[0]
         order.append((task.step, task.method))
         schedule.note_objects(objects_of(task, ("s0",)))
         for sae in schedule.unselected:
@@ -147,7 +266,7 @@ def test_schedule_scores_that_choose_latents_come_before_what_is_chosen() -> Non
 def test_schedule_nothing_chosen_still_publishes_labels() -> None:
     schedule = Schedule(config(1), axes(1))
     while not schedule.finished():
-        ready = schedule.ready()
+        ready = ready_tasks(schedule)
         assert ready
         schedule.note_objects(objects_of(ready[0], ("s0",)))
         for sae in schedule.unselected:
