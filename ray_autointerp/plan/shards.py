@@ -1,7 +1,7 @@
 """How work is cut: the shards of each axis, and the tasks of each step.
 
 There are three axes. Token shards are cut over the corpus, latent shards over each SAE's range,
-and the shards of the selection over the chosen latents in their hash order, panel first, so that
+and the shards of the selection over the chosen latents, panel first and then by latent id, so that
 a scattered hundred still spreads over a cluster. Knows nothing of stores or workers.
 """
 

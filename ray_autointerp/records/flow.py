@@ -126,7 +126,7 @@ FLOW: tuple[Step, ...] = (
         "latents",
         "subject",
     ),
-    Step("select", _reads("latent_stats"), ("selection",), "sae", "whole", "cpu"),
+    Step("select", _reads("latent_stats"), ("selection",), "sae", "whole", "cpu", revision=2),
     Step(
         "calibrate",
         _reads("selection", "latent_stats"),

@@ -2,7 +2,8 @@
 
 The panel (partners and strangers of output scores) and the sample (agreement) are each the first
 alive latents by hash(seed, latent), so that no result depends on how shards are cut. The order
-puts the panel first, because every output score waits for it.
+puts the panel first, because every output score waits for it; the others follow by latent id, as
+in the tables of all latents, so that a shard of those reads few shards of the selection.
 """
 
 from ray_autointerp.errors import ConfigError
@@ -29,8 +30,8 @@ def run(task: Task, context: WorkerContext) -> None:
         raise ConfigError(
             f"select.latents has {min(outside)}, which is not among the latents of {task.sae}."
         )
-    chosen = hash_order(panel | sample | picks, seed, "select")
-    order = {latent: i for i, latent in enumerate(sorted(chosen, key=lambda i: i not in panel))}
+    chosen = sorted(panel | sample | picks, key=lambda latent: (latent not in panel, latent))
+    order = {latent: place for place, latent in enumerate(chosen)}
     context.write(
         task,
         "selection",

@@ -51,7 +51,12 @@ def test_top_takes_the_best_alive_ones(
     best = sorted(alive, key=lambda i: (scores[i] is None, -(scores[i] or 0.0), place[i]))
     assert picked == set(best[:num_latents])
     chosen = {row["latent"] for row in context.written if row["chosen"]}
-    assert chosen == picked | {i for i in alive if place[i] < 3}
+    panel = {i for i in alive if place[i] < 3}
+    assert chosen == picked | panel
+    ordered = sorted(chosen, key=lambda i: (i not in panel, i))
+    assert {row["latent"]: row["order"] for row in context.written if row["chosen"]} == {
+        latent: i for i, latent in enumerate(ordered)
+    }
 
 
 @pytest.mark.parametrize("by", ["s_outs", "label"])
