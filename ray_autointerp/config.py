@@ -1,11 +1,12 @@
 """The configuration of a run: one TOML file, strict, frozen, a docstring under every field.
 
-Knows what may be said, not whether the world agrees: preflight/check.py asks the subject, the SAEs
-and the store. A field is one of three kinds (architecture, section 5): identity decides results;
-growth may grow until labels exist; operations are free to change on a resumed run.
+Knows which values are possible, not whether they fit: preflight/check.py asks the subject, the SAEs
+and the store. Each field has one of three kinds: identity decides results; growth may grow until
+labels exist; operations are free to change on a resumed run. Identity is the default.
 """
 
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,33 +19,54 @@ KLTarget = Annotated[float, Field(gt=0, le=5)]
 Workers = Annotated[int, Field(ge=1)]
 
 
+Kind = Literal["identity", "growth", "operations"]
+
+
+@dataclass(frozen=True)
+class _Of:
+    """Metadata of a field whose kind is not its section's."""
+
+    kind: Kind
+
+
+_IDENTITY, _GROWTH, _OPERATIONS = _Of("identity"), _Of("growth"), _Of("operations")
+
+
 class Section(BaseModel):
     """A table of the TOML file. Unknown keys are errors, values cannot be changed once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    kind: ClassVar[Kind] = "identity"
+
+    @classmethod
+    def kind_of(cls, field: str) -> Kind:
+        """The kind of one of the section's own fields."""
+        own = (m.kind for m in cls.model_fields[field].metadata if isinstance(m, _Of))
+        return next(own, cls.kind)
 
 
 class RunSection(Section):
     """Where the run lies, and its seed."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Annotated[str, _OPERATIONS] = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The run's folder under `root`. Letters, digits, `.`, `_`, `-`."""
-    root: str = "runs"
-    """A folder (relative to where the command is given) or `s3://bucket/prefix`. Operations."""
+    root: Annotated[str, _OPERATIONS] = "runs"
+    """A folder (relative to where the command is given) or `s3://bucket/prefix`."""
     seed: int = 0
-    """Every random choice derives from it, from the latent and from the purpose. Identity."""
+    """Every random choice derives from it, from the latent and from the purpose."""
 
 
 class SubjectSection(Section):
     """The language model under study."""
 
-    model: str
-    """A hub name, or a local directory in Hugging Face format. `~` and `$VARIABLES` expand."""
-    revision: str | None = None
+    model: Annotated[str, _OPERATIONS]
+    """A hub name, or a local directory in Hugging Face format. `~` and `$VARIABLES` expand. A run
+    knows its subject by the digest of the model, wherever it lies."""
+    revision: Annotated[str | None, _OPERATIONS] = None
     """The hub revision; None takes the hub's default branch."""
     dtype: Dtype = "float32"
     """Of weights and activations. float32 is the fastest on a CPU without AMX."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], _OPERATIONS] = "auto"
     """`auto` takes a GPU where the worker has one."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Passed to the model's loader; the SAE's own metadata fills what is not said here."""
@@ -81,7 +103,7 @@ class SaeSection(Section):
 class CorpusSection(Section):
     """The text on which latents are watched."""
 
-    path: str | None = None
+    path: Annotated[str | None, _OPERATIONS] = None
     """A Parquet or JSONL file, or a folder of .txt files, relative to the config file."""
     dataset: str | None = None
     """A Hugging Face dataset name, streamed, in place of `path`."""
@@ -103,7 +125,7 @@ class CorpusSection(Section):
     """Tokens per window; None takes the SAE's training context."""
     prepend_bos: bool | None = None
     """Whether each window starts with BOS; None does as the SAE's training did."""
-    tokens_per_shard: int = Field(default=1_000_000, gt=0)
+    tokens_per_shard: Annotated[int, _OPERATIONS] = Field(default=1_000_000, gt=0)
     """Target size of a token shard: a forward pass of one to ten minutes."""
 
     @model_validator(mode="after")
@@ -190,9 +212,9 @@ class SelectSection(Section):
 
 
 class DescribeSection(Section):
-    """Which descriptions are made, and how long they may be. Growth."""
+    """Which descriptions are made, and how long they may be."""
 
-    methods: tuple[Method, ...] = ("ensemble_raw", "max_act", "keywords")
+    methods: Annotated[tuple[Method, ...], _GROWTH] = ("ensemble_raw", "max_act", "keywords")
     """In order of preference: the label is the first of these that is `ok`."""
     cap_words: int = Field(default=30, ge=5)
     """One cap for every method, so that none wins by length."""
@@ -203,9 +225,9 @@ class DescribeSection(Section):
 
 
 class ScoreSection(Section):
-    """What is scored, and with how many trials. Growth."""
+    """What is scored, and with how many trials."""
 
-    methods: tuple[Method, ...] = ("ensemble_raw", "max_act", "keywords")
+    methods: Annotated[tuple[Method, ...], _GROWTH] = ("ensemble_raw", "max_act", "keywords")
     """Methods whose descriptions are scored; a subset of those described."""
     num_sentences: int = Field(default=5, ge=1)
     """Activating, and as many neutral, sentences asked for in one answer."""
@@ -231,7 +253,9 @@ class SteeringSection(Section):
 
 
 class PriceSection(Section):
-    """What answers cost, in any currency. Operations: a report may be read at another price."""
+    """What answers cost, in any currency: a report may be read at another price."""
+
+    kind: ClassVar[Kind] = "operations"
 
     prompt: float = Field(default=0.0, ge=0)
     """Per million prompt tokens."""
@@ -249,16 +273,16 @@ class LLMSection(Section):
     backend: Literal["vllm", "endpoint", "scripted"] = "vllm"
     """`vllm`: engines of this run's own. `endpoint`: servers that speak OpenAI's chat completions.
     `scripted` answers from the prompt's text by a Python function: for tests."""
-    model: str = ""
+    model: Annotated[str, _OPERATIONS] = ""
     """A hub name or local directory; of an endpoint, the name it serves. `~` and `$VARIABLES`
     expand. This is the line that buys better labels."""
     script: str = ""
     """`module:function`, for the scripted backend."""
-    endpoints: tuple[str, ...] = ()
+    endpoints: Annotated[tuple[str, ...], _OPERATIONS] = ()
     """Base URLs such as `https://api.example.com/v1`, for the endpoint backend; requests go to the
-    least busy one. Operations."""
-    api_key_variable: str = "OPENAI_API_KEY"
-    """The environment variable that holds the endpoints' key; keys stand in no file. Operations."""
+    least busy one."""
+    api_key_variable: Annotated[str, _OPERATIONS] = "OPENAI_API_KEY"
+    """The environment variable that holds the endpoints' key; keys stand in no file."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the engine's weights."""
     max_model_len: int = Field(default=4096, ge=256)
@@ -267,13 +291,12 @@ class LLMSection(Section):
     """Of descriptions; sentences are drawn at 0.7 or above so that draws differ."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to vLLM's engine as they are."""
-    requests_in_flight: int = Field(default=256, ge=1)
-    """Requests one engine, or one endpoint, works on at once. Operations."""
-    timeout_s: float = Field(default=600.0, gt=0)
-    """An engine that answers nothing for so long counts as hung, a request to an endpoint as lost.
-    Operations."""
-    max_tries: int = Field(default=6, ge=1)
-    """Of one request to endpoints that are busy or broken, with growing pauses. Operations."""
+    requests_in_flight: Annotated[int, _OPERATIONS] = Field(default=256, ge=1)
+    """Requests one engine, or one endpoint, works on at once."""
+    timeout_s: Annotated[float, _OPERATIONS] = Field(default=600.0, gt=0)
+    """Seconds without an answer after which an engine counts as hung, a request as lost."""
+    max_tries: Annotated[int, _OPERATIONS] = Field(default=6, ge=1)
+    """Of one request to endpoints that are busy or broken, with growing pauses."""
     price: PriceSection = PriceSection()
 
     @model_validator(mode="after")
@@ -287,7 +310,9 @@ class LLMSection(Section):
 
 
 class BudgetSection(Section):
-    """The ceiling on what the LLM may cost, over the whole life of a run. Operations."""
+    """The ceiling on what the LLM may cost, over the whole life of a run."""
+
+    kind: ClassVar[Kind] = "operations"
 
     max_tokens: int | None = Field(default=None, gt=0)
     """Prompt and generated tokens together."""
@@ -299,17 +324,19 @@ class BudgetSection(Section):
 
 
 class OperationsSection(Section):
-    """Sizes of pools and batches. Operations: free to change on a resumed run, but `micro_batch`
-    and the shard sizes, which decide bytes and names and are kept in the manifest.
+    """Sizes of pools and batches: free to change on a resumed run, but for `micro_batch`, which
+    decides bytes, and the shard sizes, which the manifest keeps.
     """
+
+    kind: ClassVar[Kind] = "operations"
 
     latents_per_shard: int = Field(default=512, ge=1, le=512)
     """Latents in a shard of the cheap steps."""
     selected_per_shard: int = Field(default=32, ge=1, le=512)
     """Chosen latents in a shard of the costly steps."""
-    micro_batch: int = Field(default=0, ge=0)
+    micro_batch: Annotated[int, _IDENTITY] = Field(default=0, ge=0)
     """Windows in one forward pass; 0 finds it from the model's size and `memory_gb`, once per run.
-    Part of identity: batch shape moves the last float bits. Out of memory, a worker halves it."""
+    Batch shape moves the last float bits. Out of memory, a worker halves it."""
     memory_gb: float | None = Field(default=None, gt=0)
     """What each subject worker may take; None is its GPU's memory, or its share of this machine's
     (of which an engine on the same cores needs some too)."""

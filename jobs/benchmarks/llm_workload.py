@@ -61,7 +61,7 @@ def requests_of(run: Run, method: str | None = None) -> list[Request]:
         context = _Reading(run)
         scribe = _Scribe(remembered(context.store, task)[0])
         stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
-        asyncio.run(stage.run(task, context.asking(scribe)))
+        asyncio.run(stage.run(task, context.for_task(task, scribe)))
         asked |= scribe.asked
     return list(asked.values())
 

@@ -38,9 +38,9 @@ async def execute(task: Task, context: WorkerContext, *, width: int | None = Non
         if step_named(task.step).pool in LLM_POOLS:
             llm = context.llm_of(task)
             async with Answers(llm, task, context.store, context.spending, width=width) as answers:
-                await _run(task, context.asking(answers))
+                await _run(task, context.for_task(task, answers))
         else:
-            await _run(task, context)
+            await _run(task, context.for_task(task))
     except (MemoryError, RuntimeError) as error:
         if context.is_out_of_memory(error):
             raise TaskError(

@@ -33,9 +33,9 @@ def draw_opponents(
     """A partner and a stranger, neither the latent itself nor each other; null if there are none.
 
     `partners` are the panel latents that have a text of this unit, `strangers` those with an `ok`
-    description by every method that is scored, so that all methods meet the same ones. Each is
-    the eligible latent with the smallest hash: taking a latent out of the panel changes only the
-    units that had drawn it.
+    description by the method. Each is the eligible latent with the smallest hash: taking a latent
+    out of the panel changes only the units that had drawn it, so that methods meet the same
+    opponents but where a description failed.
     """
     partner = _smallest_hash(set(partners) - {latent}, "partner", latent, unit, seed)
     if partner is None:

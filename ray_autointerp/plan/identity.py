@@ -1,81 +1,25 @@
-"""What decides a run's results: per step, the config fields and inputs that its tables depend on.
+"""What decides a run's results: a record for each step, owner and variant, and its digest.
 
-A run on the store refuses to continue only where one of these differs, and names step and field
-(architecture, section 5). Everything else (pools, time-outs, roots) is operations and free.
-Methods may be added until labels exist: they are growth, not identity.
+A record holds the step's revision, the config that it declares, how its work is cut, the digests
+of its input files and those of the steps whose tables it reads. So a digest changes with whatever
+can change a table, and with nothing else. A run on the store refuses to continue only where a
+record differs, and names step and field (architecture, section 5).
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ray_autointerp.config import Config
-from ray_autointerp.plan.shards import Axes
-from ray_autointerp.records.flow import FLOW
+from ray_autointerp.config import Config, Section
+from ray_autointerp.plan.reads import owners_read, variants_read
+from ray_autointerp.plan.shards import Axes, methods_of, owners_of
+from ray_autointerp.records.flow import FLOW, Input, Step, step_named
+from ray_autointerp.records.keys import slug
 
-_SUBJECT = ("run.seed", "subject.dtype", "operations.micro_batch", "input.subject", "input.saes")
-_LLM = ("run.seed", "llm.backend", "input.llm", "llm.script", "llm.dtype", "llm.max_model_len")
-_JUDGE = tuple(field.replace("llm", "judge") for field in _LLM)
-"""`judge.*` is the explainer's where the config names no judge of its own."""
-
-_FIELDS: dict[str, tuple[str, ...]] = {
-    "corpus": ("corpus", "input.corpus", "input.tokenizer", "axes.num_token_shards"),
-    "overlap": (),
-    "max_act": (
-        *_SUBJECT,
-        "evidence.num_top_examples",
-        "evidence.num_stratified",
-        "evidence.sample_windows",
-        "axes.latents",
-        "axes.latents_per_shard",
-    ),
-    "top_examples": ("evidence.excerpt_tokens", "evidence.num_near_misses"),
-    "neighbours": ("input.saes", "evidence.num_neighbours"),
-    "jacobian": (
-        *_SUBJECT,
-        "evidence.jacobian_windows",
-        "evidence.change_window_tokens",
-        "axes.hook_points",
-        "axes.directions_per_shard",
-    ),
-    "hub_stats": ("input.subject", "input.saes"),
-    "jacobian_proj": ("evidence.num_changed_tokens", "axes.latents", "axes.latents_per_shard"),
-    "agreement": (*_SUBJECT, "evidence.agreement_windows", "evidence.change_windows"),
-    "vocab_proj": (
-        "evidence.num_vocab_tokens",
-        "evidence.vocab_rank_by",
-        "evidence.num_read_tokens",
-    ),
-    "keywords": (),
-    "free_scores": _SUBJECT,
-    "select": ("run.seed", "select"),
-    "calibrate": (*_SUBJECT, "steering.kl_targets", "steering.num_prompts", "axes.selected"),
-    "token_change": (
-        *_SUBJECT,
-        "evidence.num_changed_tokens",
-        "evidence.change_windows",
-        "evidence.change_window_tokens",
-        "evidence.change_clamp",
-        "evidence.change_clamp_size",
-        "evidence.change_estimator",
-        "evidence.change_examples",
-    ),
-    "explain": (
-        *_LLM,
-        "llm.temperature",
-        "describe.cap_words",
-        "describe.num_examples",
-        "describe.num_tokens_shown",
-        "input.prompts",
-    ),
-    "write_sentences": (*_LLM, "score.num_sentences", "score.num_draws", "input.prompts"),
-    "input_score": _SUBJECT,
-    "steering": (*_SUBJECT, "steering", "score.num_units"),
-    "output_score": (*_JUDGE, "score.num_units", "steering", "input.prompts"),
-    "publish": (),
-}
-"""Dotted names: of config fields or whole sections, of `axes`, and of `input` digests."""
+Record = Mapping[str, Mapping[str, object]]
+"""Sections `config`, `cut`, `inputs` and `reads`, by field."""
 
 
 @dataclass(frozen=True)
@@ -94,71 +38,155 @@ class Inputs:
     judge: str | None = None
     """The judge's name, where it is another model."""
 
-
-def identity(config: Config, axes: Axes, inputs: Inputs) -> dict[str, dict[str, object]]:
-    """Per step, the value of every field that decides its tables, and the step's revision."""
-    known: dict[str, object] = {
-        **_flat("", config.model_dump(mode="json")),
-        **_flat("judge", config.judging.model_dump(mode="json")),
-        "axes.num_token_shards": axes.num_token_shards,
-        "axes.latents": {sae: [r.start, r.stop] for sae, r in axes.latents.items()},
-        "axes.latents_per_shard": axes.latents_per_shard,
-        "axes.selected": axes.selected_per_shard,
-        "axes.hook_points": dict(axes.hook_points),
-        "axes.directions_per_shard": axes.directions_per_shard,
-        "input.subject": inputs.subject,
-        "input.tokenizer": inputs.tokenizer,
-        "input.corpus": inputs.corpus,
-        "input.saes": dict(inputs.saes),
-        "input.llm": inputs.llm,
-        "input.judge": inputs.judge or inputs.llm,
-        "input.prompts": inputs.prompts,
-    }
-    for place in ("corpus.path", "corpus.tokens_per_shard"):
-        # The corpus is known by its content and the number of shards, not by where it lies.
-        known.pop(place)
-    return {
-        step.name: {
-            "revision": step.revision,
-            **{
-                name: value
-                for field in _FIELDS[step.name]
-                for name, value in known.items()
-                if name == field or name.startswith(f"{field}.")
-            },
-        }
-        for step in FLOW
-    }
+    def digest_of(self, name: Input, sae: str | None) -> str:
+        """One input's digest; of `sae` that SAE's."""
+        if name == "sae":
+            assert sae is not None
+            return self.saes[sae]
+        if name == "judge":
+            return self.judge or self.llm
+        found: str = getattr(self, name)
+        return found
 
 
-def first_difference(
-    old: Mapping[str, Mapping[str, object]], new: Mapping[str, Mapping[str, object]]
-) -> str | None:
-    """One sentence that names the first step and field in which two identities differ."""
+@dataclass(frozen=True, order=True)
+class Node:
+    """A step's work for one owner (an SAE, a hook point, or the run) and one variant."""
+
+    step: str
+    owner: str | None
+    method: str | None
+
+    @property
+    def name(self) -> str:
+        """The key in a manifest."""
+        return "/".join(slug(part) for part in (self.step, self.owner, self.method) if part)
+
+
+def identity(config: Config, axes: Axes, inputs: Inputs) -> dict[str, Record]:
+    """By node name, in the flow's order: everything that decides the node's tables."""
+    made = _Identity(config, axes, inputs)
+    return {node.name: made.record(node) for node in nodes(config, axes)}
+
+
+def nodes(config: Config, axes: Axes) -> Iterator[Node]:
+    """Every step with its owners and variants. One pass for all SAEs counts for each of them."""
     for step in FLOW:
-        before, now = old.get(step.name, {}), new.get(step.name, {})
-        for field in sorted({*before, *now}):
-            if before.get(field) != now.get(field):
-                return (
-                    f"step `{step.name}` was made with {field} = "
-                    f"{_short(before.get(field))}, and the config now says "
-                    f"{_short(now.get(field))}"
-                )
+        owners = tuple(axes.latents) if step.scope == "subject" else owners_of(step, axes)
+        for owner in owners:
+            for method in methods_of(step, config):
+                yield Node(step.name, owner, method)
+
+
+def digest(record: object) -> str:
+    """A short content digest of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def first_difference(old: Mapping[str, Record], new: Mapping[str, Record]) -> str | None:
+    """One sentence that names the first step and field in which two identities differ.
+
+    Nodes that only one of them has are methods that were added or dropped: no difference. A step's
+    own fields are compared before what it reads, so that the cause is named and not its effect.
+    """
+    for sections in (("config", "cut", "inputs"), ("reads",)):
+        for name in new:
+            if name not in old:
+                continue
+            for section in sections:
+                before, now = old[name][section], new[name][section]
+                for field in sorted({*before, *now}):
+                    if before.get(field) == now.get(field):
+                        continue
+                    if section != "reads":
+                        return (
+                            f"step `{_step(name)}` was made with {field} = "
+                            f"{_short(before.get(field))}, and the config now says "
+                            f"{_short(now.get(field))}"
+                        )
+                    # What publishing reads grows with the methods.
+                    if _step(name) != "publish" or (field in before and field in now):
+                        return f"step `{_step(name)}` was made from other tables of {field}"
     return None
 
 
-def digest(value: object) -> str:
-    """A short content digest of anything JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+def _step(name: str) -> str:
+    return name.partition("/")[0]
 
 
-def _flat(prefix: str, value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, object] = {}
-    for name, part in value.items():
-        flat |= _flat(f"{prefix}.{name}" if prefix else name, part)
-    return flat
+class _Identity:
+    """The records of one run; each is made once."""
+
+    def __init__(self, config: Config, axes: Axes, inputs: Inputs) -> None:
+        self._config, self._axes, self._inputs = config, axes, inputs
+        self._records: dict[Node, Record] = {}
+
+    def record(self, node: Node) -> Record:
+        if node not in self._records:
+            self._records[node] = self._made(node)
+        return self._records[node]
+
+    def _made(self, node: Node) -> Record:
+        step = step_named(node.step)
+        sae = node.owner if step.scope in ("sae", "subject") else None
+        read = {
+            Node(made.name, owner, method)
+            for _, made, method in variants_read(step, node.method, self._config)
+            for owner in owners_read(made, sae, self._axes)
+        }
+        return {
+            "config": dict(sorted(declared(step, self._config).items())),
+            "cut": {"revision": step.revision, **self._cut(step, node.owner)},
+            "inputs": {f"input.{i}": self._inputs.digest_of(i, sae) for i in step.inputs},
+            "reads": {other.name: digest(self.record(other)) for other in sorted(read)},
+        }
+
+    def _cut(self, step: Step, owner: str | None) -> dict[str, object]:
+        """What decides names and keys of the step's objects."""
+        axes = self._axes
+        found: dict[str, object] = {}
+        if step.split == "token":
+            found["axes.num_token_shards"] = axes.num_token_shards
+        elif step.split == "directions":
+            found["axes.directions_per_shard"] = axes.directions_per_shard
+        elif step.split == "selection":
+            found["axes.selected_per_shard"] = axes.selected_per_shard
+        if step.scope in ("sae", "subject"):
+            assert owner is not None
+            latents = axes.latents[owner]
+            found["axes.latents"] = [latents.start, latents.stop]
+            found["axes.latents_per_shard"] = axes.latents_per_shard
+        return found
+
+
+def declared(step: Step, config: Config) -> dict[str, object]:
+    """The values of the fields of the kind `identity` that a step declares, by dotted name."""
+    found: dict[str, object] = {}
+    for name in step.config:
+        section: Any = config
+        parts = name.split(".")
+        for part in parts[:-1]:
+            section = getattr(section, part)
+        if name == "judge":
+            found |= _fields(config.judging, "judge")
+        elif isinstance(value := getattr(section, parts[-1]), Section):
+            found |= _fields(value, name)
+        elif section.kind_of(parts[-1]) == "identity":
+            found[name] = section.model_dump(mode="json", include={parts[-1]})[parts[-1]]
+    return found
+
+
+def _fields(section: Section, path: str) -> dict[str, object]:
+    """A section's fields of the kind `identity`, its own sections' too."""
+    found: dict[str, object] = {}
+    dumped = section.model_dump(mode="json")
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            found |= _fields(value, f"{path}.{name}")
+        elif section.kind_of(name) == "identity":
+            found[f"{path}.{name}"] = dumped[name]
+    return found
 
 
 def _short(value: object) -> str:

@@ -8,9 +8,9 @@ finished scores stream out early, and the panel's shards, which every output sco
 from functools import cache
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.reads import producers, reads_of
+from ray_autointerp.plan.reads import variants_read
 from ray_autointerp.plan.shards import methods_of
-from ray_autointerp.records.flow import FLOW, LLM_POOLS, Step
+from ray_autointerp.records.flow import FLOW, LLM_POOLS
 from ray_autointerp.records.task import Task
 
 _Node = tuple[str, str | None]
@@ -39,8 +39,8 @@ def llm_steps_after(config: Config) -> dict[_Node, int]:
     pools = {step.name: step.pool for step in FLOW}
     for step in FLOW:
         for method in methods_of(step, config):
-            for node in _read_by(step, method, config):
-                readers.setdefault(node, set()).add((step.name, method))
+            for _, made, variant in variants_read(step, method, config):
+                readers.setdefault((made.name, variant), set()).add((step.name, method))
 
     @cache
     def after(node: _Node) -> int:
@@ -51,17 +51,3 @@ def llm_steps_after(config: Config) -> dict[_Node, int]:
 
     nodes = [(step.name, method) for step in FLOW for method in methods_of(step, config)]
     return {node: 1 if pools[node[0]] in LLM_POOLS else after(node) for node in nodes}
-
-
-def _read_by(step: Step, method: str | None, config: Config) -> set[_Node]:
-    """The steps, with their methods, whose tables a step reads for one of its methods."""
-    found: set[_Node] = set()
-    for read in reads_of(step, method, config):
-        for producer in producers(read.table):
-            made = methods_of(producer, config)
-            if read.method is not None:
-                made = [read.method]
-            elif method in made and not read.every_method:
-                made = [method]
-            found |= {(producer.name, name) for name in made}
-    return found

@@ -1,6 +1,9 @@
 """What a task of a step reads, by its method and the config, and which steps write that."""
 
+from collections.abc import Iterator
+
 from ray_autointerp.config import Config
+from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.records.flow import (
     EVIDENCE,
     FLOW,
@@ -47,3 +50,31 @@ def producer_of(table: str, method: str | None) -> Step:
     """The step that writes a table (for `descriptions`: of that method)."""
     name = "keywords" if method == "keywords" and table == "descriptions" else None
     return step_named(name) if name else producers(table)[-1]
+
+
+def variants_read(
+    step: Step, method: str | None, config: Config
+) -> Iterator[tuple[Read, Step, str | None]]:
+    """Each read of a step's variant, with a step that writes the table and that step's variant."""
+    for read in reads_of(step, method, config):
+        makers = producers(read.table)
+        if read.method is not None:
+            yield read, producer_of(read.table, read.method), read.method
+        elif makers[0].methods == "none":
+            yield read, makers[-1], None
+        elif method is not None:
+            yield read, producer_of(read.table, method), method
+        else:
+            for made in makers:
+                for name in methods_of(made, config):
+                    yield read, made, name
+
+
+def owners_read(made: Step, sae: str | None, axes: Axes) -> tuple[str | None, ...]:
+    """Of whom a step for this SAE (None: for the whole run) reads what another step made."""
+    if made.scope == "corpus":
+        return (None,)
+    if made.scope == "hook":
+        assert sae is not None, "only an SAE's steps read a hook point's tables"
+        return (axes.hook_points[sae],)
+    return (sae,) if sae is not None else tuple(axes.latents)

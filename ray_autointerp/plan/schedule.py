@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.priority import Priority
-from ray_autointerp.plan.reads import producer_of, producers, reads_of
+from ray_autointerp.plan.reads import owners_read, producer_of, variants_read
 from ray_autointerp.plan.shards import Axes, Selected, methods_of, owners_of, shard_count
-from ray_autointerp.records.flow import FLOW, Pool, Read, Step
+from ray_autointerp.records.flow import FLOW, Pool, Step
 from ray_autointerp.records.layout import table_folder
 from ray_autointerp.records.task import Task
 
@@ -205,8 +205,10 @@ class Schedule:
     def _wire(self, group: _Group) -> None:
         """Enter the group as a reader of the groups whose tables it reads, once for each."""
         whole, aligned, panel = set(), set(), set()
-        for read in reads_of(group.step, group.method, self._config):
-            for made in self._read_groups(read, group):
+        for read, step, method in variants_read(group.step, group.method, self._config):
+            for owner in owners_read(step, group.sae, self._axes):
+                # What is made for all SAEs together has no owner, though its tables have.
+                made = self._groups[step.name, None if step.scope == "subject" else owner, method]
                 if read.which == "whole" or not _is_cut_alike(made.step, group.step):
                     whole.add(made)
                 else:
@@ -221,35 +223,6 @@ class Schedule:
         for made in panel - whole:
             made.panel.append(group)
         group.barriers_left = len(whole) + len(panel - whole)
-
-    def _read_groups(self, read: Read, group: _Group) -> Iterator[_Group]:
-        for owner in self._owners_read(read.table, group):
-            for method in self._methods_read(read, group):
-                made = producer_of(read.table, method)
-                # What is made for all SAEs together has no owner, though its tables have.
-                key = None if made.scope == "subject" else owner
-                yield self._groups[made.name, key, method]
-
-    def _owners_read(self, table: str, group: _Group) -> tuple[str | None, ...]:
-        scope = producers(table)[0].scope
-        if scope == "corpus":
-            return (None,)
-        if scope == "hook":
-            assert group.sae is not None, "only an SAE's steps read a hook point's tables"
-            return (self._axes.hook_points[group.sae],)
-        return (group.sae,) if group.sae is not None else tuple(self._axes.latents)
-
-    def _methods_read(self, read: Read, group: _Group) -> Iterable[str | None]:
-        makers = producers(read.table)
-        if read.method is not None:
-            return (read.method,)
-        if makers[0].methods == "none":
-            return (None,)
-        if read.every_method:
-            return self._config.score.methods
-        if group.method is not None:
-            return (group.method,)
-        return [m for p in makers for m in methods_of(p, self._config)]
 
     def _open(self, groups: Iterable[_Group]) -> None:
         """These groups' sizes are known: count what they wait for, then note what exists."""

@@ -33,6 +33,16 @@ methods (keywords alone, those an LLM call or a joining makes, all, those the co
 maps from a decoder row to the vocabulary, or the config's modes of TokenChange."""
 
 
+Input = Literal["corpus", "tokenizer", "subject", "sae", "llm", "judge", "prompts"]
+"""What a run is made from. The subject's tokenizer is a part of `subject`."""
+
+WEIGHTS = ("subject.dtype", "subject.model_kwargs")
+"""The config of every step that reads weights."""
+
+SUBJECT = (*WEIGHTS, "operations.micro_batch")
+"""The config of every pass through the subject; batch shapes move the last float bits."""
+
+
 @dataclass(frozen=True)
 class Read:
     """One input table of a step.
@@ -43,10 +53,8 @@ class Read:
 
     table: str
     which: Literal["aligned", "panel", "whole"] = "aligned"
-    every_method: bool = False
-    """Of a table per method: not the task's own method alone but every scored one."""
     method: str | None = None
-    """Of a table per map or mode: this one."""
+    """Of a table per method, map or mode: this one."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,11 @@ class Step:
     split: Split
     pool: Pool
     methods: Methods = "none"
+    config: tuple[str, ...] = ()
+    """The config fields, or whole sections, that the stage reads: it is handed nothing else. Fields
+    of the kind `operations` are free for all."""
+    inputs: tuple[Input, ...] = ()
+    """What it reads beside tables."""
     revision: int = 1
     """Raised by whoever changes what the step writes: part of the run's identity."""
 
@@ -69,11 +82,49 @@ def _reads(*tables: str) -> tuple[Read, ...]:
 
 
 FLOW: tuple[Step, ...] = (
-    Step("corpus", (), ("tokens",), "corpus", "token", "cpu"),
+    Step(
+        "corpus",
+        (),
+        ("tokens",),
+        "corpus",
+        "token",
+        "cpu",
+        config=("corpus",),
+        inputs=("corpus", "tokenizer"),
+    ),
     Step("overlap", _reads("tokens"), ("overlap",), "corpus", "whole", "cpu"),
-    Step("neighbours", (), ("neighbours",), "sae", "latents", "subject"),
-    Step("jacobian", _reads("tokens"), ("jacobian",), "hook", "directions", "subject"),
-    Step("hub_stats", (), ("hub_stats",), "sae", "whole", "subject", methods="maps", revision=2),
+    Step(
+        "neighbours",
+        (),
+        ("neighbours",),
+        "sae",
+        "latents",
+        "subject",
+        config=(*WEIGHTS, "evidence.num_neighbours"),
+        inputs=("subject", "sae"),
+    ),
+    Step(
+        "jacobian",
+        _reads("tokens"),
+        ("jacobian",),
+        "hook",
+        "directions",
+        "subject",
+        config=(*SUBJECT, "run.seed", "evidence.jacobian_windows", "evidence.change_window_tokens"),
+        inputs=("subject",),
+    ),
+    Step(
+        "hub_stats",
+        (),
+        ("hub_stats",),
+        "sae",
+        "whole",
+        "subject",
+        methods="maps",
+        revision=2,
+        config=WEIGHTS,
+        inputs=("subject", "sae"),
+    ),
     Step(
         "vocab_proj",
         (Read("hub_stats", method="lens"), Read("hub_stats", method="reads")),
@@ -82,6 +133,13 @@ FLOW: tuple[Step, ...] = (
         "latents",
         "subject",
         revision=2,
+        config=(
+            *WEIGHTS,
+            "evidence.num_vocab_tokens",
+            "evidence.vocab_rank_by",
+            "evidence.num_read_tokens",
+        ),
+        inputs=("subject", "sae"),
     ),
     Step(
         "jacobian_proj",
@@ -90,6 +148,8 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "subject",
+        config=(*WEIGHTS, "evidence.num_changed_tokens"),
+        inputs=("subject", "sae"),
     ),
     Step(
         "max_act",
@@ -99,6 +159,16 @@ FLOW: tuple[Step, ...] = (
         "token",
         "subject",
         revision=2,
+        config=(
+            *SUBJECT,
+            "run.seed",
+            "corpus.window",
+            "corpus.num_tokens",
+            "evidence.num_top_examples",
+            "evidence.num_stratified",
+            "evidence.sample_windows",
+        ),
+        inputs=("subject", "sae"),
     ),
     Step(
         "top_examples",
@@ -108,6 +178,14 @@ FLOW: tuple[Step, ...] = (
         "latents",
         "cpu",
         revision=2,
+        config=(
+            "run.seed",
+            "evidence.num_top_examples",
+            "evidence.num_stratified",
+            "evidence.num_near_misses",
+            "evidence.excerpt_tokens",
+        ),
+        inputs=("tokenizer",),
     ),
     Step(
         "keywords",
@@ -125,8 +203,19 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "subject",
+        config=SUBJECT,
+        inputs=("subject", "sae"),
     ),
-    Step("select", _reads("latent_stats"), ("selection",), "sae", "whole", "cpu", revision=2),
+    Step(
+        "select",
+        _reads("latent_stats"),
+        ("selection",),
+        "sae",
+        "whole",
+        "cpu",
+        revision=2,
+        config=("run.seed", "select"),
+    ),
     Step(
         "calibrate",
         _reads("selection", "latent_stats"),
@@ -134,6 +223,8 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "selection",
         "subject",
+        config=(*SUBJECT, "steering.kl_targets", "steering.num_prompts"),
+        inputs=("subject", "sae", "prompts"),
     ),
     Step(
         "steering",
@@ -142,6 +233,8 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "selection",
         "subject",
+        config=(*SUBJECT, "run.seed", "steering", "score.num_units", "score.three_set_methods"),
+        inputs=("subject", "sae", "prompts"),
     ),
     Step(
         "agreement",
@@ -150,6 +243,15 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "whole",
         "subject",
+        config=(
+            *SUBJECT,
+            "run.seed",
+            "evidence.agreement_windows",
+            "evidence.change_windows",
+            "evidence.change_window_tokens",
+            "steering.kl_targets",
+        ),
+        inputs=("subject", "sae"),
     ),
     Step(
         "token_change",
@@ -160,6 +262,18 @@ FLOW: tuple[Step, ...] = (
         "subject",
         methods="modes",
         revision=2,
+        config=(
+            *SUBJECT,
+            "run.seed",
+            "evidence.num_changed_tokens",
+            "evidence.change_windows",
+            "evidence.change_window_tokens",
+            "evidence.change_clamp",
+            "evidence.change_clamp_size",
+            "evidence.change_estimator",
+            "evidence.change_examples",
+        ),
+        inputs=("subject", "sae"),
     ),
     Step(
         "explain",
@@ -169,6 +283,14 @@ FLOW: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="explained",
+        config=(
+            "llm",
+            "evidence.change_modes",
+            "describe.cap_words",
+            "describe.num_examples",
+            "describe.num_tokens_shown",
+        ),
+        inputs=("llm", "prompts"),
     ),
     Step(
         "write_sentences",
@@ -178,6 +300,8 @@ FLOW: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="scored",
+        config=("llm", "run.seed", "score.num_sentences", "score.num_draws"),
+        inputs=("llm", "prompts"),
     ),
     Step(
         "input_score",
@@ -187,12 +311,14 @@ FLOW: tuple[Step, ...] = (
         "selection",
         "subject",
         methods="scored",
+        config=(*SUBJECT, "corpus.window"),
+        inputs=("subject", "sae"),
     ),
     Step(
         "output_score",
         (
             Read("selection"),
-            Read("descriptions", "panel", every_method=True),
+            Read("descriptions", "panel"),
             Read("completions", "panel"),
         ),
         ("judgements", "output_scores"),
@@ -200,6 +326,15 @@ FLOW: tuple[Step, ...] = (
         "selection",
         "judge",
         methods="scored",
+        config=(
+            "judge",
+            "run.seed",
+            "score.num_units",
+            "score.three_set_methods",
+            "steering.kl_targets",
+            "steering.num_prompts",
+        ),
+        inputs=("judge", "prompts"),
     ),
     Step(
         "publish",
@@ -222,6 +357,7 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
+        config=("evidence.change_modes", "describe.methods", "score.methods"),
     ),
 )
 

@@ -13,7 +13,7 @@ from ray_autointerp.plan.bill import cost, is_priced
 from ray_autointerp.records.flow import step_named
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.reports.ledger import engine_seconds
-from ray_autointerp.runs.answers import spending
+from ray_autointerp.runs.answers import paid_by_method
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 from ray_autointerp.storage.names import MissingObject
@@ -63,7 +63,7 @@ def bill(run: Run, prices: Config | None = None) -> Bill:
     """The bill of a run as far as it has come, at the prices of its own or another config."""
     config = prices or run.config
     tables = Tables(run)
-    usages, seconds = spending(tables.store), engine_seconds(run)
+    usages, seconds = paid_by_method(tables.store), engine_seconds(run)
     lines = []
     for step, method in sorted(usages.keys() | seconds.keys()):
         usage = usages.get((step, method), Usage())

@@ -206,7 +206,7 @@ def remembered(store: Store, task: Task) -> tuple[dict[str, Answer], int]:
     return known, int(names[-1].rpartition("/")[2].removesuffix(".parquet")) + 1 if names else 0
 
 
-def spending(store: Store, step: str | None = None) -> dict[tuple[str, str], Usage]:
+def paid_by_method(store: Store, step: str | None = None) -> dict[tuple[str, str], Usage]:
     """What the kept answers cost, of one step or all, by (step, method); from footers alone."""
     names = store.list(f"{ANSWERS}/{step}/" if step else f"{ANSWERS}/")
     with ThreadPoolExecutor(_READERS) as pool:
@@ -219,8 +219,8 @@ def spending(store: Store, step: str | None = None) -> dict[tuple[str, str], Usa
 
 
 def spent(store: Store, step: str | None = None) -> Usage:
-    """The sum of `spending`."""
-    return sum(spending(store, step).values(), Usage())
+    """The sum of `paid_by_method`."""
+    return sum(paid_by_method(store, step).values(), Usage())
 
 
 def spent_before(run: Run) -> dict[Pool, Usage]:
@@ -228,7 +228,7 @@ def spent_before(run: Run) -> dict[Pool, Usage]:
     if run.config.budget.max_tokens is None and run.config.budget.max_cost is None:
         return {}
     by_pool: dict[Pool, Usage] = {}
-    for (step, _), usage in spending(open_store(run.uri)).items():
+    for (step, _), usage in paid_by_method(open_store(run.uri)).items():
         pool = step_named(step).pool
         by_pool[pool] = by_pool.get(pool, Usage()) + usage
     return by_pool

@@ -1,20 +1,20 @@
-"""A worker's context: the run's tables, and the models that the worker holds.
+"""A worker's context: the run's tables, the models that the worker holds, and whom it asks.
 
-One for each worker, reused by its tasks. Models, and the slow libraries behind them, are loaded
-when first asked for.
+One for each worker; each task gets a view of it, with the config that its step declares.
 """
 
 import copy
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
 from ray_autointerp.llm.client import LLM
-from ray_autointerp.records.flow import step_named
+from ray_autointerp.records.flow import Input, Step, step_named
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.declared_config import declared_config
+from ray_autointerp.runs.loaded_models import LoadedModels
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.spending import Spending
 from ray_autointerp.runs.tables import Tables
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ray_autointerp.models.sae import Sae
     from ray_autointerp.models.subject import Subject
     from ray_autointerp.models.tokenizer import SubjectTokenizer
-
-_SAES_HELD = 2
-"""SAEs kept in a worker's memory; the least recently used one is dropped."""
 
 
 class WorkerContext(Tables):
@@ -44,16 +41,29 @@ class WorkerContext(Tables):
         self._llm = llm
         self._judge = judge or llm
         self.spending = spending or Spending(run.config)
-        self._saes: OrderedDict[str, Sae] = OrderedDict()
+        self._models = LoadedModels(run)
+        self._step: Step | None = None
+
+    def for_task(self, task: Task, llm: LLM | None = None) -> Self:
+        """This context as the task's stage sees it: with what its step declares, and whom to ask.
+
+        Reading an undeclared config field raises UndeclaredConfigError.
+        """
+        view = copy.copy(self)
+        view._step = step_named(task.step)
+        view.run = replace(self.run, config=declared_config(self.run.config, view._step))
+        if llm is not None:
+            view._llm = view._judge = llm
+        return view
 
     @property
     def halvings(self) -> int:
         """How often this worker's batches were halved for want of memory so far."""
-        return self.subject.halving.times if "subject" in self.__dict__ else 0
+        return self._models.subject.halving.times if self._models.has_subject else 0
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether a pass of the subject failed for want of memory, even row by row."""
-        if "subject" not in self.__dict__:
+        if not self._models.has_subject:
             return False
         from ray_autointerp.models.halving import is_out_of_memory
 
@@ -69,35 +79,27 @@ class WorkerContext(Tables):
         metadata: Mapping[str, str] | None = None,
         row_groups: Sequence[int] | None = None,
     ) -> None:
-        """As `Tables.write`; says so in the metadata where batches were halved."""
+        """As `Tables.write`; the metadata says where batches were halved."""
         halved = {"halved": str(self.halvings)} if self.halvings else {}
-        told = {**halved, **(metadata or {})}
-        super().write(task, table, content, sae=sae, metadata=told, row_groups=row_groups)
+        metadata = {**halved, **(metadata or {})}
+        super().write(task, table, content, sae=sae, metadata=metadata, row_groups=row_groups)
 
-    @cached_property
+    @property
     def subject(self) -> "Subject":
         """The language model under study, on this worker's device."""
-        import torch
+        self._require("subject")
+        return self._models.subject
 
-        from ray_autointerp.models.subject import Subject
-
-        torch.set_num_threads(self.run.config.operations.threads)
-        section = self.run.config.subject
-        return Subject.load(
-            section.model,
-            device=section.device,
-            dtype=section.dtype,
-            model_kwargs=section.model_kwargs,
-            revision=section.revision,
-        )
-
-    @cached_property
+    @property
     def tokenizer(self) -> "SubjectTokenizer":
         """The subject's tokenizer alone: cpu steps need no weights."""
-        from ray_autointerp.models.tokenizer import SubjectTokenizer
+        self._require("tokenizer", "subject")
+        return self._models.tokenizer
 
-        section = self.run.config.subject
-        return SubjectTokenizer.load(section.model, revision=section.revision)
+    def sae(self, sae_id: str) -> "Sae":
+        """An SAE on the subject's device."""
+        self._require("sae")
+        return self._models.sae(sae_id)
 
     @property
     def llm(self) -> LLM:
@@ -111,28 +113,10 @@ class WorkerContext(Tables):
         assert llm is not None, f"{task.name} ran on a worker without its LLM"
         return llm
 
-    def asking(self, llm: LLM) -> Self:
-        """This context with another LLM to ask, for one task."""
-        context = copy.copy(self)
-        context._llm = context._judge = llm
-        return context
-
-    def sae(self, sae_id: str) -> "Sae":
-        """An SAE on the subject's device."""
-        from ray_autointerp.models.sae import Sae
-
-        if sae_id not in self._saes:
-            section = self.run.section(sae_id)
-            self._saes[sae_id] = Sae.load(
-                section.path,
-                release=section.release,
-                sae_id=section.sae_id,
-                hook_point=section.hook_point,
-                read_point=section.read_point,
-                device=self.subject.device,
-                dtype=self.run.config.subject.dtype,
-            )
-            while len(self._saes) > _SAES_HELD:
-                self._saes.popitem(last=False)
-        self._saes.move_to_end(sae_id)
-        return self._saes[sae_id]
+    def _require(self, *inputs: Input) -> None:
+        """A task's stage may use what its step declares as an input."""
+        declared = inputs if self._step is None else self._step.inputs
+        assert set(inputs) & set(declared), (
+            f"step {self._step and self._step.name} uses {inputs[0]}: declare it in the step's "
+            "`inputs` in records/flow.py"
+        )

@@ -12,7 +12,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError, RunMismatch, StoreError
 from ray_autointerp.plan.identity import Inputs, digest, first_difference, identity
 from ray_autointerp.plan.shards import Axes, LatentRange
-from ray_autointerp.records.layout import MANIFEST, labels_file
+from ray_autointerp.records.layout import MANIFEST, table_folder
 from ray_autointerp.records.schemas import SCHEMA_VERSION
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import Store, open_store
@@ -48,7 +48,9 @@ def open_run(config: Config, axes: Axes, inputs: Inputs, micro_batch: int) -> Ru
     text = json.dumps(manifest, indent=1, sort_keys=True)
     if not store.put_if_absent(MANIFEST, text.encode()):
         known = _read(store)
-        difference = first_difference(known["identity"], decided)
+        difference = _other_saes(known["axes"], axes) or first_difference(
+            known["identity"], decided
+        )
         if difference:
             raise RunMismatch(
                 f"The run {uri} cannot be continued: {difference}. Give run.name another value, "
@@ -56,6 +58,13 @@ def open_run(config: Config, axes: Axes, inputs: Inputs, micro_batch: int) -> Ru
             )
         _refuse_late_growth(store, config, known["config"], uri)
     return _run(config, axes, uri, decided)
+
+
+def _other_saes(known: dict[str, Any], axes: Axes) -> str | None:
+    before, now = [sae for sae, _ in known["latents"]], list(axes.latents)
+    if before == now:
+        return None
+    return f"it labels the SAEs {', '.join(before)}, and the config now names {', '.join(now)}"
 
 
 def _with_micro_batch(config: Config, size: int, store: Store) -> Config:
@@ -85,7 +94,7 @@ def load_run(uri: str) -> Run:
 
 
 def _run(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run:
-    digests = {step: digest(fields) for step, fields in decided.items()}
+    digests = {node: digest(record) for node, record in decided.items()}
     return Run(config, axes, uri, digests)
 
 
@@ -118,7 +127,7 @@ def _refuse_late_growth(store: Store, config: Config, known: dict[str, Any], uri
     """Methods and scorers may be added until labels exist; the labels would not show them."""
     now = config.model_dump(mode="json")
     changed = [name for name in ("describe", "score") if now[name] != known[name]]
-    if changed and any(store.exists(labels_file(sae.id)) for sae in config.sae):
+    if changed and any(store.list(f"{table_folder('labels', sae.id, None)}") for sae in config.sae):
         raise ConfigError(
             f"The labels of {uri} are published, and `{changed[0]}` differs from what made them: "
             "give run.name another value."

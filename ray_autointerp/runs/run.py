@@ -6,6 +6,7 @@ Small and picklable: the driver ships it to every worker. Made by manifest.py.
 from dataclasses import dataclass, field
 
 from ray_autointerp.config import Config, SaeSection
+from ray_autointerp.plan.identity import Node
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.schemas import SCHEMA_VERSION
 
@@ -20,7 +21,7 @@ class Run:
     uri: str
     """The run's own folder, local or `s3://`."""
     identity: dict[str, str] = field(default_factory=dict)
-    """A digest per step, stamped into every file the step writes."""
+    """A digest for each step, owner and variant, stamped into every file that it writes."""
 
     @property
     def saes(self) -> tuple[str, ...]:
@@ -31,12 +32,15 @@ class Run:
         """The config's table for one SAE."""
         return next(section for section in self.config.sae if section.id == sae)
 
-    def stamp(self, step: str, sae: str | None) -> dict[str, str]:
-        """The metadata of every file a step writes: provenance without clock or host."""
+    def stamp(self, step: str, owner: str | None, method: str | None = None) -> dict[str, str]:
+        """The metadata of every file a step writes: provenance without clock or host.
+
+        `owner` is an SAE, a hook point, or None for the corpus.
+        """
         stamp = {
             "run": self.config.run.name,
             "step": step,
-            "identity": self.identity.get(step, ""),
+            "identity": self.identity.get(Node(step, owner, method).name, ""),
             "schema_version": str(SCHEMA_VERSION),
         }
-        return stamp | ({"sae": sae} if sae is not None else {})
+        return stamp | ({"sae": owner} if owner in self.saes else {})

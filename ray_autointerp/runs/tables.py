@@ -130,7 +130,7 @@ class Tables:
             part_name(table, owner, task.method, task.shard, task.num_shards),
             content,
             kind.schema,
-            {**self.run.stamp(task.step, sae or task.sae), **(metadata or {})},
+            {**self.run.stamp(task.step, owner, task.method), **(metadata or {})},
             key=kind.key,
             row_groups=row_groups,
         )

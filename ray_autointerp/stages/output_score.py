@@ -2,7 +2,8 @@
 
 Two sets with a stranger's description as control: in each unit the judge sees the texts of the
 latent and of a partner, under the latent's description and under the stranger's, both orders,
-one token each. Partner and stranger are drawn from the panel by hash, the same for every method.
+one token each. Partner and stranger are drawn from the panel by hash, the same for every method but
+where a description of the stranger failed.
 The paper's three-set question is asked where the config wants it (methods 16).
 """
 
@@ -40,7 +41,7 @@ class _Material:
     descriptions: Mapping[int, str]
     """Of this method, where it is `ok`."""
     strangers: frozenset[int]
-    """Panel latents with an `ok` description by every scored method."""
+    """Panel latents with an `ok` description of this method: no other method can change them."""
     panel: tuple[int, ...]
 
     def text(self, latent: int, unit: Unit) -> str | None:
@@ -73,19 +74,11 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
         for row in completions[latent]
         if row["status"] == "ok"
     }
-    by_method = {
-        method: context.row("descriptions", task.sae, panel, method)
-        for method in context.run.config.score.methods
-    }
-    strangers = frozenset(
-        latent
-        for latent in panel
-        if all(rows[latent]["status"] == "ok" for rows in by_method.values())
-    )
     own = context.row("descriptions", task.sae, shown, task.method)
     descriptions = {
         latent: row["description"] for latent, row in own.items() if row["status"] == "ok"
     }
+    strangers = frozenset(panel) & descriptions.keys()
     return _Material(texts, descriptions, strangers, tuple(panel))
 
 

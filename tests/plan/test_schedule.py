@@ -190,13 +190,12 @@ def reads(task: Task, other: Task, asked: Config, sizes: Axes) -> bool:
             continue
         methods = {
             "given": read.method == other.method,
-            "every": other.method in asked.score.methods,
             "own": task.method == other.method,
             "none": True,
         }
         kind = "none"
         if made.methods != "none":
-            kind = "given" if read.method else "every" if read.every_method else "own"
+            kind = "given" if read.method else "own"
             kind = "none" if kind == "own" and task.method is None else kind
         if not methods[kind]:
             continue

@@ -23,7 +23,7 @@ from ray_autointerp.records.layout import answers_folder
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs import answers as module
-from ray_autointerp.runs.answers import Answers, remembered, spent
+from ray_autointerp.runs.answers import Answers, paid_by_method, remembered, spent
 from ray_autointerp.runs.spending import Spending
 from ray_autointerp.storage.folder import FolderStore
 from ray_autointerp.storage.store import Store, open_store
@@ -382,7 +382,7 @@ def test_footers_hold_what_was_paid(store: Store) -> None:
     assert (usage.num_requests, usage.num_tokens, usage.num_cached_tokens) == (300, 3000, 600)
     assert usage.engine_seconds == pytest.approx(claimed.engine_seconds)
     assert claimed.num_tokens == 3000
-    assert list(spending(store)) == [("explain", "max_act")]
+    assert list(paid_by_method(store)) == [("explain", "max_act")]
     assert spent(store, "write_sentences") == Usage()
     assert spending.claim(TASK) == Usage(), "an attempt is paid for once"
 

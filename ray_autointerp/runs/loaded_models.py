@@ -1,0 +1,73 @@
+"""The models that a worker holds: the subject, its tokenizer, a few SAEs. Loaded when asked for."""
+
+from collections import OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ray_autointerp.runs.run import Run
+
+if TYPE_CHECKING:
+    from ray_autointerp.models.sae import Sae
+    from ray_autointerp.models.subject import Subject
+    from ray_autointerp.models.tokenizer import SubjectTokenizer
+
+_SAES_HELD = 2
+"""SAEs kept in a worker's memory; the least recently used one is dropped."""
+
+
+class LoadedModels:
+    """One for each worker, shared by all its tasks."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._saes: OrderedDict[str, Sae] = OrderedDict()
+
+    @property
+    def has_subject(self) -> bool:
+        """Whether the subject was loaded."""
+        return "subject" in self.__dict__
+
+    @cached_property
+    def subject(self) -> "Subject":
+        """The language model under study, on this worker's device."""
+        import torch
+
+        from ray_autointerp.models.subject import Subject
+
+        torch.set_num_threads(self._run.config.operations.threads)
+        section = self._run.config.subject
+        return Subject.load(
+            section.model,
+            device=section.device,
+            dtype=section.dtype,
+            model_kwargs=section.model_kwargs,
+            revision=section.revision,
+        )
+
+    @cached_property
+    def tokenizer(self) -> "SubjectTokenizer":
+        """The subject's tokenizer alone: cpu steps need no weights."""
+        from ray_autointerp.models.tokenizer import SubjectTokenizer
+
+        section = self._run.config.subject
+        return SubjectTokenizer.load(section.model, revision=section.revision)
+
+    def sae(self, sae_id: str) -> "Sae":
+        """An SAE on the subject's device."""
+        from ray_autointerp.models.sae import Sae
+
+        if sae_id not in self._saes:
+            section = self._run.section(sae_id)
+            self._saes[sae_id] = Sae.load(
+                section.path,
+                release=section.release,
+                sae_id=section.sae_id,
+                hook_point=section.hook_point,
+                read_point=section.read_point,
+                device=self.subject.device,
+                dtype=self._run.config.subject.dtype,
+            )
+            while len(self._saes) > _SAES_HELD:
+                self._saes.popitem(last=False)
+        self._saes.move_to_end(sae_id)
+        return self._saes[sae_id]
