@@ -42,7 +42,7 @@ def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line
 
     `layer` is the hook's, counted from 0: clamped passes run only the layers above it.
     """
-    selected = {sae: _selected(config, len(r)) for sae, r in axes.latents.items()}
+    selected = {sae: expected_selection(config, len(r)) for sae, r in axes.latents.items()}
     chosen = num_chosen(config, axes)
     scored, units = len(config.score.methods), config.score.num_units
     evidence, steering = config.evidence, config.steering
@@ -115,7 +115,7 @@ def budget(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line
 
 def num_chosen(config: Config, axes: Axes) -> int:
     """Latents that LLM steps and exact clamps are spent on, of every SAE together, at most."""
-    return sum(_selected(config, len(r)).num_chosen for r in axes.latents.values())
+    return sum(expected_selection(config, len(r)).num_chosen for r in axes.latents.values())
 
 
 def texts_per_latent(config: Config) -> list[tuple[int, int, float, int]]:
@@ -160,7 +160,8 @@ def _requests(step: str, config: Config, num_latents: int) -> int:
     )
 
 
-def _selected(config: Config, num_latents: int) -> Selected:
+def expected_selection(config: Config, num_latents: int) -> Selected:
+    """What the config's rule chooses of so many latents, at most."""
     rule = config.select
     picked = {
         "sample": rule.num_latents,

@@ -76,6 +76,16 @@ class Axes:
         return num_shards(selected.num_panel, self.selected_per_shard)
 
 
+MAX_SHARDS = 2048
+"""Shards of one step and SAE, at most: a store lists a thousand names a request, and a run of many
+SAEs must be listed and planned in seconds."""
+
+
+def shard_size(asked: int, size: int) -> int:
+    """Things in one shard: as many as asked for, or so many that MAX_SHARDS cover `size`."""
+    return max(asked, num_shards(size, MAX_SHARDS))
+
+
 def num_shards(size: int, per_shard: int) -> int:
     """Shards of at most `per_shard` that cover `size` things once."""
     return -(-size // per_shard)

@@ -26,8 +26,9 @@ from ray_autointerp.models.subject import (
 )
 from ray_autointerp.passes.documents import read_documents
 from ray_autointerp.plan.batch import micro_batch
+from ray_autointerp.plan.budget import expected_selection
 from ray_autointerp.plan.identity import Inputs
-from ray_autointerp.plan.shards import Axes, LatentRange, num_shards
+from ray_autointerp.plan.shards import Axes, LatentRange, num_shards, shard_size
 from ray_autointerp.prompts.text import texts_digest
 from ray_autointerp.storage.probe import require_conditional_put
 from ray_autointerp.storage.store import open_store
@@ -208,11 +209,16 @@ def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
                     f"select.latents has {latent}, outside {start}:{stop} of SAE {section.id}."
                 )
         ranges[section.id] = LatentRange(start, stop)
+    widest = max(map(len, ranges.values()))
     return Axes(
-        num_token_shards=num_shards(corpus.num_tokens, corpus.tokens_per_shard),
+        num_token_shards=num_shards(
+            corpus.num_tokens, shard_size(corpus.tokens_per_shard, corpus.num_tokens)
+        ),
         latents=ranges,
-        latents_per_shard=operations.latents_per_shard,
-        selected_per_shard=operations.selected_per_shard,
+        latents_per_shard=shard_size(operations.latents_per_shard, widest),
+        selected_per_shard=shard_size(
+            operations.selected_per_shard, expected_selection(config, widest).num_chosen
+        ),
         hook_points={s.id: s.hook_point or "" for s in config.sae},
         d_model=d_model,
         directions_per_shard=operations.directions_per_shard,

@@ -3,7 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_autointerp.plan.shards import Axes, LatentRange, Selected, num_shards
+from ray_autointerp.plan.shards import (
+    MAX_SHARDS,
+    Axes,
+    LatentRange,
+    Selected,
+    num_shards,
+    shard_size,
+)
 
 
 @given(st.integers(0, 500), st.integers(1, 300), st.integers(1, 64))
@@ -19,6 +26,13 @@ def test_num_shards_is_the_least_that_covers(size: int, per: int) -> None:
     count = num_shards(size, per)
     assert count * per >= size
     assert (count - 1) * per < size or size == 0
+
+
+@given(st.integers(1, 512), st.integers(0, 10_000_000))
+def test_no_size_gives_more_shards_than_a_store_lists_in_seconds(asked: int, size: int) -> None:
+    per = shard_size(asked, size)
+    assert num_shards(size, per) <= MAX_SHARDS
+    assert per == asked or num_shards(size, asked) > MAX_SHARDS
 
 
 def test_panel_shards_hold_the_whole_panel() -> None:
