@@ -1,6 +1,6 @@
 """The whole product, top to bottom: check, open the run, execute what is missing, publish.
 
-    label(config)  =  check  ->  open_run  ->  runner: every task of records/flow.py  ->  labels
+    label(config)  =  check  ->  open_run  ->  runner: every task of plan/flow.py  ->  labels
 
 Knows no Ray: a runner is passed in (execution/run_local.py, cluster/run_ray.py).
 """

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ray_autointerp.llm.client import Answer, Request
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.shards import tasks_of
+from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.records.flow import FLOW, LLM_POOLS
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.answers import remembered
 from ray_autointerp.runs.context import WorkerContext

@@ -17,10 +17,9 @@ from pathlib import Path
 
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.schedule import Schedule
-from ray_autointerp.plan.shards import Axes, LatentRange, Selected, num_shards, tasks_of
-from ray_autointerp.records.flow import FLOW
-from ray_autointerp.records.layout import objects_of
+from ray_autointerp.plan.shards import Axes, LatentRange, Selected, num_shards, objects_of, tasks_of
 
 _UNDER_WAY = 64
 """Tasks taken and not yet done, as a cluster would have them."""

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from ray_autointerp.plan.bill import cost, reached
-from ray_autointerp.records.flow import Pool
+from ray_autointerp.plan.step import Pool
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs.answers import spent_before
 from ray_autointerp.runs.run import Run

@@ -8,9 +8,10 @@ import ray
 from ray_autointerp.cluster.pool import Pool, Size
 from ray_autointerp.cluster.workers import LLMWorker, SubjectWorker, environment
 from ray_autointerp.config import LLMSection, bounds
-from ray_autointerp.plan.requests import num_requests
-from ray_autointerp.records.flow import LLM_POOLS, step_named
-from ray_autointerp.records.flow import Pool as StepPool
+from ray_autointerp.plan.estimate import num_requests
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.step import LLM_POOLS
+from ray_autointerp.plan.step import Pool as StepPool
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
 

@@ -18,8 +18,9 @@ from ray_autointerp.cluster.pools import Pools
 from ray_autointerp.config import bounds
 from ray_autointerp.errors import EngineDied, OverBudget, TaskError, UserError
 from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.suspects import Suspects
-from ray_autointerp.records.flow import LLM_POOLS, step_named
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
 

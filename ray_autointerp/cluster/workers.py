@@ -14,8 +14,8 @@ from ray_autointerp.execution.execute import execute
 from ray_autointerp.execution.tracker import Receipt, now
 from ray_autointerp.llm.client import LLM
 from ray_autointerp.llm.open import open_llm
+from ray_autointerp.plan.step import Pool
 from ray_autointerp.plan.suspects import Width
-from ray_autointerp.records.flow import Pool
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs.answers import spent_before

@@ -10,7 +10,8 @@ import inspect
 from dataclasses import dataclass
 
 from ray_autointerp.errors import TaskError
-from ray_autointerp.records.flow import LLM_POOLS, step_named
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs.answers import Answers

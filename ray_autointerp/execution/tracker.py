@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from ray_autointerp.errors import AutointerpError, TaskError
 from ray_autointerp.plan.schedule import Schedule, StepProgress
-from ray_autointerp.records.flow import Pool
-from ray_autointerp.records.layout import ledger_part, objects_of
+from ray_autointerp.plan.shards import objects_of
+from ray_autointerp.plan.step import Pool
+from ray_autointerp.records.layout import ledger_part
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ray_autointerp.config import Config, LLMSection
-from ray_autointerp.records.flow import Step
+from ray_autointerp.plan.step import Step
 from ray_autointerp.records.usage import Usage
 
 

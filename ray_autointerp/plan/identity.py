@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_autointerp.config import Config, Section
+from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.reads import owners_read, variants_read
 from ray_autointerp.plan.shards import Axes, methods_of, owners_of
-from ray_autointerp.records.flow import FLOW, Input, Step, step_named
+from ray_autointerp.plan.step import Input, Step
 from ray_autointerp.records.keys import slug
 
 Record = Mapping[str, Mapping[str, object]]

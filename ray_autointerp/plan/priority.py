@@ -8,9 +8,10 @@ finished scores stream out early, and the panel's shards, which every output sco
 from functools import cache
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.reads import variants_read
 from ray_autointerp.plan.shards import methods_of
-from ray_autointerp.records.flow import FLOW, LLM_POOLS
+from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.records.task import Task
 
 _Node = tuple[str, str | None]

@@ -3,40 +3,20 @@
 from collections.abc import Iterator
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.shards import Axes, methods_of
-from ray_autointerp.records.flow import (
-    EVIDENCE,
-    FLOW,
-    MAP_READS,
-    MODE_READS,
-    Read,
-    Step,
-    step_named,
-)
+from ray_autointerp.plan.step import Read, Step
 
 
 def reads_of(step: Step, method: str | None, config: Config) -> tuple[Read, ...]:
-    """What a task of the step reads: its own tables, and what its method, map or mode asks for."""
-    if step.name == "explain":
+    """What a task of the step reads: its own tables, and what its method and the config add."""
+    more: tuple[Read, ...] = ()
+    if step.method_reads is not None:
         assert method is not None
-        return step.reads + evidence_of(method, config)
-    if step.name == "hub_stats":
-        assert method is not None
-        return step.reads + tuple(Read(table) for table in MAP_READS[method])
-    if step.name == "token_change":
-        assert method is not None
-        return step.reads + tuple(Read(table) for table in MODE_READS[method])
-    if step.name == "select" and config.select.rule == "top":
-        return (*step.reads, Read("free_scores"))
-    return step.reads
-
-
-def evidence_of(method: str, config: Config) -> tuple[Read, ...]:
-    """The evidence tables of a description method; of TokenChange, the config's first mode."""
-    return tuple(
-        Read(table, method=config.evidence.change_modes[0] if table == "token_change" else None)
-        for table in EVIDENCE[method]
-    )
+        more += step.method_reads(method, config)
+    if step.config_reads is not None:
+        more += step.config_reads(config)
+    return step.reads + more
 
 
 def producers(table: str) -> tuple[Step, ...]:

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.priority import Priority
 from ray_autointerp.plan.reads import owners_read, producer_of, variants_read
 from ray_autointerp.plan.shards import Axes, Selected, methods_of, owners_of, shard_count
-from ray_autointerp.records.flow import FLOW, Pool, Step
+from ray_autointerp.plan.step import Pool, Step
 from ray_autointerp.records.layout import table_folder
 from ray_autointerp.records.task import Task
 

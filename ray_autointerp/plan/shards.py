@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.config import Config
-from ray_autointerp.records.flow import MAPS, Step
+from ray_autointerp.plan.evidence import MAPS
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.step import Step
+from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.task import Task
 
 
@@ -152,3 +155,19 @@ def tasks_of(
         for method in methods_of(step, config)
         for shard in range(count)
     ]
+
+
+def objects_of(task: Task, saes: Sequence[str]) -> tuple[str, ...]:
+    """The names of everything the task writes. `saes` are the run's SAE ids."""
+    step = step_named(task.step)
+    owners: dict[str, Sequence[str | None]] = {
+        "corpus": [None],
+        "subject": saes,
+        "hook": [task.hook_point],
+        "sae": [task.sae],
+    }
+    return tuple(
+        part_name(table, owner, task.method, task.shard, task.num_shards)
+        for owner in owners[step.scope]
+        for table in step.writes
+    )

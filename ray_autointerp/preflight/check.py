@@ -26,7 +26,7 @@ from ray_autointerp.models.subject import (
 )
 from ray_autointerp.passes.documents import read_documents
 from ray_autointerp.plan.batch import micro_batch
-from ray_autointerp.plan.budget import expected_selection
+from ray_autointerp.plan.estimate import expected_selection
 from ray_autointerp.plan.identity import Inputs
 from ray_autointerp.plan.shards import Axes, LatentRange, num_shards, shard_size
 from ray_autointerp.prompts.text import texts_digest

@@ -2,7 +2,7 @@
 
 The project's own prompts are rendered with sample evidence evidence and counted in the LLM's own
 tokenizer and chat template. Of every kind a dozen are counted and their mean is multiplied by the
-requests of plan/requests.py. What is asked again after a bad answer is not foreseen.
+requests of plan/units.py. What is asked again after a bad answer is not foreseen.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import SubjectError
-from ray_autointerp.plan.budget import num_chosen, three_set_texts, two_set_units
+from ray_autointerp.plan.estimate import num_chosen, num_requests
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.forecast import Forecast, asked_of
-from ray_autointerp.plan.requests import CONCAT_PARTS, JUDGEMENTS_PER_UNIT, num_requests
 from ray_autointerp.plan.shards import Axes, methods_of
+from ray_autointerp.plan.step import LLM_POOLS
+from ray_autointerp.plan.units import (
+    CONCAT_PARTS,
+    JUDGEMENTS_PER_UNIT,
+    three_set_texts,
+    two_set_units,
+)
 from ray_autointerp.preflight.sample_prompts import SamplePrompts, answered, written
 from ray_autointerp.prompts import ensemble, judge, max_act, sentences, token_change, vocab_proj
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.records.flow import FLOW, LLM_POOLS
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 

@@ -11,9 +11,6 @@
 <run>/ledger/<writer>-00012.parquet
 """
 
-from collections.abc import Sequence
-
-from ray_autointerp.records.flow import Step, step_named
 from ray_autointerp.records.keys import slug
 from ray_autointerp.records.task import Task
 
@@ -85,19 +82,3 @@ def suspect_mark(step: str, key: str, number: int) -> str:
 def suspects_folder(step: str) -> str:
     """Where the marks of a step's suspected requests lie."""
     return f"suspects/{step}/"
-
-
-def objects_of(task: Task, saes: Sequence[str]) -> tuple[str, ...]:
-    """The names of everything the task writes. `saes` are the run's SAE ids."""
-    step: Step = step_named(task.step)
-    owners: dict[str, Sequence[str | None]] = {
-        "corpus": [None],
-        "subject": saes,
-        "hook": [task.hook_point],
-        "sae": [task.sae],
-    }
-    return tuple(
-        part_name(table, owner, task.method, task.shard, task.num_shards)
-        for owner in owners[step.scope]
-        for table in step.writes
-    )

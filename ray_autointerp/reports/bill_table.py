@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.bill import cost, is_priced
-from ray_autointerp.records.flow import step_named
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.reports.ledger import engine_seconds
 from ray_autointerp.runs.answers import paid_by_method

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from ray_autointerp.records.flow import FLOW
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 from ray_autointerp.storage.parquet import read_table

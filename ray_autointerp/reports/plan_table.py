@@ -9,10 +9,10 @@ from rich.text import Text
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.plan.bill import cost
-from ray_autointerp.plan.budget import budget
+from ray_autointerp.plan.estimate import estimate
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.forecast import Forecast, asked_of
 from ray_autointerp.plan.shards import Axes
-from ray_autointerp.records.flow import step_named
 from ray_autointerp.records.usage import Usage
 
 
@@ -20,7 +20,7 @@ def plan_table(
     config: Config, axes: Axes, num_layers: int, layer: int, foreseen: Forecast
 ) -> Group:
     """One line per step, then one per LLM step. `layer` is the hook's, from 0, of the first SAE."""
-    lines = budget(config, axes, num_layers, layer)
+    lines = estimate(config, axes, num_layers, layer)
     latents = sum(len(r) for r in axes.latents.values())
     table = _table(f"{config.run.name}: {latents:,} latents of {', '.join(axes.latents)}")
     table.add_column("step", no_wrap=True)

@@ -17,11 +17,9 @@ import pyarrow as pa
 
 from ray_autointerp.errors import AutointerpError, TaskError
 from ray_autointerp.llm.client import LLM, Answer, Request
-from ray_autointerp.records.flow import Pool, step_named
-from ray_autointerp.records.layout import (
-    ANSWERS,
-    answers_folder,
-)
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.step import Pool
+from ray_autointerp.records.layout import ANSWERS, answers_folder
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from ray_autointerp.llm.client import LLM
-from ray_autointerp.records.flow import Input, Step, step_named
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.step import Input, Step
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.declared_config import declared_config
 from ray_autointerp.runs.loaded_models import LoadedModels
@@ -118,5 +119,5 @@ class WorkerContext(Tables):
         declared = inputs if self._step is None else self._step.inputs
         assert set(inputs) & set(declared), (
             f"step {self._step and self._step.name} uses {inputs[0]}: declare it in the step's "
-            "`inputs` in records/flow.py"
+            "`inputs` in plan/flow.py"
         )

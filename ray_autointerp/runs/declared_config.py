@@ -7,11 +7,11 @@ a table: an undeclared read fails in every test that runs the step.
 from typing import Any, cast
 
 from ray_autointerp.config import Config, Section
-from ray_autointerp.records.flow import Step
+from ray_autointerp.plan.step import Step
 
 
 class UndeclaredConfigError(AssertionError):
-    """A stage read a config field that its step does not declare in records/flow.py."""
+    """A stage read a config field that its step does not declare in plan/flow.py."""
 
 
 def declared_config(config: Config, step: Step) -> Config:
@@ -36,6 +36,6 @@ class _View:
             if not any(path == one or path.startswith(f"{one}.") for one in declared):
                 raise UndeclaredConfigError(
                     f"step {self._step.name} reads the config field {path}: declare it in the "
-                    "step's `config` in records/flow.py"
+                    "step's `config` in plan/flow.py"
                 )
         return value

@@ -14,7 +14,8 @@ from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import OverBudget
 from ray_autointerp.llm.client import LLM, Answer, Request
 from ray_autointerp.plan.bill import cost, reached
-from ray_autointerp.records.flow import Pool, step_named
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.step import Pool
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 

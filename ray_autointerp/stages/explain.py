@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from ray_autointerp.passes.ask import ask_and_read
-from ray_autointerp.plan.reads import evidence_of
+from ray_autointerp.plan.evidence import evidence_of
 from ray_autointerp.prompts import ensemble, max_act, token_change, vocab_proj
 from ray_autointerp.prompts.answer import read_description
 from ray_autointerp.prompts.max_act import Example, MaxActEvidence

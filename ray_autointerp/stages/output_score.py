@@ -22,7 +22,7 @@ from ray_autointerp.methods.output_score import (
 from ray_autointerp.methods.panel_draw import Opponents, Unit, draw_opponents
 from ray_autointerp.methods.word_overlap import word_overlap_log_odds
 from ray_autointerp.passes.ask import ask_to_choose, choice_status
-from ray_autointerp.plan.budget import three_set_texts, two_set_units
+from ray_autointerp.plan.units import three_set_texts, two_set_units
 from ray_autointerp.prompts import judge
 from ray_autointerp.records.keys import hash_order
 from ray_autointerp.records.task import Task

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ray_autointerp.models.steering import SteeredRow, steer
 from ray_autointerp.passes.neutral_prompts import neutral_prompt_ids
-from ray_autointerp.plan.budget import texts_per_latent
+from ray_autointerp.plan.units import texts_per_latent
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext

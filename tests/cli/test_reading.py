@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ray_autointerp.records.flow import FLOW
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.runs.run import Run
 
 Cli = Callable[..., Any]

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from ray_autointerp.records.flow import FLOW
+from ray_autointerp.plan.flow import FLOW
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ray_autointerp"

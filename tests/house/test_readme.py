@@ -14,7 +14,9 @@ import typer
 
 from ray_autointerp.cli import app
 from ray_autointerp.config_file import parse_config
-from ray_autointerp.records.flow import FLOW, MAP_READS, Read, Step
+from ray_autointerp.plan.evidence import MAP_READS
+from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.step import Read, Step
 from ray_autointerp.records.schemas import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +26,7 @@ _PER_METHOD = {table for step in FLOW if step.methods != "none" for table in ste
 
 
 def flow_table() -> str:
-    """The steps of records/flow.py as the README's Markdown table."""
+    """The steps of plan/flow.py as the README's Markdown table."""
     rows = [("step", "reads", "writes", "scope", "split by", "pool"), ("---",) * 6]
     for step in FLOW:
         nothing = "text" if step.scope == "corpus" else "weights"

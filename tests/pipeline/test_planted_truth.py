@@ -18,7 +18,7 @@ from ray_autointerp.methods.output_score import is_unequal_treatment
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.passes.agreement_curve import agreement_curve, nearest_map
-from ray_autointerp.records.flow import step_named
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.records.layout import part_name
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables

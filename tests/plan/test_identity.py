@@ -7,9 +7,9 @@ import pytest
 
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.identity import Inputs, declared, digest, first_difference, identity
 from ray_autointerp.plan.shards import Axes, LatentRange
-from ray_autointerp.records.flow import FLOW
 
 AXES = Axes(2, {"s": LatentRange(0, 8)}, 4, 4, {"s": "h"}, 4, 4)
 INPUTS = Inputs("subject", "tokenizer", "corpus", {"s": "sae"}, "llm", "prompts")

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config
+from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.priority import llm_steps_after
 from ray_autointerp.plan.reads import producers, reads_of
 from ray_autointerp.plan.schedule import Schedule, part_count
-from ray_autointerp.plan.shards import Axes, LatentRange, Selected
-from ray_autointerp.records.flow import FLOW, step_named
-from ray_autointerp.records.layout import objects_of, part_name
+from ray_autointerp.plan.shards import Axes, LatentRange, Selected, objects_of
+from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.task import Task
 
 METHODS = ["ensemble_raw", "max_act", "vocab_proj", "token_change", "ensemble_concat", "keywords"]

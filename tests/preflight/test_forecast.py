@@ -14,7 +14,7 @@ from ray_autointerp.llm.client import Request
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.pipeline import label
-from ray_autointerp.plan.budget import budget
+from ray_autointerp.plan.estimate import estimate
 from ray_autointerp.preflight.forecast import forecast
 from ray_autointerp.runs.run import Run
 
@@ -63,7 +63,7 @@ def test_requests_are_exactly_those_that_stages_make(
     made = Counter(step_of(request) for request in asked)
     foreseen = forecast(run.config, run.axes).steps
     assert {step: usage.num_requests for step, usage in foreseen.items()} == made
-    lines = budget(run.config, run.axes, 4, 1)
+    lines = estimate(run.config, run.axes, 4, 1)
     assert {line.step: line.llm_requests for line in lines if line.llm_requests} == made
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_autointerp.records.flow import FLOW
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.records.schemas import SCHEMA_VERSION, TABLES
 from ray_autointerp.records.status import CASES, STATUSES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ray_autointerp.config import Config
-from ray_autointerp.records.flow import step_named
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.runs.declared_config import UndeclaredConfigError, declared_config
 
 Planted = Callable[..., Config]

@@ -5,14 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.budget import (
-    Line,
-    budget,
-    texts_per_latent,
-    three_set_texts,
-    two_set_units,
-)
-from ray_autointerp.records.flow import FLOW
+from ray_autointerp.plan.estimate import Line, estimate
+from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.units import texts_per_latent, three_set_texts, two_set_units
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
@@ -21,11 +16,11 @@ Planted = Callable[..., Config]
 
 @pytest.fixture
 def lines(quick_run: Run) -> dict[str, Line]:
-    return {line.step: line for line in budget(quick_run.config, quick_run.axes, 4, 1)}
+    return {line.step: line for line in estimate(quick_run.config, quick_run.axes, 4, 1)}
 
 
 def test_every_step_has_a_line_in_the_flows_order(quick_run: Run) -> None:
-    lines = budget(quick_run.config, quick_run.axes, 4, 1)
+    lines = estimate(quick_run.config, quick_run.axes, 4, 1)
     assert [line.step for line in lines] == [step.name for step in FLOW]
     assert all(line.num_tasks > 0 for line in lines)
 
@@ -68,7 +63,7 @@ def test_clamped_tokens_are_counted_for_all_latents_not_for_one(
         changes = {
             "select": {"rule": "sample", "num_latents": num_latents, "panel": 4, "sample": 4}
         }
-        lines = budget(planted_config("x", changes), quick_run.axes, 4, 1)
+        lines = estimate(planted_config("x", changes), quick_run.axes, 4, 1)
         return {line.step: line for line in lines}["token_change"].subject_tokens
 
     evidence = quick_run.config.evidence
@@ -85,7 +80,7 @@ def test_picks_outside_the_hash_order_are_counted_beside_panel_and_sample(
     """The best latents and the panel may be strangers: the bound is their sum."""
     picks = {"rule": rule, "num_latents": 9, "latents": list(range(9))}
     config = planted_config("x", {"select": {**picks, "panel": panel, "sample": sample}})
-    lines = {line.step: line for line in budget(config, quick_run.axes, 4, 1)}
+    lines = {line.step: line for line in estimate(config, quick_run.axes, 4, 1)}
     assert lines["calibrate"].work.startswith("15 latents")
     assert lines["free_scores"].subject_tokens == 2 * 56
 

@@ -5,9 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.requests import CONCAT_PARTS, JUDGEMENTS_PER_UNIT, num_requests
+from ray_autointerp.plan.estimate import num_requests
+from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.step import LLM_POOLS
+from ray_autointerp.plan.units import CONCAT_PARTS, JUDGEMENTS_PER_UNIT
 from ray_autointerp.prompts.ensemble import CONCAT_ORDER
-from ray_autointerp.records.flow import FLOW, LLM_POOLS
 from ray_autointerp.records.task import Task
 
 Planted = Callable[..., Config]

@@ -1,5 +1,5 @@
 """What flows: the steps of a run as data. The README prints this table and a test holds the two
-together; plan/schedule.py reads nothing else to know what may run when.
+together. To add a step, add its declaration here, its stage, and its tables to records/schemas.py.
 
 Among ready steps that as many LLM steps wait for, the later in the table goes first
 (plan/priority.py): so the step for which most others wait, `max_act`, stands after those that need
@@ -9,72 +9,9 @@ A step that is per method has one task per description method and shard; its tab
 folder of the method's name, so methods never wait for each other.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
-Scope = Literal["corpus", "subject", "hook", "sae"]
-"""corpus: once per run. subject: one pass for all SAEs, tables per SAE. hook: once per hook point,
-for all SAEs that write there. sae: once per SAE."""
-
-Split = Literal["token", "latents", "selection", "directions", "whole"]
-"""The axis a step's work is cut along: token shards, all latents, the chosen latents, the output
-directions of a Jacobian, or not at all."""
-
-Pool = Literal["cpu", "subject", "llm", "judge"]
-"""Which workers run it: plain tasks, actors that hold the subject, actors that hold the LLM, and
-those that hold the judge: the same ones, unless the config names a judge of its own."""
-
-LLM_POOLS: tuple[Pool, ...] = ("llm", "judge")
-"""The pools whose workers ask a language model."""
-
-Methods = Literal["none", "keywords", "explained", "described", "scored", "maps", "modes"]
-"""What a step has tasks for, each with a folder of its own: nothing of the kind, the description
-methods (keywords alone, those an LLM call or a joining makes, all, those the config scores), the
-maps from a decoder row to the vocabulary, or the config's modes of TokenChange."""
-
-
-Input = Literal["corpus", "tokenizer", "subject", "sae", "llm", "judge", "prompts"]
-"""What a run is made from. The subject's tokenizer is a part of `subject`."""
-
-WEIGHTS = ("subject.dtype", "subject.model_kwargs")
-"""The config of every step that reads weights."""
-
-SUBJECT = (*WEIGHTS, "operations.micro_batch")
-"""The config of every pass through the subject; batch shapes move the last float bits."""
-
-
-@dataclass(frozen=True)
-class Read:
-    """One input table of a step.
-
-    `which` says what of it a task needs: `aligned` is the same shard where both are cut along the
-    same axis, else all of it; `panel` adds the shards that hold the panel; `whole` is all of it.
-    """
-
-    table: str
-    which: Literal["aligned", "panel", "whole"] = "aligned"
-    method: str | None = None
-    """Of a table per method, map or mode: this one."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One entry of the data flow; the stage of the same name runs it."""
-
-    name: str
-    reads: tuple[Read, ...]
-    writes: tuple[str, ...]
-    scope: Scope
-    split: Split
-    pool: Pool
-    methods: Methods = "none"
-    config: tuple[str, ...] = ()
-    """The config fields, or whole sections, that the stage reads: it is handed nothing else. Fields
-    of the kind `operations` are free for all."""
-    inputs: tuple[Input, ...] = ()
-    """What it reads beside tables."""
-    revision: int = 1
-    """Raised by whoever changes what the step writes: part of the run's identity."""
+from ray_autointerp.plan import units, work
+from ray_autointerp.plan.evidence import evidence_of, map_reads, mode_reads, rule_reads
+from ray_autointerp.plan.step import SUBJECT, WEIGHTS, Read, Step
 
 
 def _reads(*tables: str) -> tuple[Read, ...]:
@@ -91,6 +28,7 @@ FLOW: tuple[Step, ...] = (
         "cpu",
         config=("corpus",),
         inputs=("corpus", "tokenizer"),
+        work=work.corpus,
     ),
     Step("overlap", _reads("tokens"), ("overlap",), "corpus", "whole", "cpu"),
     Step(
@@ -112,6 +50,7 @@ FLOW: tuple[Step, ...] = (
         "subject",
         config=(*SUBJECT, "run.seed", "evidence.jacobian_windows", "evidence.change_window_tokens"),
         inputs=("subject",),
+        work=work.jacobian,
     ),
     Step(
         "hub_stats",
@@ -124,6 +63,7 @@ FLOW: tuple[Step, ...] = (
         revision=2,
         config=WEIGHTS,
         inputs=("subject", "sae"),
+        method_reads=map_reads,
     ),
     Step(
         "vocab_proj",
@@ -169,6 +109,7 @@ FLOW: tuple[Step, ...] = (
             "evidence.sample_windows",
         ),
         inputs=("subject", "sae"),
+        work=work.max_act,
     ),
     Step(
         "top_examples",
@@ -205,6 +146,7 @@ FLOW: tuple[Step, ...] = (
         "subject",
         config=SUBJECT,
         inputs=("subject", "sae"),
+        work=work.free_scores,
     ),
     Step(
         "select",
@@ -215,6 +157,7 @@ FLOW: tuple[Step, ...] = (
         "cpu",
         revision=2,
         config=("run.seed", "select"),
+        config_reads=rule_reads,
     ),
     Step(
         "calibrate",
@@ -225,6 +168,7 @@ FLOW: tuple[Step, ...] = (
         "subject",
         config=(*SUBJECT, "steering.kl_targets", "steering.num_prompts"),
         inputs=("subject", "sae", "prompts"),
+        work=work.calibrate,
     ),
     Step(
         "steering",
@@ -235,6 +179,7 @@ FLOW: tuple[Step, ...] = (
         "subject",
         config=(*SUBJECT, "run.seed", "steering", "score.num_units", "score.three_set_methods"),
         inputs=("subject", "sae", "prompts"),
+        work=work.steering,
     ),
     Step(
         "agreement",
@@ -252,6 +197,7 @@ FLOW: tuple[Step, ...] = (
             "steering.kl_targets",
         ),
         inputs=("subject", "sae"),
+        work=work.agreement,
     ),
     Step(
         "token_change",
@@ -274,6 +220,8 @@ FLOW: tuple[Step, ...] = (
             "evidence.change_examples",
         ),
         inputs=("subject", "sae"),
+        work=work.token_change,
+        method_reads=mode_reads,
     ),
     Step(
         "explain",
@@ -291,6 +239,9 @@ FLOW: tuple[Step, ...] = (
             "describe.num_tokens_shown",
         ),
         inputs=("llm", "prompts"),
+        work=work.explain,
+        method_reads=evidence_of,
+        requests=units.explain_requests,
     ),
     Step(
         "write_sentences",
@@ -302,6 +253,8 @@ FLOW: tuple[Step, ...] = (
         methods="scored",
         config=("llm", "run.seed", "score.num_sentences", "score.num_draws"),
         inputs=("llm", "prompts"),
+        work=work.write_sentences,
+        requests=units.sentence_requests,
     ),
     Step(
         "input_score",
@@ -313,6 +266,7 @@ FLOW: tuple[Step, ...] = (
         methods="scored",
         config=(*SUBJECT, "corpus.window"),
         inputs=("subject", "sae"),
+        work=work.input_score,
     ),
     Step(
         "output_score",
@@ -335,6 +289,8 @@ FLOW: tuple[Step, ...] = (
             "steering.num_prompts",
         ),
         inputs=("judge", "prompts"),
+        work=work.output_score,
+        requests=units.judge_requests,
     ),
     Step(
         "publish",
@@ -361,36 +317,9 @@ FLOW: tuple[Step, ...] = (
     ),
 )
 
-EVIDENCE: dict[str, tuple[str, ...]] = {
-    "keywords": ("top_examples", "vocab_proj"),
-    "max_act": ("top_examples",),
-    "vocab_proj": ("vocab_proj",),
-    "token_change": ("token_change",),
-    "ensemble_raw": ("top_examples", "vocab_proj", "token_change"),
-    "ensemble_concat": ("top_examples", "vocab_proj", "token_change"),
-}
-"""The evidence tables each description method reads: what `explain` waits for, per method."""
-
-MAP_READS: dict[str, tuple[str, ...]] = {
-    "lens": (),
-    "reads": (),
-    "jacobian": ("jacobian", "latent_stats"),
-}
-"""The maps from a latent to the vocabulary, and what `hub_stats` reads for each: the decoder row
-through the final norm and through the Jacobian, and the encoder column against the embedding."""
-
-MAPS: tuple[str, ...] = tuple(MAP_READS)
-
-MODE_READS: dict[str, tuple[str, ...]] = {
-    "all": ("jacobian", "change_variance", "hub_stats/exact"),
-    "active": ("top_examples", "hub_stats/exact"),
-    "last": ("hub_stats/exact",),
-}
-"""The modes of TokenChange (methods 16), and what `token_change` reads for each beside the rest."""
-
-METHODS: tuple[str, ...] = tuple(EVIDENCE)
+_STEPS = {step.name: step for step in FLOW}
 
 
 def step_named(name: str) -> Step:
     """The step of that name; KeyError if the flow has none."""
-    return {step.name: step for step in FLOW}[name]
+    return _STEPS[name]

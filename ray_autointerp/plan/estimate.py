@@ -1,0 +1,94 @@
+"""What a run would do and cost, step by step, before anything is done. Pure arithmetic.
+
+Tokens through the subject times its layers are the bill of the subject pool, requests that of the
+LLM pool.
+"""
+
+from dataclasses import dataclass
+
+from ray_autointerp.config import Config
+from ray_autointerp.plan.flow import FLOW, step_named
+from ray_autointerp.plan.shards import Axes, Selected, methods_of, tasks_of
+from ray_autointerp.plan.sizes import Sizes, Work
+from ray_autointerp.plan.step import Step
+from ray_autointerp.records.task import Task
+
+
+@dataclass(frozen=True)
+class Line:
+    """One step's share."""
+
+    step: str
+    pool: str
+    num_tasks: int
+    work: str
+    """In words, with the numbers that make it up."""
+    subject_tokens: int
+    """Tokens passed through (part of) the subject."""
+    llm_requests: int
+
+
+def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Line]:
+    """One line per step of the flow, for every SAE of the run together.
+
+    `layer` is the hook's, counted from 0: clamped passes run only the layers above it.
+    """
+    selected = {sae: expected_selection(config, len(r)) for sae, r in axes.latents.items()}
+    chosen = num_chosen(config, axes)
+    sizes = Sizes(
+        config,
+        chosen,
+        watched=sum(len(r) for r in axes.latents.values()),
+        sample=sum(min(config.select.sample, len(r)) for r in axes.latents.values()),
+        hook_points=len(set(axes.hook_points.values())),
+        d_model=axes.d_model,
+        layer=layer,
+        above=num_layers - layer - 1,
+    )
+    lines = []
+    for step in FLOW:
+        tasks = tasks_of(step, config, axes, selected)
+        work = step.work(sizes) if step.work else Work("")
+        requests = chosen * sum(
+            _requests(step, method, config) for method in methods_of(step, config)
+        )
+        lines.append(
+            Line(step.name, step.pool, len(tasks or ()), work.text, work.subject_tokens, requests)
+        )
+    return lines
+
+
+def num_requests(task: Task, config: Config, num_latents: int) -> int:
+    """LLM requests of a task over `num_latents` chosen latents; 0 where no LLM is asked.
+
+    An upper bound: of a latent without evidence, or without a description, less is asked.
+    """
+    return num_latents * _requests(step_named(task.step), task.method, config)
+
+
+def num_chosen(config: Config, axes: Axes) -> int:
+    """Latents that LLM steps and exact clamps are spent on, of every SAE together, at most."""
+    return sum(expected_selection(config, len(r)).num_chosen for r in axes.latents.values())
+
+
+def _requests(step: Step, method: str | None, config: Config) -> int:
+    if step.requests is None:
+        return 0
+    assert method is not None, f"{step.name} asks an LLM for a method"
+    return step.requests(method, config)
+
+
+def expected_selection(config: Config, num_latents: int) -> Selected:
+    """What the config's rule chooses of so many latents, at most."""
+    rule = config.select
+    picked = {
+        "sample": rule.num_latents,
+        "top": rule.num_latents,
+        "all": num_latents,
+        "list": len(rule.latents),
+    }[rule.rule]
+    panel, drawn = min(rule.panel, num_latents), max(rule.panel, rule.sample)
+    # Sample and panel begin the same hash order; a list or the best latents may lie outside it.
+    is_nested = rule.rule in ("sample", "all")
+    chosen = max(picked, drawn) if is_nested else picked + drawn
+    return Selected(min(chosen, num_latents), panel)

@@ -1,0 +1,85 @@
+"""What a step of the flow declares; the steps themselves are in flow.py.
+
+One declaration holds every fact of a step: what it reads and writes, how its work is cut, who runs
+it, which config it reads, what it asks of an LLM, what it costs. Schedule, identity, estimate,
+forecast and publishing read these, and keep no list of steps of their own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ray_autointerp.config import Config
+from ray_autointerp.plan.sizes import Sizes, Work
+
+Scope = Literal["corpus", "subject", "hook", "sae"]
+"""corpus: once per run. subject: one pass for all SAEs, tables per SAE. hook: once per hook point,
+for all SAEs that write there. sae: once per SAE."""
+
+Split = Literal["token", "latents", "selection", "directions", "whole"]
+"""The axis a step's work is cut along: token shards, all latents, the chosen latents, the output
+directions of a Jacobian, or not at all."""
+
+Pool = Literal["cpu", "subject", "llm", "judge"]
+"""Which workers run it: plain tasks, actors that hold the subject, actors that hold the LLM, and
+those that hold the judge: the same ones, unless the config names a judge of its own."""
+
+LLM_POOLS: tuple[Pool, ...] = ("llm", "judge")
+"""The pools whose workers ask a language model."""
+
+Methods = Literal["none", "keywords", "explained", "described", "scored", "maps", "modes"]
+"""What a step has tasks for, each with a folder of its own: nothing of the kind, the description
+methods (keywords alone, those an LLM call or a joining makes, all, those the config scores), the
+maps from a decoder row to the vocabulary, or the config's modes of TokenChange."""
+
+
+Input = Literal["corpus", "tokenizer", "subject", "sae", "llm", "judge", "prompts"]
+"""What a run is made from. The subject's tokenizer is a part of `subject`."""
+
+WEIGHTS = ("subject.dtype", "subject.model_kwargs")
+"""The config of every step that reads weights."""
+
+SUBJECT = (*WEIGHTS, "operations.micro_batch")
+"""The config of every pass through the subject; batch shapes move the last float bits."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """One input table of a step.
+
+    `which` says what of it a task needs: `aligned` is the same shard where both are cut along the
+    same axis, else all of it; `panel` adds the shards that hold the panel; `whole` is all of it.
+    """
+
+    table: str
+    which: Literal["aligned", "panel", "whole"] = "aligned"
+    method: str | None = None
+    """Of a table per method, map or mode: this one."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry of the data flow; the stage of the same name runs it."""
+
+    name: str
+    reads: tuple[Read, ...]
+    writes: tuple[str, ...]
+    scope: Scope
+    split: Split
+    pool: Pool
+    methods: Methods = "none"
+    config: tuple[str, ...] = ()
+    """The config fields, or whole sections, that the stage reads: it is handed nothing else. Fields
+    of the kind `operations` are free for all."""
+    inputs: tuple[Input, ...] = ()
+    """What it reads beside tables."""
+    method_reads: Callable[[str, Config], tuple[Read, ...]] | None = None
+    """What a task reads for its method, map or mode beside `reads`."""
+    config_reads: Callable[[Config], tuple[Read, ...]] | None = None
+    """What every task reads beside `reads`, where the config decides."""
+    requests: Callable[[str, Config], int] | None = None
+    """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
+    work: Callable[[Sizes], Work] | None = None
+    """What the step passes through the subject, for every SAE of the run together."""
+    revision: int = 1
+    """Raised by whoever changes what the step writes: part of the run's identity."""

@@ -1,0 +1,125 @@
+"""What each step passes through the subject, in words and tokens, before anything is done.
+
+Counts are exact where the config fixes them (windows, clamps, requests) and upper bounds where
+only the data does (alive latents).
+"""
+
+from ray_autointerp.plan.sizes import Sizes, Work
+from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT, explain_requests, texts_per_latent
+
+_SEARCH_PASSES = 25
+"""Clamp values tried per latent and sign in calibration: about 13 to bracket, 12 to bisect."""
+
+_PROMPT_TOKENS = 6
+"""Tokens of a neutral prompt, about."""
+
+_SENTENCE_TOKENS = 20
+"""Tokens of a written sentence, about."""
+
+
+def corpus(sizes: Sizes) -> Work:
+    """Tokens that are written."""
+    return Work(f"{sizes.config.corpus.num_tokens:,} tokens")
+
+
+def max_act(sizes: Sizes) -> Work:
+    """One pass to the deepest hook point."""
+    tokens = sizes.config.corpus.num_tokens
+    return Work(f"{tokens:,} tokens to layer {sizes.layer}", tokens)
+
+
+def calibrate(sizes: Sizes) -> Work:
+    """The search for clamp values."""
+    prompts = sizes.config.steering.num_prompts
+    return Work(
+        f"{sizes.chosen} latents x 2 signs x about {_SEARCH_PASSES} values x {prompts} prompts, "
+        f"{sizes.above} layers",
+        sizes.chosen * 2 * _SEARCH_PASSES * prompts * _PROMPT_TOKENS,
+    )
+
+
+def jacobian(sizes: Sizes) -> Work:
+    """Backward sweeps."""
+    evidence = sizes.config.evidence
+    windows, window = evidence.jacobian_windows, evidence.change_window_tokens
+    return Work(
+        f"{sizes.hook_points} hook point(s) x {sizes.d_model} backward sweeps over {windows} "
+        f"windows x {window} tokens, {sizes.above} layers",
+        sizes.hook_points * sizes.d_model * windows * window,
+    )
+
+
+def free_scores(sizes: Sizes) -> Work:
+    """Two clamps at one position."""
+    return Work(
+        f"{sizes.watched:,} latents x 2 clamps x 1 position, {sizes.above} layers",
+        sizes.watched * 2,
+    )
+
+
+def agreement(sizes: Sizes) -> Work:
+    """Exact passes of the sample on both sides of the split."""
+    evidence = sizes.config.evidence
+    windows = evidence.change_windows + evidence.agreement_windows
+    window = evidence.change_window_tokens
+    return Work(
+        f"{sizes.sample} latents x 2 strengths x {windows} windows x {window} tokens, "
+        f"{sizes.above} layers",
+        sizes.sample * 2 * windows * window,
+    )
+
+
+def token_change(sizes: Sizes) -> Work:
+    """Exact passes of the chosen latents."""
+    evidence = sizes.config.evidence
+    windows, window = evidence.change_windows, evidence.change_window_tokens
+    return Work(
+        f"{sizes.chosen} latents x 2 signs x {windows} windows x {window} tokens, "
+        f"{sizes.above} layers",
+        sizes.chosen * 2 * windows * window,
+    )
+
+
+def explain(sizes: Sizes) -> Work:
+    """Requests for descriptions."""
+    config = sizes.config
+    explained = [method for method in config.describe.methods if method != "keywords"]
+    calls = sum(explain_requests(method, config) for method in explained)
+    return Work(f"{sizes.chosen} latents x {calls} calls")
+
+
+def write_sentences(sizes: Sizes) -> Work:
+    """Requests for sentences."""
+    score = sizes.config.score
+    return Work(
+        f"{sizes.chosen} latents x {len(score.methods)} methods x {score.num_draws} answers"
+    )
+
+
+def input_score(sizes: Sizes) -> Work:
+    """Passes over written sentences."""
+    score = sizes.config.score
+    sentences = score.num_draws * 2 * score.num_sentences
+    return Work(
+        f"{sizes.chosen} latents x {len(score.methods)} methods x {score.num_draws} x "
+        f"{2 * score.num_sentences} sentences",
+        sizes.chosen * len(score.methods) * sentences * _SENTENCE_TOKENS,
+    )
+
+
+def steering(sizes: Sizes) -> Work:
+    """Texts generated under a clamp."""
+    texts, tokens = len(texts_per_latent(sizes.config)), sizes.config.steering.new_tokens
+    return Work(
+        f"{sizes.chosen} latents x {texts} texts x {tokens} tokens",
+        sizes.chosen * texts * tokens,
+    )
+
+
+def output_score(sizes: Sizes) -> Work:
+    """Judgements."""
+    score = sizes.config.score
+    return Work(
+        f"{sizes.chosen} latents x ({len(score.methods)} methods x {score.num_units} units x "
+        f"{JUDGEMENTS_PER_UNIT} judgements + {len(score.three_set_methods)} three-set)"
+    )
