@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Method = Literal[
-    "keywords", "max_act", "vocab_proj", "token_change", "ensemble_raw", "ensemble_concat"
-]
+Method = str
+"""A description method: `keywords`, or one of plan/evidence.py's explainers."""
+
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 ChangeMode = Literal["all", "active", "last"]
 KLTarget = Annotated[float, Field(gt=0, le=5)]

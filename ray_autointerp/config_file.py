@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import ConfigError
+from ray_autointerp.plan.evidence import DESCRIPTION_METHODS
 
 
 def read_config(path: str | Path) -> Config:
@@ -35,6 +36,12 @@ def parse_config(raw: dict[str, Any], path: Path) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error)}") from error
+    for method in config.describe.methods:
+        if method not in DESCRIPTION_METHODS:
+            raise ConfigError(
+                f"{path}: describe.methods has `{method}`, which is none of "
+                f"{', '.join(DESCRIPTION_METHODS)}."
+            )
     return _with_absolute_inputs(config, path.resolve().parent)
 
 

@@ -1,17 +1,25 @@
-"""The tables that a description method, a map or a mode of TokenChange reads beside its step's."""
+"""The evidence that each explainer, map and mode of TokenChange reads beside its step's tables.
+
+To add a description method, add its prompt (prompts/<method>.py) and a line to EXPLAINERS.
+"""
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.step import Read
+from ray_autointerp.plan.step import Explainer, Read
+from ray_autointerp.prompts import ensemble, max_act, token_change, vocab_proj
 
-EVIDENCE: dict[str, tuple[str, ...]] = {
-    "keywords": ("top_examples", "vocab_proj"),
-    "max_act": ("top_examples",),
-    "vocab_proj": ("vocab_proj",),
-    "token_change": ("token_change",),
-    "ensemble_raw": ("top_examples", "vocab_proj", "token_change"),
-    "ensemble_concat": ("top_examples", "vocab_proj", "token_change"),
+_ALL_EVIDENCE = ("top_examples", "vocab_proj", "token_change")
+
+EXPLAINERS: dict[str, Explainer] = {
+    "max_act": Explainer(("top_examples",), max_act.evidence_from, max_act.ask),
+    "vocab_proj": Explainer(("vocab_proj",), vocab_proj.evidence_from, vocab_proj.ask),
+    "token_change": Explainer(("token_change",), token_change.evidence_from, token_change.ask),
+    "ensemble_raw": Explainer(_ALL_EVIDENCE, ensemble.evidence_from, ensemble.ask),
+    "ensemble_concat": Explainer(_ALL_EVIDENCE, parts=ensemble.CONCAT_ORDER),
 }
-"""The evidence tables each description method reads: what `explain` waits for, per method."""
+"""The description methods for which an LLM is asked."""
+
+DESCRIPTION_METHODS: tuple[str, ...] = ("keywords", *EXPLAINERS)
+"""What `describe.methods` may name."""
 
 MAP_READS: dict[str, tuple[str, ...]] = {
     "lens": (),
@@ -35,7 +43,7 @@ def evidence_of(method: str, config: Config) -> tuple[Read, ...]:
     """The evidence tables of a description method; of TokenChange, the config's first mode."""
     return tuple(
         Read(table, method=config.evidence.change_modes[0] if table == "token_change" else None)
-        for table in EVIDENCE[method]
+        for table in EXPLAINERS[method].reads
     )
 
 

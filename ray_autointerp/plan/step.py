@@ -7,10 +7,12 @@ forecast and publishing read these, and keep no list of steps of their own.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.sizes import Sizes, Work
+from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.shown import Rows, Shown
 
 Scope = Literal["corpus", "subject", "hook", "sae"]
 """corpus: once per run. subject: one pass for all SAEs, tables per SAE. hook: once per hook point,
@@ -83,3 +85,23 @@ class Step:
     """What the step passes through the subject, for every SAE of the run together."""
     revision: int = 1
     """Raised by whoever changes what the step writes: part of the run's identity."""
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A description method for which an LLM is asked."""
+
+    reads: tuple[str, ...]
+    """Evidence tables."""
+    evidence_from: Callable[[Rows, Shown], Any] | None = None
+    """Rows of one latent to what the prompt shows; None where there is nothing to go on."""
+    ask: Callable[[Any, int], tuple[Message, ...]] | None = None
+    """Evidence and a cap on words to the prompt."""
+    parts: tuple[str, ...] = ()
+    """Of a method that joins others' descriptions instead: theirs, each at a share of the cap."""
+
+    def prompt(self, rows: Rows, shown: Shown, cap_words: int) -> tuple[Message, ...] | None:
+        """The prompt for one latent; None where the method has nothing to go on."""
+        assert self.evidence_from is not None and self.ask is not None
+        evidence = self.evidence_from(rows, shown)
+        return None if evidence is None else self.ask(evidence, cap_words)

@@ -5,10 +5,7 @@ less is asked.
 """
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.evidence import EVIDENCE
-
-CONCAT_PARTS = len(EVIDENCE["ensemble_concat"])
-"""Requests behind one Ensemble Concat description: one for each kind of evidence it joins."""
+from ray_autointerp.plan.evidence import EXPLAINERS
 
 JUDGEMENTS_PER_UNIT = 4
 """Requests behind one two-set trial: own and stranger's description, each in both orders."""
@@ -53,7 +50,7 @@ def three_set_texts(config: Config) -> list[tuple[int, int, float, int]]:
 
 def explain_requests(method: str, _: Config) -> int:
     """Requests behind one description."""
-    return CONCAT_PARTS if method == "ensemble_concat" else 1
+    return len(EXPLAINERS[method].parts) or 1
 
 
 def sentence_requests(_: str, config: Config) -> int:

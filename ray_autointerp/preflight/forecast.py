@@ -14,18 +14,14 @@ from typing import TYPE_CHECKING
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.plan.estimate import num_chosen, num_requests
+from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.forecast import Forecast, asked_of
 from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.plan.step import LLM_POOLS
-from ray_autointerp.plan.units import (
-    CONCAT_PARTS,
-    JUDGEMENTS_PER_UNIT,
-    three_set_texts,
-    two_set_units,
-)
+from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT, three_set_texts, two_set_units
 from ray_autointerp.preflight.sample_prompts import SamplePrompts, answered, written
-from ray_autointerp.prompts import ensemble, judge, max_act, sentences, token_change, vocab_proj
+from ray_autointerp.prompts import ensemble, judge, sentences
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
@@ -96,32 +92,17 @@ def _kinds(
 def _explained(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
-    is_concat = method == "ensemble_concat"
-    cap = config.describe.cap_words
-    if is_concat:
+    cap, parts = config.describe.cap_words, EXPLAINERS[method].parts
+    if parts:
         cap = ensemble.part_cap(cap)
-        requests //= CONCAT_PARTS
-    for part in ensemble.CONCAT_ORDER if is_concat else (method,):
-        evidence = [sample_prompts.evidence(i) for i in range(_SAMPLES)]
-        yield _Kind(
-            [_explainer_prompt(part, shown, cap) for shown in evidence],
-            [answered(part, cap, i) for i in range(_SAMPLES)],
-            requests,
-        )
-
-
-def _explainer_prompt(part: str, evidence: ensemble.RawEvidence, cap: int) -> Prompt:
-    assert evidence.max_act and evidence.vocab_proj and evidence.token_change
-    match part:
-        case "max_act":
-            return max_act.ask(evidence.max_act, cap)
-        case "vocab_proj":
-            return vocab_proj.ask(evidence.vocab_proj, cap)
-        case "token_change":
-            return token_change.ask(evidence.token_change, cap)
-        case "ensemble_raw":
-            return ensemble.ask(evidence, cap)
-    raise AssertionError(f"no forecast for the method {part}")
+        requests //= len(parts)
+    for part in parts or (method,):
+        prompts = [
+            EXPLAINERS[part].prompt(*sample_prompts.evidence(i), cap) for i in range(_SAMPLES)
+        ]
+        shown = [prompt for prompt in prompts if prompt is not None]
+        if shown:  # nothing is known of evidence that a run has yet to make
+            yield _Kind(shown, [answered(part, cap, i) for i in range(_SAMPLES)], requests)
 
 
 def _judged(

@@ -7,7 +7,7 @@ these, not guessed. What only a run can tell is a constant here, with its reason
 import itertools
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ray_autointerp.config import Config
@@ -15,11 +15,9 @@ from ray_autointerp.errors import CorpusError
 from ray_autointerp.methods.keywords import FiredToken, keyword_description
 from ray_autointerp.passes.documents import Document, read_documents
 from ray_autointerp.prompts import ensemble
-from ray_autointerp.prompts.max_act import Example, MaxActEvidence
 from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS
+from ray_autointerp.prompts.shown import Rows, Shown
 from ray_autointerp.prompts.text import few_shots
-from ray_autointerp.prompts.token_change import TokenChangeEvidence
-from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
 from ray_autointerp.records.keys import derive_seed
 
 if TYPE_CHECKING:
@@ -42,6 +40,9 @@ _WORDS_PER_SENTENCE = 13
 """Of an answer's sentences; the worked examples have 8, and the demo's LLM writes 12.5."""
 
 
+_EXPLAIN = {"split": "explain", "status": "ok"}
+
+
 class SamplePrompts:
     """What prompts may show of latents that nobody has watched yet; the same for equal indices."""
 
@@ -57,18 +58,21 @@ class SamplePrompts:
         kinds = sorted({token for ids in self._documents for token in ids})
         self._vocabulary = [token for token in kinds if token not in tokenizer.special_ids]
 
-    def evidence(self, index: int) -> ensemble.RawEvidence:
+    def evidence(self, index: int) -> tuple[Rows, Shown]:
         """All evidence of the `index`-th sample evidence, as much as prompts show."""
         config, draw = self._config, self._draw("evidence", index)
         shown = config.describe.num_tokens_shown
         examples = min(config.describe.num_examples, config.evidence.num_top_examples)
         projected = min(shown, config.evidence.num_vocab_tokens)
         changed = min(shown, config.evidence.num_changed_tokens)
-        return ensemble.RawEvidence(
-            MaxActEvidence(tuple(self._example(draw) for _ in range(examples)), 1.0),
-            VocabProjEvidence(self._tokens(draw, projected), self._tokens(draw, projected)),
-            TokenChangeEvidence(*(self._tokens(draw, changed) for _ in range(4))),
-        )
+        top = {"examples": [self._example(draw) for _ in range(examples)], **_EXPLAIN}
+        lists = (self._lists(draw, projected), *(self._lists(draw, changed) for _ in range(2)))
+        signed = [
+            {"sign": sign, "status": "ok", **both}
+            for sign, both in zip((1, -1), lists[1:], strict=True)
+        ]
+        rows: Rows = {"top_examples": [top], "vocab_proj": [lists[0]], "token_change": signed}
+        return rows, Shown(examples, shown, 1.0)
 
     def description(self, method: str, index: int) -> str:
         """About as long as a description by this method."""
@@ -105,14 +109,18 @@ class SamplePrompts:
         start = draw.randrange(max(1, len(token_ids) - size + 1))
         return token_ids[start : start + size]
 
-    def _example(self, draw: random.Random) -> Example:
+    def _lists(self, draw: random.Random, number: int) -> dict[str, list[dict[str, str]]]:
+        return {
+            side: [{"text": text} for text in self._tokens(draw, number)]
+            for side in ("promoted", "suppressed")
+        }
+
+    def _example(self, draw: random.Random) -> dict[str, Sequence[object]]:
         window = self._config.corpus.window or self._config.evidence.excerpt_tokens
         piece = self._piece(draw, min(self._config.evidence.excerpt_tokens, window))
         active = set(draw.sample(range(len(piece)), min(_ACTIVE_TOKENS, len(piece))))
-        return Example(
-            tuple(self._tokenizer.texts(piece)),
-            tuple(draw.uniform(0.1, 1.0) if i in active else 0.0 for i in range(len(piece))),
-        )
+        strengths = (draw.uniform(0.1, 1.0) if i in active else 0.0 for i in range(len(piece)))
+        return {"texts": self._tokenizer.texts(piece), "activations": list(strengths)}
 
     def _tokens(self, draw: random.Random, number: int) -> tuple[str, ...]:
         drawn = draw.sample(self._vocabulary, min(number, len(self._vocabulary)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ray_autointerp.prompts import max_act, token_change, vocab_proj
 from ray_autointerp.prompts.max_act import MaxActEvidence
 from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.shown import Rows, Shown
 from ray_autointerp.prompts.text import explainer_prompt
 from ray_autointerp.prompts.token_change import TokenChangeEvidence
 from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
@@ -25,6 +26,15 @@ class RawEvidence:
     max_act: MaxActEvidence | None
     vocab_proj: VocabProjEvidence | None
     token_change: TokenChangeEvidence | None
+
+
+def evidence_from(rows: Rows, shown: Shown) -> RawEvidence:
+    """Whatever there is."""
+    return RawEvidence(
+        max_act.evidence_from(rows, shown),
+        vocab_proj.evidence_from(rows, shown),
+        token_change.evidence_from(rows, shown),
+    )
 
 
 def ask(evidence: RawEvidence, cap_words: int) -> tuple[Message, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.shown import Rows, Shown
 from ray_autointerp.prompts.text import explainer_prompt
 
 
@@ -25,6 +26,22 @@ class MaxActEvidence:
 
     examples: tuple[Example, ...]
     max_activation: float
+
+
+def evidence_from(rows: Rows, shown: Shown) -> MaxActEvidence | None:
+    """The explain side's top examples; None where the latent has none."""
+    explain = [
+        row
+        for row in rows.get("top_examples", ())
+        if row["split"] == "explain" and row["status"] == "ok"
+    ]
+    if not explain or shown.max_activation is None:
+        return None
+    examples = explain[0]["examples"][: shown.num_examples]
+    return MaxActEvidence(
+        tuple(Example(tuple(e["texts"]), tuple(e["activations"])) for e in examples),
+        shown.max_activation,
+    )
 
 
 def ask(evidence: MaxActEvidence, cap_words: int) -> tuple[Message, ...]:

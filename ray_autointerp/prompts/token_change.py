@@ -7,6 +7,7 @@ all four through a set (methods 7, trap 9).
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.shown import Rows, Shown, token_texts
 from ray_autointerp.prompts.text import explainer_prompt
 from ray_autointerp.prompts.vocab_proj import quoted
 
@@ -19,6 +20,20 @@ class TokenChangeEvidence:
     raised_suppressed: tuple[str, ...]
     lowered_promoted: tuple[str, ...]
     lowered_suppressed: tuple[str, ...]
+
+
+def evidence_from(rows: Rows, shown: Shown) -> TokenChangeEvidence | None:
+    """The lists of both signs; None where neither was measured."""
+    by_sign = {r["sign"]: r for r in rows.get("token_change", ()) if r["status"] == "ok"}
+    if not by_sign:
+        return None
+    raised, lowered = by_sign.get(1, {}), by_sign.get(-1, {})
+    return TokenChangeEvidence(
+        token_texts(raised.get("promoted"), shown),
+        token_texts(raised.get("suppressed"), shown),
+        token_texts(lowered.get("promoted"), shown),
+        token_texts(lowered.get("suppressed"), shown),
+    )
 
 
 def ask(evidence: TokenChangeEvidence, cap_words: int) -> tuple[Message, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.shown import Rows, Shown, token_texts
 from ray_autointerp.prompts.text import explainer_prompt
 
 
@@ -17,6 +18,15 @@ class VocabProjEvidence:
 
     promoted: tuple[str, ...]
     suppressed: tuple[str, ...]
+
+
+def evidence_from(rows: Rows, shown: Shown) -> VocabProjEvidence | None:
+    """Both lists; None where there is no row."""
+    for row in rows.get("vocab_proj", ()):
+        return VocabProjEvidence(
+            token_texts(row["promoted"], shown), token_texts(row["suppressed"], shown)
+        )
+    return None
 
 
 def ask(evidence: VocabProjEvidence, cap_words: int) -> tuple[Message, ...]:

@@ -6,16 +6,14 @@ with its status and the raw answer.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from ray_autointerp.passes.ask import ask_and_read
-from ray_autointerp.plan.evidence import evidence_of
-from ray_autointerp.prompts import ensemble, max_act, token_change, vocab_proj
+from ray_autointerp.plan.evidence import EXPLAINERS, evidence_of
+from ray_autointerp.prompts import ensemble
 from ray_autointerp.prompts.answer import read_description
-from ray_autointerp.prompts.max_act import Example, MaxActEvidence
 from ray_autointerp.prompts.message import Message, digest
-from ray_autointerp.prompts.token_change import TokenChangeEvidence
-from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
+from ray_autointerp.prompts.shown import Rows, Shown
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -34,11 +32,17 @@ async def run(task: Task, context: WorkerContext) -> None:
         for read in evidence_of(task.method, context.run.config)
     }
     stats = context.row("latent_stats", task.sae, latents)
+    describe = context.run.config.describe
     rows = await asyncio.gather(
         *(
             _described(
                 latent,
-                _evidence(latent, {t: rows[latent] for t, rows in tables.items()}, stats, context),
+                {table: rows[latent] for table, rows in tables.items()},
+                Shown(
+                    describe.num_examples,
+                    describe.num_tokens_shown,
+                    stats[latent]["max_activation"],
+                ),
                 task.method,
                 context,
             )
@@ -49,26 +53,27 @@ async def run(task: Task, context: WorkerContext) -> None:
 
 
 async def _described(
-    latent: int, evidence: ensemble.RawEvidence, method: str, context: WorkerContext
+    latent: int, rows: Rows, shown: Shown, method: str, context: WorkerContext
 ) -> Row:
     cap = context.run.config.describe.cap_words
-    if method == "ensemble_concat":
-        return await _joined(latent, evidence, context)
-    messages = _messages(evidence, method, cap)
+    explainer = EXPLAINERS[method]
+    if explainer.parts:
+        return {"latent": latent, **await _joined(explainer.parts, rows, shown, context)}
+    messages = explainer.prompt(rows, shown, cap)
     if messages is None:
         return {"latent": latent, "status": "no_evidence"}
     return {"latent": latent, **await _asked(messages, method, cap, context)}
 
 
-async def _joined(latent: int, evidence: ensemble.RawEvidence, context: WorkerContext) -> Row:
+async def _joined(parts: Sequence[str], rows: Rows, shown: Shown, context: WorkerContext) -> Row:
     """Ensemble Concat: the parts that exist, each at its share of the cap."""
     cap = ensemble.part_cap(context.run.config.describe.cap_words)
     prompts = {
         part: messages
-        for part in ensemble.CONCAT_ORDER
-        if (messages := _messages(evidence, part, cap)) is not None
+        for part in parts
+        if (messages := EXPLAINERS[part].prompt(rows, shown, cap)) is not None
     }
-    parts = dict(
+    answered = dict(
         zip(
             prompts,
             await asyncio.gather(
@@ -78,16 +83,17 @@ async def _joined(latent: int, evidence: ensemble.RawEvidence, context: WorkerCo
         )
     )
     text = ensemble.joined(
-        {p: row["description"] for p, row in parts.items() if row["description"]}
+        {part: row["description"] for part, row in answered.items() if row["description"]}
     )
-    failed = next((row["status"] for row in parts.values() if row["status"] != "ok"), "no_evidence")
+    failed = next(
+        (row["status"] for row in answered.values() if row["status"] != "ok"), "no_evidence"
+    )
     return {
-        "latent": latent,
         "status": "ok" if text else failed,
         "description": text,
-        "answer": "\n".join(row["answer"] for row in parts.values()) if parts else None,
+        "answer": "\n".join(row["answer"] for row in answered.values()) if answered else None,
         "finish_reason": None,
-        "prompt_digest": "+".join(row["prompt_digest"] for row in parts.values()) or None,
+        "prompt_digest": "+".join(row["prompt_digest"] for row in answered.values()) or None,
     }
 
 
@@ -110,69 +116,3 @@ async def _asked(
         "description": None if text is None else " ".join(text.split()[:cap]),
         **answered.kept,
     }
-
-
-def _messages(evidence: ensemble.RawEvidence, method: str, cap: int) -> tuple[Message, ...] | None:
-    """The prompt, or None where the method has nothing to go on."""
-    match method:
-        case "max_act":
-            return max_act.ask(evidence.max_act, cap) if evidence.max_act else None
-        case "vocab_proj":
-            return vocab_proj.ask(evidence.vocab_proj, cap) if evidence.vocab_proj else None
-        case "token_change":
-            return token_change.ask(evidence.token_change, cap) if evidence.token_change else None
-        case "ensemble_raw":
-            return ensemble.ask(evidence, cap)
-    raise AssertionError(f"explain does not know the method {method}")
-
-
-def _evidence(
-    latent: int, tables: Mapping[str, list[Row]], stats: Mapping[int, Row], context: WorkerContext
-) -> ensemble.RawEvidence:
-    """What the tables hold of one latent, cut to what prompts show."""
-    describe = context.run.config.describe
-    return ensemble.RawEvidence(
-        max_act=_max_act(
-            tables.get("top_examples", []), stats[latent]["max_activation"], describe.num_examples
-        ),
-        vocab_proj=_vocab_proj(tables.get("vocab_proj", []), describe.num_tokens_shown),
-        token_change=_token_change(tables.get("token_change", []), describe.num_tokens_shown),
-    )
-
-
-def _max_act(rows: list[Row], maximum: float | None, num_examples: int) -> MaxActEvidence | None:
-    explain = [row for row in rows if row["split"] == "explain" and row["status"] == "ok"]
-    if not explain or maximum is None:
-        return None
-    return MaxActEvidence(
-        tuple(
-            Example(tuple(e["texts"]), tuple(e["activations"]))
-            for e in explain[0]["examples"][:num_examples]
-        ),
-        maximum,
-    )
-
-
-def _vocab_proj(rows: list[Row], num_tokens: int) -> VocabProjEvidence | None:
-    if not rows:
-        return None
-    return VocabProjEvidence(
-        _texts(rows[0]["promoted"], num_tokens), _texts(rows[0]["suppressed"], num_tokens)
-    )
-
-
-def _token_change(rows: list[Row], num_tokens: int) -> TokenChangeEvidence | None:
-    by_sign = {row["sign"]: row for row in rows if row["status"] == "ok"}
-    if not by_sign:
-        return None
-    raised, lowered = by_sign.get(1, {}), by_sign.get(-1, {})
-    return TokenChangeEvidence(
-        _texts(raised.get("promoted"), num_tokens),
-        _texts(raised.get("suppressed"), num_tokens),
-        _texts(lowered.get("promoted"), num_tokens),
-        _texts(lowered.get("suppressed"), num_tokens),
-    )
-
-
-def _texts(entries: list[Row] | None, num_tokens: int) -> tuple[str, ...]:
-    return tuple(entry["text"] for entry in (entries or [])[:num_tokens])

@@ -19,9 +19,9 @@ PACKAGE = ROOT / "ray_autointerp"
 FLOORS = (
     {"errors"},
     {"config", "records"},
-    {"config_file"},
-    {"methods", "prompts", "plan"},
-    {"models", "llm", "storage"},
+    {"methods", "prompts"},
+    {"plan"},
+    {"config_file", "models", "llm", "storage"},
     {"runs"},
     {"passes"},
     {"stages"},

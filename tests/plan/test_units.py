@@ -8,7 +8,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.plan.estimate import num_requests
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.step import LLM_POOLS
-from ray_autointerp.plan.units import CONCAT_PARTS, JUDGEMENTS_PER_UNIT
+from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT
 from ray_autointerp.prompts.ensemble import CONCAT_ORDER
 from ray_autointerp.records.task import Task
 
@@ -24,7 +24,6 @@ def test_an_explainer_is_asked_once_a_latent_and_concat_once_a_part(quick_config
     for method in ("max_act", "vocab_proj", "token_change", "ensemble_raw"):
         assert asked(config, "explain", method) == 5
     assert asked(config, "explain", "ensemble_concat") == 5 * len(CONCAT_ORDER)
-    assert len(CONCAT_ORDER) == CONCAT_PARTS
 
 
 def test_writer_is_asked_once_a_draw(quick_config: Planted) -> None:
