@@ -18,7 +18,11 @@ def _reads(*tables: str) -> tuple[Read, ...]:
     return tuple(Read(table) for table in tables)
 
 
-FLOW: tuple[Step, ...] = (
+def _columns(prefix: str, *names: str) -> tuple[tuple[str, str], ...]:
+    return tuple((f"{prefix}{name}", name) for name in names)
+
+
+_BEFORE_PUBLISH: tuple[Step, ...] = (
     Step(
         "corpus",
         (),
@@ -147,6 +151,9 @@ FLOW: tuple[Step, ...] = (
         config=SUBJECT,
         inputs=("subject", "sae"),
         work=work.free_scores,
+        label_columns=_columns(
+            "", "s_in", "s_out", "effect_kl", "delta_confidence", "single_token_share"
+        ),
     ),
     Step(
         "select",
@@ -267,6 +274,7 @@ FLOW: tuple[Step, ...] = (
         config=(*SUBJECT, "corpus.window"),
         inputs=("subject", "sae"),
         work=work.input_score,
+        label_columns=_columns("input_", "difference", "auroc", "hit_rate", "paper_success"),
     ),
     Step(
         "output_score",
@@ -291,24 +299,23 @@ FLOW: tuple[Step, ...] = (
         inputs=("judge", "prompts"),
         work=work.output_score,
         requests=units.judge_requests,
+        label_columns=_columns(
+            "output_", "win_rate", "win_rate_low", "win_rate_high", "three_set_success"
+        ),
     ),
+)
+
+_PUBLISHED = (
+    *("overlap", "latent_stats", "top_examples", "vocab_proj", "neighbours", "selection"),
+    *("jacobian_proj", "token_change", "agreement", "descriptions"),
+    *(step.writes[-1] for step in _BEFORE_PUBLISH if step.label_columns),
+)
+
+FLOW: tuple[Step, ...] = (
+    *_BEFORE_PUBLISH,
     Step(
         "publish",
-        _reads(
-            "overlap",
-            "latent_stats",
-            "top_examples",
-            "vocab_proj",
-            "neighbours",
-            "selection",
-            "jacobian_proj",
-            "token_change",
-            "agreement",
-            "free_scores",
-            "descriptions",
-            "input_scores",
-            "output_scores",
-        ),
+        _reads(*_PUBLISHED),
         ("labels",),
         "sae",
         "latents",

@@ -81,6 +81,9 @@ class Step:
     """What every task reads beside `reads`, where the config decides."""
     requests: Callable[[str, Config], int] | None = None
     """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
+    label_columns: tuple[tuple[str, str], ...] = ()
+    """Columns of `labels`, and those of the last table that it writes from which they are copied:
+    of the label's own method, for a step with one task per method."""
     work: Callable[[Sizes], Work] | None = None
     """What the step passes through the subject, for every SAE of the run together."""
     revision: int = 1

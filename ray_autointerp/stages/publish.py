@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from ray_autointerp.passes.agreement_curve import nearest_map
+from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.step import Step
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -19,9 +21,6 @@ from ray_autointerp.storage.parquet import write_table
 _SHOWN_TOKENS = 5
 """Tokens of each list repeated in the labels table, for eyes."""
 
-_FREE_SCORES = ("s_in", "s_out", "effect_kl", "delta_confidence", "single_token_share")
-"""Columns repeated in the labels table, for filters."""
-
 
 def run(task: Task, context: Tables) -> None:
     """Write one latent shard of `labels`."""
@@ -31,11 +30,13 @@ def run(task: Task, context: Tables) -> None:
     chosen = [latent for latent in latents if latent in selection]
     stats = context.row("latent_stats", task.sae, latents)
     lists = context.row(nearest_map(context, task.sae), task.sae, latents)
-    free = context.row("free_scores", task.sae, latents)
     examples = context.rows("top_examples", task.sae, latents)
     descriptions = _by_method(context, "descriptions", task.sae, latents, chosen)
-    input_scores = _by_method(context, "input_scores", task.sae, chosen, chosen)
-    output_scores = _by_method(context, "output_scores", task.sae, chosen, chosen)
+    scores = {
+        step: _scores(step, context, task.sae, latents, chosen)
+        for step in FLOW
+        if step.label_columns
+    }
     mode = context.run.config.evidence.change_modes[0]
     changes = context.rows("token_change", task.sae, chosen, mode)
     rows = []
@@ -50,9 +51,11 @@ def run(task: Task, context: Tables) -> None:
                 "status": _status(method, latent in selection),
                 "chosen": latent in selection,
                 **{key: stats[latent][key] for key in ("is_dead", "density", "max_activation")},
-                **{key: free[latent][key] for key in _FREE_SCORES},
-                **_input_columns(input_scores.get(method or "", {}).get(latent)),
-                **_output_columns(output_scores.get(method or "", {}).get(latent)),
+                **{
+                    name: row[column] if (row := of.get((latent, method))) else None
+                    for step, of in scores.items()
+                    for name, column in step.label_columns
+                },
                 "fires_on": _peak_tokens(examples[latent]),
                 "promotes": promotes,
                 "suppresses": suppresses,
@@ -77,17 +80,26 @@ def publish_labels(run: Run, sae: str) -> None:
 def _by_method(
     context: Tables, table: str, sae: str, latents: Sequence[int], chosen: Sequence[int]
 ) -> dict[str, dict[int, Row]]:
-    """Per method, the rows of the latents that have one: keywords all, others the chosen."""
-    config = context.run.config
-    methods = config.describe.methods if table == "descriptions" else config.score.methods
+    """Per description method, the rows of the latents that have one: keywords all."""
     return {
-        method: context.row(
-            table,
-            sae,
-            latents if method == "keywords" and table == "descriptions" else chosen,
-            method,
-        )
-        for method in methods
+        method: context.row(table, sae, latents if method == "keywords" else chosen, method)
+        for method in context.run.config.describe.methods
+    }
+
+
+def _scores(
+    step: Step, context: Tables, sae: str, latents: Sequence[int], chosen: Sequence[int]
+) -> dict[tuple[int, str | None], Row]:
+    """Rows of a step's score by latent and label method; a score without methods is every one's."""
+    table = step.writes[-1]
+    if step.methods == "none":
+        rows = context.row(table, sae, latents)
+        methods = (None, *context.run.config.describe.methods)
+        return {(latent, method): row for latent, row in rows.items() for method in methods}
+    return {
+        (latent, method): row
+        for method in context.run.config.score.methods
+        for latent, row in context.row(table, sae, chosen, method).items()
     }
 
 
@@ -117,13 +129,3 @@ def _moved(lists: Row, changes: Sequence[Row]) -> tuple[list[str], list[str]]:
         [entry["text"] for entry in raised["promoted"][:_SHOWN_TOKENS]],
         [entry["text"] for entry in raised["suppressed"][:_SHOWN_TOKENS]],
     )
-
-
-def _input_columns(score: Row | None) -> Row:
-    names = ("difference", "auroc", "hit_rate", "paper_success")
-    return {f"input_{name}": score[name] if score else None for name in names}
-
-
-def _output_columns(score: Row | None) -> Row:
-    names = ("win_rate", "win_rate_low", "win_rate_high", "three_set_success")
-    return {f"output_{name}": score[name] if score else None for name in names}
