@@ -45,7 +45,7 @@ class Ceiling:
             try:
                 self._paid[asked[reference]] = ray.get(reference)
             except RayError:
-                continue  # it has died; what it told last stays
+                continue  # it has died; its last report stays
         if (sentence := self._reached()) is not None:
             for engine in engines:
                 engine.stop_asking.remote(sentence)

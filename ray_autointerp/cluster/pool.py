@@ -111,7 +111,7 @@ class Pool:
         return self._probe is not None and not self._probe.holds
 
     def submit_to_probe(self, task: Task, width: Width) -> Any:
-        """Run a suspect alone; `probe_is_free` must have said yes."""
+        """Run a suspect alone; `probe_is_free` must be true."""
         assert self._probe is not None
         return self._give(self._probe, task, width)
 
@@ -150,7 +150,7 @@ class Pool:
         return [member.actor for member in self._members if member.starting is None]
 
     def close(self) -> None:
-        """End the members; engines are told first, so that no child process is left."""
+        """End the members. Engines are closed first, so that no child process is left."""
         members, self._members = self._members, []
         _end(members)
 
@@ -184,8 +184,8 @@ class Pool:
 
 
 def _end(members: list[_Member]) -> None:
-    told = [member.actor.close.remote() for member in members if member.starting is None]
-    if told:
-        ray.wait(told, num_returns=len(told), timeout=_CLOSE_S)
+    closing = [member.actor.close.remote() for member in members if member.starting is None]
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
     for member in members:
         ray.kill(member.actor)

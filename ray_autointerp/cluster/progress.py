@@ -1,7 +1,7 @@
 """What a person watches: one line per step with its shards, rate and time left.
 
 In a terminal a live Rich display; elsewhere (a log, a job's output) one plain line whenever a
-step begins or ends. Reads only what the tracker tells it.
+step begins or ends. Reads only what the tracker reports.
 """
 
 import time

@@ -3,7 +3,7 @@
 The driver holds a bounded amount of work in flight per actor, waits for receipts, and replaces
 actors that die. What a dead LLM worker held goes to a probe, alone, until the prompt that kills is
 found (plan/suspects.py); other tasks are tried again, a bounded number of times, then the run stops
-with the task's name. Ray's own retries are off: they would run poison for ever.
+with the task's name. Ray's own retries are off: they would repeat what kills a worker without end.
 """
 
 import logging

@@ -45,7 +45,7 @@ class Receipt:
 
 
 class Observer(Protocol):
-    """Who watches a run: the progress display, or nobody."""
+    """What watches a run, such as the progress display."""
 
     def started(self, task: Task) -> None:
         """A worker took the task."""
@@ -165,7 +165,7 @@ class RunTracker:
 
 def _why(error: BaseException, worker_died: bool) -> str:
     if worker_died:
-        return "the process that worked on it died, most often for want of memory (Ray's logs tell)"
+        return "the process that worked on it died, most often for want of memory (see Ray's logs)"
     return str(error).rstrip(".") or type(error).__name__
 
 

@@ -152,7 +152,7 @@ class Schedule:
         heaps = [self._heaps[pool] for pool in pools or self._heaps]
         for heap in heaps:
             while heap and heap[0].group.state[heap[0].shard] != _READY:
-                heapq.heappop(heap)  # somebody else finished it meanwhile
+                heapq.heappop(heap)  # finished elsewhere meanwhile
         best = min((heap for heap in heaps if heap), key=lambda heap: heap[0], default=None)
         if best is None:
             return None
@@ -168,7 +168,7 @@ class Schedule:
             self._make_ready(group, task.shard)
 
     def num_ready(self, *pools: Pool) -> int:
-        """Ready tasks of these pools that nobody has taken."""
+        """Ready tasks of these pools that no worker has taken."""
         return sum(self._num_ready[pool] for pool in pools)
 
     def finished(self) -> bool:
@@ -284,7 +284,7 @@ class Schedule:
             self._lift(group.whole)
 
     def _pass_barriers(self, group: _Group) -> None:
-        """A group without tasks holds nobody up."""
+        """A group without tasks is complete at once."""
         self._lift(group.panel)
         self._lift(group.whole)
 

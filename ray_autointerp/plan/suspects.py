@@ -1,9 +1,9 @@
 """Which tasks may be what a worker died of, and how each is tried again: pure decisions.
 
-When a worker or its engine dies, every task it held is a suspect, not guilty. Suspects run again,
+When a worker or its engine dies, every task it held is a suspect. Suspects run again,
 one at a time on a probe; only deaths alone count. A task that dies alone asks fewer and fewer
 requests at once, until one request alone has killed twice and is quarantined (runs/answers.py);
-then the task begins again, without it. What is innocent passes the probe and is done.
+then the task begins again, without it. A task that kills no worker ends on the probe.
 """
 
 from collections import deque
@@ -45,7 +45,7 @@ class Suspects:
                 self._waiting.append(task)
 
     def clear(self, task: Task) -> None:
-        """The task ended, or failed for a reason of its own: it killed nobody."""
+        """The task ended, or failed for a reason of its own: it killed no worker."""
         self._deaths_alone.pop(task, None)
         if task in self._waiting:
             self._waiting.remove(task)

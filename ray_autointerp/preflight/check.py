@@ -131,17 +131,17 @@ def _completed(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) ->
     if prepend_bos is None:
         prepend_bos = first.prepend_bos if first.prepend_bos is not None else True
     for section, card in zip(config.sae, saes, strict=True):
-        for name, said, trained in (
+        for name, used, trained in (
             ("window", window, card.context_size),
             ("prepend_bos", prepend_bos, card.prepend_bos),
         ):
-            if trained is not None and said != trained:
+            if trained is not None and used != trained:
                 _log.warning(
                     "SAE %s was trained with %s = %s; this run uses %s.",
                     section.id,
                     name,
                     trained,
-                    said,
+                    used,
                 )
     kwargs = {**first.model_kwargs, **config.subject.model_kwargs}
     for name in sorted(set(first.model_kwargs) & set(config.subject.model_kwargs)):
@@ -181,7 +181,7 @@ def _check_windows(config: Config) -> None:
 
 
 def _check_gpus(config: Config) -> None:
-    """A worker that asks for a GPU where there is none would wait for ever."""
+    """A worker that asks for a GPU where there is none would wait without end."""
     if os.environ.get("RAY_ADDRESS"):
         return  # the cluster's nodes have what they have
     import torch
@@ -230,8 +230,8 @@ def _host_memory() -> int:
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in ("memory.max", "memory/memory.limit_in_bytes"):
         file = Path("/sys/fs/cgroup") / limit
-        if file.is_file() and (said := file.read_text().strip()).isdigit():
-            found.append(int(said))
+        if file.is_file() and (limit_text := file.read_text().strip()).isdigit():
+            found.append(int(limit_text))
     return min(found)
 
 

@@ -1,7 +1,7 @@
 """Evidence that looks like a latent's, drawn from the config's own corpus before anything is run.
 
 Real prompts are as long as real documents and real tokens make them, so lengths are counted on
-these, not guessed. What only a run can tell is a constant here, with its reason.
+these, not guessed. What only a run can measure is a constant here, with its reason.
 """
 
 import itertools
@@ -44,7 +44,7 @@ _EXPLAIN = {"split": "explain", "status": "ok"}
 
 
 class SamplePrompts:
-    """What prompts may show of latents that nobody has watched yet; the same for equal indices."""
+    """What prompts may show of latents that no run has watched yet; the same for equal indices."""
 
     def __init__(self, config: Config, tokenizer: "SubjectTokenizer") -> None:
         """Reads the corpus's beginning. Raises CorpusError if it holds no text."""
@@ -136,10 +136,10 @@ class SamplePrompts:
 def described(prompt: str, cap_words: int, index: int) -> str:
     """A description that was kept: as much of its cap as the worked examples take of theirs."""
     shots = few_shots(prompt)
-    said = [shot.content.split() for shot in shots if shot.role == "assistant"]
+    answers = [shot.content.split() for shot in shots if shot.role == "assistant"]
     caps = [int(shot.content.split()[-2]) for shot in shots if shot.role == "user"]
-    share = sum(len(words) for words in said) / sum(caps)
-    return _words(said[index % len(said)], max(1, round(share * cap_words)))
+    share = sum(len(words) for words in answers) / sum(caps)
+    return _words(answers[index % len(answers)], max(1, round(share * cap_words)))
 
 
 def answered(prompt: str, cap_words: int, index: int) -> str:
@@ -148,8 +148,8 @@ def answered(prompt: str, cap_words: int, index: int) -> str:
     Good models take most of it; what small ones say runs on to the limit as often as it ends, and
     is paid for whether it becomes a description or not.
     """
-    said = [shot.content.split() for shot in few_shots(prompt) if shot.role == "assistant"]
-    return _words(said[index % len(said)], cap_words)
+    answers = [shot.content.split() for shot in few_shots(prompt) if shot.role == "assistant"]
+    return _words(answers[index % len(answers)], cap_words)
 
 
 def written(num_sentences: int) -> str:

@@ -1,4 +1,4 @@
-"""Never pay twice: an LLM for one task that keeps every answer and remembers what it was told.
+"""An LLM for one task that keeps every answer and never asks the same request twice.
 
 Answers are appended under their task in small segments, read back before anything is asked. What
 a fault can cost is a segment being written, one being gathered, and what was in flight. Footers
@@ -107,7 +107,7 @@ class Answers:
         if error is None:
             await self.close()
             return
-        if not isinstance(error, Exception):  # cancelled: nobody waits for what is in flight
+        if not isinstance(error, Exception):  # cancelled: what is in flight is not waited for
             self._cancel(self._in_flight)
         with contextlib.suppress(AutointerpError):  # the first error says more than the second
             await self.close()
@@ -200,7 +200,7 @@ def remembered(store: Store, task: Task) -> tuple[dict[str, Answer], int]:
     names = store.list(answers_folder(task))
     with ThreadPoolExecutor(_READERS) as pool:
         tables = list(pool.map(lambda name: read_table(store, name), names))
-    known = {row["key"]: _told(row) for table in tables for row in table.to_pylist()}
+    known = {row["key"]: _values(row) for table in tables for row in table.to_pylist()}
     return known, int(names[-1].rpartition("/")[2].removesuffix(".parquet")) + 1 if names else 0
 
 
@@ -243,11 +243,11 @@ def _usage(footer: Mapping[str, str]) -> Usage:
 
 def _row(key: str, answer: Answer) -> dict[str, Any]:
     logprobs = answer.choice_logprobs
-    told = {**asdict(answer), "choice_logprobs": list(logprobs.items()) if logprobs else None}
-    return {"key": key, **told}
+    values = {**asdict(answer), "choice_logprobs": list(logprobs.items()) if logprobs else None}
+    return {"key": key, **values}
 
 
-def _told(row: dict[str, Any]) -> Answer:
-    told = {name: value for name, value in row.items() if name != "key"}
-    pairs = told["choice_logprobs"]
-    return Answer(**{**told, "choice_logprobs": None if pairs is None else dict(pairs)})
+def _values(row: dict[str, Any]) -> Answer:
+    values = {name: value for name, value in row.items() if name != "key"}
+    pairs = values["choice_logprobs"]
+    return Answer(**{**values, "choice_logprobs": None if pairs is None else dict(pairs)})

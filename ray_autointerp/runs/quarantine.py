@@ -1,6 +1,6 @@
 """Requests that kill engines: marked while they are asked alone, and shut away after two deaths.
 
-A mark that was left on the store, and no answer, is a death: nobody else could tell of it.
+A mark on the store without an answer counts as a death: the process that left it is gone.
 """
 
 from collections.abc import Collection
@@ -45,11 +45,11 @@ class Quarantine:
         return str(get_json(self._store, quarantined(self._task.step, key))["reason"])
 
     def mark(self, request: Request) -> None:
-        """Leave word that the request is asked alone: if nobody answers, the word stays."""
-        told = {"task": self._task.name, "prompt": digest(request.messages)}
+        """Write that the request is asked alone. Without an answer, the mark stays."""
+        mark = {"task": self._task.name, "prompt": digest(request.messages)}
         for number in range(1, DEATHS + 1):
             name = suspect_mark(self._task.step, request.key, number)
-            if put_json_if_absent(self._store, name, told):
+            if put_json_if_absent(self._store, name, mark):
                 return
 
     def _judge(self, answered: Collection[str]) -> None:
@@ -58,11 +58,11 @@ class Quarantine:
             key = _key(name, folder, last)
             if not name.endswith(last) or key in answered or key in self._shut_away:
                 continue
-            told = get_json(self._store, name)
-            if told["task"] == self._task.name:
-                why = f"{DEATHS} engines died of this request, asked alone, in {told['task']}"
+            mark = get_json(self._store, name)
+            if mark["task"] == self._task.name:
+                why = f"{DEATHS} engines died of this request, asked alone, in {mark['task']}"
                 place = quarantined(self._task.step, key)
-                put_json_if_absent(self._store, place, {**told, "reason": why})
+                put_json_if_absent(self._store, place, {**mark, "reason": why})
 
 
 def _key(name: str, folder: str, ending: str) -> str:

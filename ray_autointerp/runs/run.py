@@ -16,7 +16,7 @@ class Run:
     """One labelling of one or more SAEs."""
 
     config: Config
-    """Completed: what the SAEs' metadata said stands where the file said nothing."""
+    """Completed: values of the SAEs' metadata stand where the file gives none."""
     axes: Axes
     uri: str
     """The run's own folder, local or `s3://`."""
