@@ -69,7 +69,7 @@ def _reads(*tables: str) -> tuple[Read, ...]:
 
 
 FLOW: tuple[Step, ...] = (
-    Step("corpus", (), ("tokens",), "corpus", "token", "cpu"),
+    Step("corpus", (), ("tokens",), "corpus", "token", "cpu", revision=2),
     Step("overlap", _reads("tokens"), ("overlap",), "corpus", "whole", "cpu"),
     Step("neighbours", (), ("neighbours",), "sae", "latents", "subject"),
     Step("jacobian", _reads("tokens"), ("jacobian",), "hook", "directions", "subject"),
