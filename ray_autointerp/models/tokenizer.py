@@ -9,12 +9,26 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from ray_autointerp.errors import CorpusError, SubjectError
 
 _SPACE = "\u2581"
 """What stands for a space in SentencePiece vocabularies."""
+
+
+def num_embeddings(model: str, *, revision: str | None = None) -> int:
+    """Rows of the subject's embedding by its config: ids from there on cannot be run.
+
+    Raises SubjectError if there is no config.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise SubjectError(
+            f"The config of {model} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    return int(config.get_text_config().vocab_size)
 
 
 class SubjectTokenizer:

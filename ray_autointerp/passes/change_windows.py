@@ -1,7 +1,8 @@
 """The windows on which latents are clamped: seeded, BOS first, one per document before any second.
 
 The explain side's serve TokenChange and the Jacobian, whose single windows are the first of them;
-the score side's, of other documents, are those on which estimates are judged.
+the score side's, of other documents, are those on which estimates are judged. Where the corpus has
+too few windows of `change_window_tokens`, all are shorter (methods/window_length.py).
 """
 
 from typing import Literal
@@ -11,28 +12,31 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from ray_autointerp.errors import TaskError
-from ray_autointerp.records.keys import hash_order
+from ray_autointerp.methods.window_length import window_length
+from ray_autointerp.records.keys import SPLITS, hash_order
 from ray_autointerp.runs.tables import Tables
 
 Side = Literal["explain", "score"]
 
 
 def change_windows(tables: Tables, side: Side, num_windows: int) -> Tensor:
-    """Token ids [W, T]: the first `change_window_tokens` of so many corpus windows of one side.
+    """Token ids [W, T]: the first T tokens of so many corpus windows of one side.
 
     A longer list begins with the shorter one. Fewer come back where the corpus has no more.
+    T is `change_window_tokens`, or less where the corpus asks for it; the same in every call.
     """
-    length = tables.run.config.evidence.change_window_tokens
-    tokens = tables.read("tokens", None).filter(pc.field("split") == side)
+    evidence = tables.run.config.evidence
+    tokens = tables.read("tokens", None)
+    explain, score = (
+        pc.list_value_length(tokens.filter(pc.field("split") == name)["token_ids"]).to_numpy()
+        for name in SPLITS
+    )
+    length = window_length(explain, score, evidence.change_window_tokens, evidence.change_windows)
+    assert length is not None, "the overlap step refuses a corpus without such windows"
+    tokens = tokens.filter(pc.field("split") == side)
     is_long = pc.greater_equal(pc.list_value_length(tokens["token_ids"]), pa.scalar(length))
     tokens = tokens.filter(is_long)
     chosen = _order(tokens, tables.run.config.run.seed)[:num_windows]
-    if not chosen:
-        raise TaskError(
-            f"the corpus has no {side}-side window of {length} tokens: give more text, or lower "
-            "evidence.change_window_tokens"
-        )
     rows = tokens.take(pa.array(chosen)).to_pylist()
     return torch.tensor([row["token_ids"][:length] for row in rows])
 

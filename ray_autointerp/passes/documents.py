@@ -100,10 +100,12 @@ def _parquet_rows(path: Path, corpus: CorpusSection) -> Iterator[dict[str, Any]]
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
             try:
-                row = json.loads(line.decode("utf-8"))
+                # Editors that write a byte order mark put it before the first line.
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if not text.strip():
+                    continue
+                row = json.loads(text)
             except UnicodeDecodeError as error:
                 raise CorpusError(f"Line {number} of {path} is not UTF-8: {error}.") from error
             except ValueError as error:
@@ -116,7 +118,7 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
 def _folder_rows(path: Path, corpus: CorpusSection) -> Iterator[dict[str, Any]]:
     for file in sorted(path.rglob("*.txt")):
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise CorpusError(f"{file} is not readable UTF-8 text: {error}.") from error
         name = str(file.relative_to(path))

@@ -18,6 +18,10 @@ def _reads(*tables: str) -> tuple[Read, ...]:
     return tuple(Read(table) for table in tables)
 
 
+_CHANGE_WINDOWS = ("evidence.change_windows", "evidence.change_window_tokens")
+"""The config behind passes/change_windows.py."""
+
+
 def _columns(prefix: str, *names: str) -> tuple[tuple[str, str], ...]:
     return tuple((f"{prefix}{name}", name) for name in names)
 
@@ -33,8 +37,17 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         config=("corpus",),
         inputs=("corpus", "tokenizer"),
         work=work.corpus,
+        revision=2,
     ),
-    Step("overlap", _reads("tokens"), ("overlap",), "corpus", "whole", "cpu"),
+    Step(
+        "overlap",
+        _reads("tokens"),
+        ("overlap",),
+        "corpus",
+        "whole",
+        "cpu",
+        config=_CHANGE_WINDOWS,
+    ),
     Step(
         "neighbours",
         (),
@@ -52,7 +65,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "hook",
         "directions",
         "subject",
-        config=(*SUBJECT, "run.seed", "evidence.jacobian_windows", "evidence.change_window_tokens"),
+        config=(*SUBJECT, "run.seed", *_CHANGE_WINDOWS, "evidence.jacobian_windows"),
         inputs=("subject",),
         work=work.jacobian,
     ),
@@ -199,8 +212,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             *SUBJECT,
             "run.seed",
             "evidence.agreement_windows",
-            "evidence.change_windows",
-            "evidence.change_window_tokens",
+            *_CHANGE_WINDOWS,
             "steering.kl_targets",
         ),
         inputs=("subject", "sae"),
@@ -219,8 +231,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             *SUBJECT,
             "run.seed",
             "evidence.num_changed_tokens",
-            "evidence.change_windows",
-            "evidence.change_window_tokens",
+            *_CHANGE_WINDOWS,
             "evidence.change_clamp",
             "evidence.change_clamp_size",
             "evidence.change_estimator",

@@ -2,16 +2,19 @@
 
 No document is on both sides: that is asserted. Copies inside documents (quotations, boilerplate)
 remain: windows of one side that share a run of 13 tokens with the other. Every report prints it.
+A section of a long document counts as a document. A split that later steps cannot be served from is
+refused here, before any pass of the subject.
 """
 
 import numpy as np
 import pyarrow.compute as pc
 
-from ray_autointerp.errors import TaskError
+from ray_autointerp.errors import CorpusError, TaskError
 from ray_autointerp.methods.shingle import shingle_hashes
+from ray_autointerp.methods.window_length import LEAST_EXPLAIN, LEAST_SCORE, window_length
 from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.records.task import Task
-from ray_autointerp.runs.tables import Tables
+from ray_autointerp.runs.tables import Row, Tables
 
 _Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 _NONE: _Hashes = np.zeros(0, np.uint64)
@@ -20,13 +23,14 @@ _MOST_HASHES = 20_000_000
 
 
 def run(task: Task, context: Tables) -> None:
-    """Write `overlap`: a row per side."""
+    """Write `overlap`: a row per side. Raises CorpusError: a side has too little text."""
     tokens = context.read("tokens", None)
     sides = {side: tokens.filter(pc.field("split") == side).to_pylist() for side in SPLITS}
     documents = {side: {row["document_id"] for row in rows} for side, rows in sides.items()}
     both = documents["explain"] & documents["score"]
     if both:
         raise TaskError(f"document {min(both)} is on both sides of the split: give ids that differ")
+    _check_windows(sides, context)
     hashes = {side: _hashes([r["token_ids"] for r in rows]) for side, rows in sides.items()}
     counted = []
     for side, other in zip(SPLITS, reversed(SPLITS), strict=True):
@@ -41,6 +45,21 @@ def run(task: Task, context: Tables) -> None:
             }
         )
     context.write(task, "overlap", counted)
+
+
+def _check_windows(sides: dict[str, list[Row]], context: Tables) -> None:
+    """Raise CorpusError unless both sides have windows for TokenChange and agreement."""
+    evidence = context.run.config.evidence
+    lengths = {s: np.array([len(r["token_ids"]) for r in rows], int) for s, rows in sides.items()}
+    explain, score = lengths["explain"], lengths["score"]
+    most, number = evidence.change_window_tokens, evidence.change_windows
+    if window_length(explain, score, most, number) is None:
+        raise CorpusError(
+            f"The corpus has {len(explain)} windows of text to explain from and {len(score)} of "
+            f"other text to score on; at least {LEAST_EXPLAIN} and {LEAST_SCORE} are needed: start "
+            "a new run with more documents, longer ones, or ones that are not copies of each "
+            "other."
+        )
 
 
 def _num_copied(windows: list[_Hashes], known: _Hashes) -> int:

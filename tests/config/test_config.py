@@ -89,3 +89,9 @@ def test_config_variables_and_home_expand(tmp_path: Path, monkeypatch: Any) -> N
 def test_config_remote_paths_stay() -> None:
     config = parse_config(with_change("sae.path", "s3://bucket/sae"), Path("x.toml"))
     assert config.sae[0].path == "s3://bucket/sae"
+
+
+def test_byte_order_mark_before_the_toml_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbf[run]\nnam = 3\n")
+    with pytest.raises(ConfigError, match=r"missing|unknown key"):
+        read_config(tmp_path / "x.toml")

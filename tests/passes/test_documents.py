@@ -107,3 +107,16 @@ def test_any_text_survives_jsonl(
     file = tmp_path_factory.mktemp("any") / "x.jsonl"
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
     assert [document.text for document in read_documents(section(file))] == texts
+
+
+def test_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    """Editors on Windows write one; it belongs to neither the first row nor a file's text."""
+    mark = b"\xef\xbb\xbf"
+    for name, first in (("x.jsonl", b""), ("blank.jsonl", b"\n")):
+        (tmp_path / name).write_bytes(mark + first + b'{"text": "one"}\n{"text": "two"}\n')
+        texts = [document.text for document in read_documents(section(tmp_path / name))]
+        assert texts == ["one", "two"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_bytes(mark + b"plain")
+    (document,) = read_documents(section(tmp_path / "folder"))
+    assert document.text == "plain"

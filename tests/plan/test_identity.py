@@ -35,7 +35,7 @@ def config(**changes: Any) -> Config:
         ("run__seed", 1, "jacobian"),
         ("corpus__num_tokens", 5, "corpus"),
         ("evidence__num_top_examples", 3, "max_act"),
-        ("evidence__change_windows", 3, "agreement"),
+        ("evidence__change_windows", 3, "overlap"),
         ("select__num_latents", 3, "select"),
         ("steering__temperature", 0.1, "steering"),
         ("describe__cap_words", 9, "explain"),

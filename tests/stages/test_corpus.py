@@ -1,5 +1,6 @@
 """Windows of tokens: nothing is dropped in silence, and each document is on one side."""
 
+import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ray_autointerp.config import Config
+from ray_autointerp.errors import CorpusError
 from ray_autointerp.llm.scripted import ScriptedLLM, planted_script
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
@@ -118,3 +120,45 @@ def test_chat_goes_through_the_subjects_template(
     chat = [{"role": "we", "content": text(0, 12)}, {"role": "they", "content": text(1, 12)}]
     ids = tokenizer.encode_chat(tuple(chat))
     assert ids == tokenizer.encode(f"we said : {text(0, 12)} they said : {text(1, 12)} ")
+
+
+@pytest.mark.parametrize("wrong", [-1, 1_000_000])
+def test_id_that_the_embedding_lacks_is_refused_by_document_and_position(
+    windows: Callable[..., list[Row]], wrong: int
+) -> None:
+    documents = [{"ids": [3, 4, 5], "id": "a"}, {"ids": [3, 4, wrong], "id": "b"}]
+    with pytest.raises(CorpusError, match=rf"position 2 of document 1 \(`b`\).*id {wrong}, .*rows"):
+        windows(documents, 1, tokens_column="ids", id_column="id")
+
+
+def test_token_added_to_the_tokenizer_alone_is_refused_by_its_text(
+    windows: Callable[..., list[Row]], monkeypatch: pytest.MonkeyPatch, tokenizer: SubjectTokenizer
+) -> None:
+    tokenizer.hf.add_tokens([f"<new{i}>" for i in range(1000)])
+    monkeypatch.setattr(SubjectTokenizer, "load", lambda *_, **__: tokenizer)
+    with pytest.raises(CorpusError, match=r"position 2 of document 0 .*`<new999>`.*rows"):
+        windows([{"text": "the a <new999>"}], 1)
+
+
+def test_book_is_on_both_sides_with_a_gap_where_they_meet(
+    windows: Callable[..., list[Row]],
+) -> None:
+    ids = random.Random(0).choices(range(3, 33), k=31 * 8 * 12)
+    rows = windows([{"ids": ids}], 1, tokens_column="ids", num_tokens=10**6)
+    assert {row["split"] for row in rows} == {"explain", "score"}
+    sides_of: dict[str, set[str]] = {}
+    for row in rows:
+        sides_of.setdefault(row["document_id"], set()).add(row["split"])
+    assert all(len(sides) == 1 for sides in sides_of.values())
+    assert list(sides_of) == [f"0#{section}" for section in range(12)]
+    counts = Counter(row["document_id"] for row in rows)
+    in_order = list(sides_of.items())
+    for (_, before), (name, side) in zip(in_order, in_order[1:], strict=False):
+        assert counts[name] == (8 if before == side else 7), "a window is left out between sides"
+
+
+def test_document_of_one_section_is_not_cut(windows: Callable[..., list[Row]]) -> None:
+    ids = [3 + i % 30 for i in range(31 * 8)]
+    rows = windows([{"ids": ids}], 1, tokens_column="ids")
+    assert {row["document_id"] for row in rows} == {"0"}
+    assert [t for row in rows for t in row["token_ids"][1:]] == ids
