@@ -28,27 +28,67 @@ class Document:
     messages: tuple[dict[str, str], ...] | None = None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where to go on reading: after so many documents, at this byte of a JSONL file."""
+
+    num_documents: int = 0
+    offset: int = 0
+
+    def __str__(self) -> str:
+        """For a file's metadata; `Place.parse` reads it back."""
+        return f"{self.num_documents}:{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """The place that `str` gave."""
+        return cls(*map(int, text.split(":")))
+
+
+class DocumentReader:
+    """Documents in order, streamed, from a place on; `place` is where the next one begins."""
+
+    def __init__(self, corpus: CorpusSection, place: Place) -> None:
+        """Raises CorpusError: missing, unreadable, no such column."""
+        self.place = place
+        self._corpus = corpus
+        self._rows = _rows_from(corpus, place)
+
+    def __iter__(self) -> Iterator[Document]:
+        """The rest of the documents. Asked again, it goes on where it stopped."""
+        for row, offset in self._rows:
+            index = self.place.num_documents
+            self.place = Place(index + 1, offset)
+            yield _document(index, row, self._corpus)
+
+
 def read_documents(corpus: CorpusSection) -> Iterator[Document]:
     """All documents in order, streamed. Raises CorpusError: missing, unreadable, no such column."""
+    yield from DocumentReader(corpus, Place())
+
+
+def _rows_from(corpus: CorpusSection, place: Place) -> Iterator[tuple[dict[str, Any], int]]:
+    """Rows with the byte after each, which is 0 but for JSONL."""
     if corpus.dataset is not None:
-        rows = _dataset_rows(corpus)
+        rows = _dataset_rows(corpus, place.num_documents)
     else:
         assert corpus.path is not None
         path = Path(corpus.path)
         if not path.exists():
             raise CorpusError(f"The corpus {path} does not exist; set corpus.path.")
         if path.is_dir():
-            rows = _folder_rows(path, corpus)
+            rows = _folder_rows(path, corpus, place.num_documents)
         elif path.suffix in (".parquet", ".pq"):
-            rows = _parquet_rows(path, corpus)
+            rows = _parquet_rows(path, corpus, place.num_documents)
         elif path.suffix in (".jsonl", ".ndjson", ".json"):
-            rows = _jsonl_rows(path)
+            yield from _jsonl_rows(path, place)
+            return
         else:
             raise CorpusError(
                 f"The corpus {path} is neither Parquet (.parquet), JSONL (.jsonl) nor a folder."
             )
-    for index, row in enumerate(rows):
-        yield _document(index, row, corpus)
+    for row in rows:
+        yield row, 0
 
 
 def _content_column(corpus: CorpusSection) -> str:
@@ -84,39 +124,47 @@ def _document(index: int, row: dict[str, Any], corpus: CorpusSection) -> Documen
     return Document(index, name, text="" if content is None else str(content))
 
 
-def _parquet_rows(path: Path, corpus: CorpusSection) -> Iterator[dict[str, Any]]:
+def _parquet_rows(path: Path, corpus: CorpusSection, skip: int) -> Iterator[dict[str, Any]]:
     wanted = {_content_column(corpus), corpus.id_column}
     try:
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names
         # All columns where one is missing, so that the refusal can list them.
         columns = [name for name in names if name in wanted] if wanted <= {*names, None} else names
-        for batch in file.iter_batches(batch_size=256, columns=columns):
-            yield from batch.to_pylist()
+        groups = list(range(file.num_row_groups))
+        while groups and file.metadata.row_group(groups[0]).num_rows <= skip:
+            skip -= file.metadata.row_group(groups.pop(0)).num_rows
+        for batch in file.iter_batches(batch_size=256, columns=columns, row_groups=groups):
+            yield from batch.slice(min(skip, len(batch))).to_pylist()
+            skip = max(0, skip - len(batch))
     except (pa.ArrowInvalid, OSError) as error:
         raise CorpusError(f"The corpus {path} is not readable Parquet: {error}.") from error
 
 
-def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _jsonl_rows(path: Path, place: Place) -> Iterator[tuple[dict[str, Any], int]]:
+    offset = place.offset
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        lines.seek(offset)
+        for line in lines:
+            begins, offset = offset, offset + len(line)
+            where = f"The line at byte {begins} of {path}"
             try:
                 # Editors that write a byte order mark put it before the first line.
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                text = line.decode("utf-8" if begins else "utf-8-sig")
                 if not text.strip():
                     continue
                 row = json.loads(text)
             except UnicodeDecodeError as error:
-                raise CorpusError(f"Line {number} of {path} is not UTF-8: {error}.") from error
+                raise CorpusError(f"{where} is not UTF-8: {error}.") from error
             except ValueError as error:
-                raise CorpusError(f"Line {number} of {path} is not JSON: {error}.") from error
+                raise CorpusError(f"{where} is not JSON: {error}.") from error
             if not isinstance(row, dict):
-                raise CorpusError(f"Line {number} of {path} is not a JSON object.")
-            yield row
+                raise CorpusError(f"{where} is not a JSON object.")
+            yield row, offset
 
 
-def _folder_rows(path: Path, corpus: CorpusSection) -> Iterator[dict[str, Any]]:
-    for file in sorted(path.rglob("*.txt")):
+def _folder_rows(path: Path, corpus: CorpusSection, skip: int) -> Iterator[dict[str, Any]]:
+    for file in sorted(path.rglob("*.txt"))[skip:]:
         try:
             text = file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
@@ -125,7 +173,7 @@ def _folder_rows(path: Path, corpus: CorpusSection) -> Iterator[dict[str, Any]]:
         yield {corpus.text_column: text, corpus.id_column or "": name, "": name}
 
 
-def _dataset_rows(corpus: CorpusSection) -> Iterator[dict[str, Any]]:
+def _dataset_rows(corpus: CorpusSection, skip: int) -> Iterator[dict[str, Any]]:
     from datasets import load_dataset  # a slow import that local corpora do not need
 
     try:
@@ -134,7 +182,7 @@ def _dataset_rows(corpus: CorpusSection) -> Iterator[dict[str, Any]]:
             corpus.dataset_config,
             split=corpus.dataset_split,
             streaming=True,
-        )
+        ).skip(skip)
     except (OSError, ValueError, ConnectionError) as error:
         raise CorpusError(
             f"The dataset {corpus.dataset} cannot be streamed: {str(error).splitlines()[0]}"

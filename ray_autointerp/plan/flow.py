@@ -38,6 +38,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("corpus", "tokenizer"),
         work=work.corpus,
         revision=2,
+        is_chain=True,
     ),
     Step(
         "overlap",

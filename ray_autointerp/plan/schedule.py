@@ -245,6 +245,9 @@ class Schedule:
             for made in group.reads_aligned:
                 for shard in range(group.num_shards):
                     group.inputs_left[shard] += made.state[shard] != _DONE
+            if group.step.is_chain:
+                for shard in range(1, group.num_shards):
+                    group.inputs_left[shard] += group.state[shard - 1] != _DONE
         for group in groups:
             self._wake(group, range(len(group.state)))
             if not group.state:
@@ -276,6 +279,9 @@ class Schedule:
             if reader.num_shards is not None:
                 reader.inputs_left[shard] -= 1
                 self._wake(reader, (shard,))
+        if group.step.is_chain and shard + 1 < len(group.state):
+            group.inputs_left[shard + 1] -= 1
+            self._wake(group, (shard + 1,))
         if shard < group.num_panel:
             group.panel_left -= 1
             if group.panel_left == 0:

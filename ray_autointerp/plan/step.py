@@ -81,6 +81,8 @@ class Step:
     """What every task reads beside `reads`, where the config decides."""
     requests: Callable[[str, Config], int] | None = None
     """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
+    is_chain: bool = False
+    """Whether each shard goes on where the shard before ended, and so waits for it."""
     label_columns: tuple[tuple[str, str], ...] = ()
     """Columns of `labels`, and those of the last table that it writes from which they are copied:
     of the label's own method, for a step with one task per method."""

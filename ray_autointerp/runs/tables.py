@@ -18,7 +18,7 @@ from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
-from ray_autointerp.storage.parquet import read_table, rises, write_table
+from ray_autointerp.storage.parquet import read_metadata, read_table, rises, write_table
 from ray_autointerp.storage.store import Store, open_store
 
 Row = dict[str, Any]
@@ -79,6 +79,11 @@ class Tables:
             schema = pa.schema([schema.field(name) for name in columns])
         parts = [read_table(self.store, name, columns, row_group) for name in names]
         return pa.concat_tables([schema.empty_table(), *parts])
+
+    def metadata(self, table: str, sae: str | None, shard: int) -> dict[str, str]:
+        """What one part's file says of itself."""
+        name = part_name(table, sae, None, shard, self._count(table, sae, None))
+        return read_metadata(self.store, name)
 
     def rows(
         self,

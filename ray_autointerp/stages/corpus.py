@@ -1,7 +1,7 @@
 """corpus: documents to windows of tokens, each document on one side of the split.
 
-A token shard takes every n-th document until it holds its share of `num_tokens`, so shards need
-nothing of each other and the result does not depend on who tokenizes what. Windows never cross
+Documents are taken in order until `num_tokens` are reached. Each token shard goes on where the one
+before ended, so that the source is read once, and no document is in two shards. Windows never cross
 documents, hold at most `window` tokens, start with BOS where the SAE was trained so, and are not
 padded. Documents, not windows, are split into explain and score (architecture, section 3). A long
 document is cut into sections, which are split like documents and named `id#0`, `id#1` ...; the
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ray_autointerp.errors import CorpusError
 from ray_autointerp.methods.shingle import split_of
 from ray_autointerp.models.tokenizer import num_embeddings
-from ray_autointerp.passes.documents import Document, read_documents
+from ray_autointerp.passes.documents import Document, DocumentReader, Place
 from ray_autointerp.records.keys import window_id
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -31,20 +31,41 @@ costs a sixteenth of the text, few enough that a book has sections on both sides
 def run(task: Task, context: WorkerContext) -> None:
     """Write one token shard of `tokens`."""
     config = context.run.config.corpus
-    budget = -(-config.num_tokens // task.num_shards)
+    place, num_before = _end_of(task.shard - 1, context) if task.shard else (Place(), 0)
+    share = -(-config.num_tokens // task.num_shards)
+    wanted = min(config.num_tokens, (task.shard + 1) * share) - num_before
     subject = context.run.config.subject
     embeddings = num_embeddings(subject.model, revision=subject.revision)
     rows: list[Row] = []
     num_tokens = 0
-    for document in read_documents(config):
-        if document.index % task.num_shards != task.shard:
-            continue
-        if num_tokens >= budget:
-            break
+    reader = _reader(place, context)
+    documents = iter(reader)
+    while num_tokens < wanted and (document := next(documents, None)) is not None:
         for row in _windows(document, context, embeddings):
             num_tokens += len(row["token_ids"])
             rows.append({"window": window_id(task.shard, len(rows)), **row})
-    context.write(task, "tokens", rows, metadata={"num_tokens": str(num_tokens)})
+    end = {"num_tokens": str(num_before + num_tokens), "place": str(reader.place)}
+    context.write(task, "tokens", rows, metadata=end)
+
+
+_READERS: dict[str, DocumentReader] = {}
+"""The last reader of this process, by run: the next shard goes on with it."""
+
+
+def _reader(place: Place, context: WorkerContext) -> DocumentReader:
+    """A reader at the place: the one that is open there, else a new one."""
+    kept = _READERS.get(context.run.uri)
+    if kept is None or kept.place != place:
+        kept = DocumentReader(context.run.config.corpus, place)
+    _READERS.clear()
+    _READERS[context.run.uri] = kept
+    return kept
+
+
+def _end_of(shard: int, context: WorkerContext) -> tuple[Place, int]:
+    """Where a token shard ended, and the tokens of all shards up to there."""
+    end = context.metadata("tokens", None, shard)
+    return Place.parse(end["place"]), int(end["num_tokens"])
 
 
 def _windows(document: Document, context: WorkerContext, embeddings: int) -> Iterator[Row]:

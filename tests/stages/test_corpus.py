@@ -1,5 +1,7 @@
 """Windows of tokens: nothing is dropped in silence, and each document is on one side."""
 
+import itertools
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +17,9 @@ from ray_autointerp.errors import CorpusError
 from ray_autointerp.llm.scripted import ScriptedLLM, planted_script
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
+from ray_autointerp.passes import documents
 from ray_autointerp.plan.shards import Axes
+from ray_autointerp.records.keys import WINDOWS_PER_TOKEN_SHARD
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.run import Run
@@ -33,9 +37,11 @@ def tokenizer(planted: PlantedTruth) -> SubjectTokenizer:
 @pytest.fixture
 def windows(quick_config: Planted, tmp_path: Path) -> Callable[..., list[Row]]:
     """windows(documents, **corpus settings): the rows of all token shards."""
+    runs = itertools.count()
 
-    def make(documents: list[dict[str, Any]], shards: int = 3, **settings: Any) -> list[Row]:
-        pq.write_table(pa.Table.from_pylist(documents), tmp_path / "corpus.parquet")
+    def make(rows: list[dict[str, Any]], shards: int = 3, **settings: Any) -> list[Row]:
+        if rows:
+            pq.write_table(pa.Table.from_pylist(rows), tmp_path / "corpus.parquet")
         settings = {
             "path": str(tmp_path / "corpus.parquet"),
             "id_column": None,
@@ -46,7 +52,7 @@ def windows(quick_config: Planted, tmp_path: Path) -> Callable[..., list[Row]]:
         run = Run(
             config,
             Axes(shards, {}, 1, 1, {}, 4, 4),
-            str(tmp_path / f"run-{len(documents)}-{shards}"),
+            str(tmp_path / f"run-{next(runs)}"),
         )
         context = WorkerContext(run, llm=ScriptedLLM(planted_script))
         for shard in range(shards):
@@ -89,10 +95,58 @@ def test_shards_take_their_share_of_the_tokens_and_say_how_many(
     windows: Callable[..., list[Row]],
 ) -> None:
     rows = windows([{"text": text(number)} for number in range(60)], num_tokens=900)
-    by_shard = Counter(row["document"] % 3 for row in rows)
-    assert set(by_shard) == {0, 1, 2}
-    total = sum(len(row["token_ids"]) for row in rows)
-    assert 900 <= total < 900 + 3 * 42, "each shard stops with the document that fills its share"
+    tokens: Counter[int] = Counter()
+    for row in rows:
+        tokens[row["window"] // WINDOWS_PER_TOKEN_SHARD] += len(row["token_ids"])
+    assert all(300 - 42 < tokens[shard] < 300 + 42 for shard in range(3))
+    assert 900 <= tokens.total() < 900 + 42, "the last document that is needed is the last"
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "folder"])
+def test_documents_are_taken_in_order_and_the_source_is_read_once(
+    windows: Callable[..., list[Row]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+) -> None:
+    """Also by workers that follow each other: then each reader begins where the last one ended."""
+    texts = [text(number) for number in range(60)]
+    source = tmp_path / f"source.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.table({"text": texts}), source, row_group_size=7)
+    elif suffix == "jsonl":
+        lines = [json.dumps({"text": line}, ensure_ascii=False) for line in texts]
+        source.write_text("\ufeff" + "\n\n".join(lines))
+    else:
+        source.mkdir()
+        for number, line in enumerate(texts):
+            (source / f"{number:03}.txt").write_text(line)
+    made: list[int] = []
+    document = documents._document
+    monkeypatch.setattr(documents, "_document", lambda *a: made.append(a[0]) or document(*a))
+    whole = windows([], 1, path=str(source), num_tokens=900)
+    assert made == sorted(set(made)), "in order, none twice"
+    num_read = len(made)
+    for is_kept in (True, False):
+        made.clear()
+        if not is_kept:
+            monkeypatch.setattr(corpus, "_READERS", Forgetful())
+        shards = windows([], 4, path=str(source), num_tokens=900)
+        assert [row["token_ids"] for row in shards] == [row["token_ids"] for row in whole]
+        assert made == list(range(num_read))
+
+
+class Forgetful(dict[str, Any]):
+    """As if every shard were made by another process."""
+
+    def get(self, *_: Any) -> None:
+        return None
+
+
+def test_shards_after_the_corpus_has_ended_are_empty(windows: Callable[..., list[Row]]) -> None:
+    rows = windows([{"text": text(number)} for number in range(5)], 4, num_tokens=100_000)
+    assert {row["window"] // WINDOWS_PER_TOKEN_SHARD for row in rows} == {0}
+    assert {row["document"] for row in rows} == set(range(5))
 
 
 def test_which_documents_are_read_does_not_depend_on_the_number_of_shards(
