@@ -1,7 +1,7 @@
 """Keywords: a description made without an LLM, from the tokens a latent fires on and promotes.
 
 A floor that every explainer should beat, and a label where there is no LLM: for instance
-`fires on "war", "battle"; promotes " troops", " army"`. Pure text and arithmetic.
+`fires on "war", "battle"; promotes "troops", "army"`. Pure text and arithmetic.
 """
 
 import json
@@ -37,8 +37,9 @@ def keyword_description(
 ) -> str | None:
     """One line of keywords; null for a latent that neither fired nor promotes anything.
 
-    `promoted` comes strongest first and keeps its leading spaces, which tell the start of a word
-    from a piece of one. `background` counts token texts in the corpus.
+    `promoted` comes strongest first with its leading spaces, which tell the start of a word from a
+    piece of one: pieces come last, unless no token of the list has a space. `background` counts
+    token texts in the corpus.
     """
     fired = fired_words(examples, num_fired, background)
     forms: dict[str, str] = {}
@@ -49,8 +50,10 @@ def keyword_description(
     if fired:
         parts.append("fires on " + ", ".join(_quoted(text) for text in fired))
     if forms:
-        strongest = list(forms.values())[:num_promoted]
-        parts.append("promotes " + ", ".join(_quoted(text) for text in strongest))
+        has_spaces = any(text[0].isspace() for text in forms.values())
+        words = sorted(forms.values(), key=_is_piece) if has_spaces else list(forms.values())
+        shown = (_quoted(text.strip() or text) for text in words[:num_promoted])
+        parts.append("promotes " + ", ".join(shown))
     return "; ".join(parts) or None
 
 
@@ -98,6 +101,11 @@ def _rarities(keys: Mapping[str, object], background: Mapping[str, int] | None) 
         counts[_key(text)] += count
     log_all = math.log(counts.total() + 1)
     return {key: max(1 - math.log(max(counts[key], 1)) / log_all, 0.0) for key in keys}
+
+
+def _is_piece(text: str) -> bool:
+    """Whether a token goes on with a word: letters of a script with cases, no space before."""
+    return text[0].isalpha() and text[0].islower()
 
 
 def _key(text: str) -> str:

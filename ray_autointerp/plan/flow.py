@@ -148,12 +148,13 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
     ),
     Step(
         "keywords",
-        _reads("top_examples", "vocab_proj"),
+        _reads("top_examples", "jacobian_proj"),
         ("descriptions",),
         "sae",
         "latents",
         "cpu",
         methods="keywords",
+        revision=2,
     ),
     Step(
         "free_scores",

@@ -17,7 +17,7 @@ def run(task: Task, context: Tables) -> None:
     latents = list(context.latents(task))
     # By name: the columns that are not needed here are most of these rows.
     examples = context.rows("top_examples", task.sae, latents, columns=_EXAMPLE_COLUMNS)
-    lists = context.rows("vocab_proj", task.sae, latents, columns=_LIST_COLUMNS)
+    lists = context.rows("jacobian_proj", task.sae, latents, columns=_LIST_COLUMNS)
     rows = []
     for latent in latents:
         explain = next(row for row in examples[latent] if row["split"] == "explain")

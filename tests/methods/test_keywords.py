@@ -20,11 +20,11 @@ WAR = [
 
 def test_description_lists_what_fires_and_what_is_promoted():
     line = keyword_description(WAR, [" troops", " army"])
-    assert line == 'fires on "war", "battle"; promotes " troops", " army"'
+    assert line == 'fires on "war", "battle"; promotes "troops", "army"'
 
 
 def test_description_dead_latent_only_promotes_and_one_with_nothing_is_null():
-    assert keyword_description([], [" troops"]) == 'promotes " troops"'
+    assert keyword_description([], [" troops"]) == 'promotes "troops"'
     assert keyword_description([[]], []) is None
     assert keyword_description(WAR[:1], []) == 'fires on "war", "the"'
 
@@ -71,7 +71,7 @@ def test_fired_words_silent_tokens_are_not_keywords():
 
 def test_promoted_forms_of_one_word_are_said_once_in_order_of_strength():
     line = keyword_description([], [" Army", "army", " troops", " ARMY"], num_promoted=2)
-    assert line == 'promotes " Army", " troops"'
+    assert line == 'promotes "Army", "troops"'
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,16 @@ def test_odd_tokens_read_as_words(text, said):
 
 def test_empty_token_texts_are_not_keywords():
     assert keyword_description([example(("", 1.0))], [""]) is None
+
+
+def test_promoted_pieces_of_words_come_last_in_order_of_strength():
+    promoted = ["umatic", " clocks", "etime", " pauses", "3", "時"]
+    assert keyword_description([], promoted) == (
+        'promotes "clocks", "pauses", "3", "時", "umatic", "etime"'
+    )
+    assert keyword_description([], promoted, num_promoted=2) == 'promotes "clocks", "pauses"'
+
+
+def test_vocabulary_without_spaces_has_no_pieces():
+    assert keyword_description([], [",", "croak", "We"]) == 'promotes ",", "croak", "We"'
+    assert keyword_description([], ["croak", ","]) == 'promotes "croak", ","'
