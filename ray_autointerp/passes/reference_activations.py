@@ -11,7 +11,11 @@ from ray_autointerp.runs.tables import Tables
 
 def reference_activations(tables: Tables, sae: str) -> dict[int, float]:
     """By latent, for the whole range of the run; always positive."""
-    stats = tables.read("latent_stats", sae, columns=["latent", "max_activation"]).to_pylist()
-    maxima = np.array([row["max_activation"] or 0.0 for row in stats], np.float32)
-    starts = start_activations(maxima).tolist()
-    return {row["latent"]: start for row, start in zip(stats, starts, strict=True)}
+
+    def read() -> dict[int, float]:
+        stats = tables.read("latent_stats", sae, columns=["latent", "max_activation"]).to_pylist()
+        maxima = np.array([row["max_activation"] or 0.0 for row in stats], np.float32)
+        starts = start_activations(maxima).tolist()
+        return {row["latent"]: start for row, start in zip(stats, starts, strict=True)}
+
+    return tables.kept(("reference_activations", sae), read)

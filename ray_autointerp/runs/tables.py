@@ -4,9 +4,10 @@ Where the parts lie, and which of them hold the latents asked for, is decided he
 else. Knows no model: reports and the driver read runs through it too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +23,10 @@ from ray_autointerp.storage.parquet import read_metadata, read_table, rises, wri
 from ray_autointerp.storage.store import Store, open_store
 
 Row = dict[str, Any]
+T = TypeVar("T")
+
+_KEPT = 6
+"""Small tables in memory: three of each of the two SAEs that a worker holds."""
 
 
 class Tables:
@@ -29,6 +34,7 @@ class Tables:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     @cached_property
     def store(self) -> Store:
@@ -42,14 +48,35 @@ class Tables:
 
     def selection(self, sae: str) -> dict[int, Row]:
         """The chosen latents of an SAE in selection order, panel first, with their marks."""
-        table = self.read("selection", sae)
-        chosen = table.filter(pc.field("chosen")).sort_by("order")
-        return {row["latent"]: row for row in chosen.to_pylist()}
+
+        def read() -> dict[int, Row]:
+            table = self.read("selection", sae)
+            chosen = table.filter(pc.field("chosen")).sort_by("order")
+            return {row["latent"]: row for row in chosen.to_pylist()}
+
+        return self.kept(("selection", sae), read)
+
+    def kept(self, key: Hashable, read: Callable[[], T]) -> T:
+        """What `read` returns, read once: for what many tasks of one SAE ask. Do not change it.
+
+        Published objects never change, so none is read again; the least recently used is dropped.
+        """
+        if key not in self._kept:
+            self._kept[key] = read()
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        found: T = self._kept[key]
+        return found
 
     def selected(self, sae: str) -> Selected:
         """How many latents the published selection holds."""
-        rows = self.selection(sae).values()
-        return Selected(len(rows), sum(row["panel"] for row in rows))
+
+        def read() -> Selected:
+            table = self.read("selection", sae, columns=["chosen", "panel"])
+            return Selected(*(pc.sum(table[name]).as_py() or 0 for name in ("chosen", "panel")))
+
+        return self.kept(("selected", sae), read)
 
     def chosen(self, task: Task) -> list[int]:
         """The latents of a task that is cut over the selection, in selection order."""
