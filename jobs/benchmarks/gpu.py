@@ -79,12 +79,12 @@ GEMMA_2_2B = Shape(2304, 9216, 26, 8, 4, 256, 256_000, 16_384, 64, 12, 8192, 524
 TINY = Shape(32, 64, 4, 2, 1, 16, 300, 128, 8, 1, 64, 8192)
 
 
-class RandomDesk(WorkerContext):
+class RandomContext(WorkerContext):
     """A context whose tables lie in memory and whose models were never saved."""
 
     def __init__(self, run: Run, subject: Subject, sae: Sae) -> None:
         super().__init__(run)
-        self.__dict__ |= {"subject": subject, "tokenizer": subject.tokenizer}
+        self._models.__dict__ |= {"subject": subject, "tokenizer": subject.tokenizer}
         self._sae = sae
         self.examples: dict[int, list[dict[str, int]]] = {}
         self.tokens = TABLES["tokens"].schema.empty_table()
@@ -113,7 +113,7 @@ class Bench:
 
     shape: Shape
     asked: argparse.Namespace
-    context: RandomDesk
+    context: RandomContext
     windows_WT: Tensor
     rate: float = 1.0
     """Operations a second of the plain matrix product."""
@@ -175,7 +175,7 @@ def build(shape: Shape, asked: argparse.Namespace) -> Bench:
     )
     axes = Axes(1, {ID: LatentRange(0, shape.d_sae)}, 4096, asked.latents, {ID: hook_point}, 1, 64)
     run = Run(config, axes, f"{config.run.root}/random")
-    context = RandomDesk(run, subject, random_sae(shape, hook_point, device))
+    context = RandomContext(run, subject, random_sae(shape, hook_point, device))
     ids_WT = torch.randint(3, shape.vocab_size, (shape.tokens // LENGTH, LENGTH))
     context.tokens = corpus(ids_WT)
     report(
@@ -445,7 +445,7 @@ def watched(bench: Bench) -> None:
     )
 
 
-def max_act_shard(context: RandomDesk, number: int) -> None:
+def max_act_shard(context: RandomContext, number: int) -> None:
     """One token shard, tables written; each time another, for what is there is not written."""
     max_act.run(Task("max_act", None, None, number, 1_000_000), context)
 
