@@ -30,14 +30,15 @@ class Document:
 
 @dataclass(frozen=True)
 class Place:
-    """Where to go on reading: after so many documents, at this byte of a JSONL file."""
+    """Where to go on reading: after so many documents; in JSONL, after so many bytes and lines."""
 
     num_documents: int = 0
     offset: int = 0
+    num_lines: int = 0
 
     def __str__(self) -> str:
         """For a file's metadata; `Place.parse` reads it back."""
-        return f"{self.num_documents}:{self.offset}"
+        return f"{self.num_documents}:{self.offset}:{self.num_lines}"
 
     @classmethod
     def parse(cls, text: str) -> "Place":
@@ -56,9 +57,9 @@ class DocumentReader:
 
     def __iter__(self) -> Iterator[Document]:
         """The rest of the documents. Asked again, it goes on where it stopped."""
-        for row, offset in self._rows:
+        for row, offset, num_lines in self._rows:
             index = self.place.num_documents
-            self.place = Place(index + 1, offset)
+            self.place = Place(index + 1, offset, num_lines)
             yield _document(index, row, self._corpus)
 
 
@@ -67,8 +68,8 @@ def read_documents(corpus: CorpusSection) -> Iterator[Document]:
     yield from DocumentReader(corpus, Place())
 
 
-def _rows_from(corpus: CorpusSection, place: Place) -> Iterator[tuple[dict[str, Any], int]]:
-    """Rows with the byte after each, which is 0 but for JSONL."""
+def _rows_from(corpus: CorpusSection, place: Place) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """Rows with the bytes and lines up to the end of each, which are 0 but for JSONL."""
     if corpus.dataset is not None:
         rows = _dataset_rows(corpus, place.num_documents)
     else:
@@ -88,7 +89,7 @@ def _rows_from(corpus: CorpusSection, place: Place) -> Iterator[tuple[dict[str, 
                 f"The corpus {path} is neither Parquet (.parquet), JSONL (.jsonl) nor a folder."
             )
     for row in rows:
-        yield row, 0
+        yield row, 0, 0
 
 
 def _content_column(corpus: CorpusSection) -> str:
@@ -141,16 +142,16 @@ def _parquet_rows(path: Path, corpus: CorpusSection, skip: int) -> Iterator[dict
         raise CorpusError(f"The corpus {path} is not readable Parquet: {error}.") from error
 
 
-def _jsonl_rows(path: Path, place: Place) -> Iterator[tuple[dict[str, Any], int]]:
+def _jsonl_rows(path: Path, place: Place) -> Iterator[tuple[dict[str, Any], int, int]]:
     offset = place.offset
     with path.open("rb") as lines:
         lines.seek(offset)
-        for line in lines:
-            begins, offset = offset, offset + len(line)
-            where = f"The line at byte {begins} of {path}"
+        for number, line in enumerate(lines, start=place.num_lines + 1):
+            offset += len(line)
+            where = f"Line {number} of {path}"
             try:
                 # Editors that write a byte order mark put it before the first line.
-                text = line.decode("utf-8" if begins else "utf-8-sig")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 if not text.strip():
                     continue
                 row = json.loads(text)
@@ -160,7 +161,7 @@ def _jsonl_rows(path: Path, place: Place) -> Iterator[tuple[dict[str, Any], int]
                 raise CorpusError(f"{where} is not JSON: {error}.") from error
             if not isinstance(row, dict):
                 raise CorpusError(f"{where} is not a JSON object.")
-            yield row, offset
+            yield row, offset, number
 
 
 def _folder_rows(path: Path, corpus: CorpusSection, skip: int) -> Iterator[dict[str, Any]]:
