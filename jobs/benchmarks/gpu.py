@@ -34,7 +34,8 @@ from ray_autointerp.methods.token_lists import HubStats
 from ray_autointerp.models.clamped_pass import clean_run, window_changes
 from ray_autointerp.models.jacobian import window_jacobians
 from ray_autointerp.models.sae import Sae
-from ray_autointerp.models.subject import Subject, SubjectCard
+from ray_autointerp.models.subject import Subject
+from ray_autointerp.models.subject_card import SubjectCard
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.passes.change_modes import MEASURES
 from ray_autointerp.plan.batch import micro_batch

@@ -3,14 +3,12 @@
 One `ExampleSieve` per SAE and token shard, fed in a stream; memory is bounded by what is kept,
 cost goes by active entries and not by the width of the SAE. Partial results of several shards
 merge to the same top examples however the windows were cut into shards.
-Knows nothing of models, text or files: give it activations.
+Independent of models, text and files: the input is activations.
 """
 
 # W windows, T positions, L latents, S sides (0 explain, 1 score), N active entries, E examples
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +24,15 @@ from ray_autointerp.methods.example_rank import (
 )
 from ray_autointerp.methods.firing_stats import EXPLAIN, SCORE, FiringStats
 from ray_autointerp.methods.radix_order import radix_order
+from ray_autointerp.methods.top_examples import (
+    TopExamples,
+    empty_examples,
+    merge_examples,
+    ranked,
+    ranks,
+    run_starts,
+    take_examples,
+)
 
 
 @dataclass(frozen=True)
@@ -40,25 +47,6 @@ class ActiveEntries:
     positions_N: Tensor
     latents_N: Tensor
     values_N: Tensor
-
-
-@dataclass(frozen=True)
-class TopExamples:
-    """The most active windows of each latent and side, flat.
-
-    Sorted by (latent, side, activation falling, window); ties in activation put the smaller
-    window id first. `peaks_E` is the first position with the maximum. The non-zeros of example e
-    in its window are `positions_N[offsets_E1[e]:offsets_E1[e + 1]]` (rising) and `values_N` there.
-    """
-
-    latents_E: npt.NDArray[np.int32]
-    is_score_E: npt.NDArray[np.bool_]
-    windows_E: npt.NDArray[np.int64]
-    peaks_E: npt.NDArray[np.int16]
-    activations_E: npt.NDArray[np.float32]
-    offsets_E1: npt.NDArray[np.int64]
-    positions_N: npt.NDArray[np.int16]
-    values_N: npt.NDArray[np.float32]
 
 
 def active_entries(acts_WTL: Tensor, mask_WT: Tensor) -> ActiveEntries:
@@ -88,7 +76,7 @@ class _Keeper:
 
     def add(self, found: TopExamples) -> None:
         """Buffer what may still be among the first of its group."""
-        groups_E, priorities_E = _ranked(found, self._ranking)
+        groups_E, priorities_E = ranked(found, self._ranking)
         chosen = np.flatnonzero(priorities_E <= self._threshold_G[groups_E])
         if len(chosen) < len(groups_E):
             found = take_examples(found, chosen)
@@ -100,7 +88,7 @@ class _Keeper:
     def compact(self) -> TopExamples:
         """The examples kept of everything added so far."""
         kept = merge_examples(self._parts, self._num_kept, self._ranking)
-        groups_E, priorities_E = _ranked(kept, self._ranking)
+        groups_E, priorities_E = ranked(kept, self._ranking)
         last = np.flatnonzero(ranks(groups_E) == self._num_kept - 1)
         self._threshold_G[groups_E[last]] = priorities_E[last]
         self._parts = [kept]
@@ -189,7 +177,7 @@ class ExampleSieve:
         )
 
     def _count(self, found: TopExamples) -> None:
-        starts = _run_starts(found.latents_E * np.int64(2) + found.is_score_E)
+        starts = run_starts(found.latents_E * np.int64(2) + found.is_score_E)
         entry_starts = found.offsets_E1[starts]
         where = (found.latents_E[starts], found.is_score_E[starts].astype(np.int64))
         self._num_active_LS[where] += np.diff(np.append(entry_starts, len(found.values_N)))
@@ -201,44 +189,6 @@ class ExampleSieve:
         )
         flat_B = self._histogram_LSB.reshape(-1)
         np.add.at(flat_B, side_N * NUM_BINS + activation_bins(found.values_N), 1)
-
-
-def merge_examples(
-    parts: Sequence[TopExamples], num_kept: int, ranking: Ranking | None = None
-) -> TopExamples:
-    """The first examples of each group of all parts together; the strongest, by default.
-
-    Associative, commutative and independent of how windows were cut into parts, as long as no
-    window is in two of them.
-    """
-    examples = join_examples([empty_examples(), *parts])
-    groups_E, priorities_E = _ranked(examples, ranking or Strongest())
-    order = radix_order(examples.windows_E, priorities_E, groups_E)
-    return take_examples(examples, order[ranks(groups_E[order]) < num_kept])
-
-
-def _ranked(
-    examples: TopExamples, ranking: Ranking
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    latents_E, activations_E = examples.latents_E, examples.activations_E
-    return (
-        ranking.groups(latents_E, examples.is_score_E, activations_E),
-        ranking.priorities(latents_E, examples.windows_E, activations_E),
-    )
-
-
-def empty_examples() -> TopExamples:
-    """No examples: the neutral element of `merge_examples`."""
-    return TopExamples(
-        np.zeros(0, np.int32),
-        np.zeros(0, np.bool_),
-        np.zeros(0, np.int64),
-        np.zeros(0, np.int16),
-        np.zeros(0, np.float32),
-        np.zeros(1, np.int64),
-        np.zeros(0, np.int16),
-        np.zeros(0, np.float32),
-    )
 
 
 def _examples_of(
@@ -257,12 +207,12 @@ def _examples_of(
         return empty_examples()
     order = active[radix_order(group_N[active])]
     group_N, values_N, positions_N = group_N[order], values_N[order], positions_N[order]
-    starts = _run_starts(group_N)
+    starts = run_starts(group_N)
     offsets_E1 = np.append(starts, len(values_N))
     activations_E = np.maximum.reduceat(values_N, starts)
     is_peak_N = values_N == np.repeat(activations_E, np.diff(offsets_E1))
     at_peak = np.flatnonzero(is_peak_N)
-    first_E = at_peak[_run_starts(group_N[at_peak])]
+    first_E = at_peak[run_starts(group_N[at_peak])]
     side_E, row_E = np.divmod(group_N[starts], len(windows_W))
     return TopExamples(
         (side_E // 2).astype(np.int32),
@@ -274,54 +224,3 @@ def _examples_of(
         positions_N,
         values_N,
     )
-
-
-def join_examples(parts: Sequence[TopExamples]) -> TopExamples:
-    """All examples of at least one part, one part after the other."""
-    counts_E = np.concatenate([np.diff(part.offsets_E1) for part in parts])
-    return TopExamples(
-        np.concatenate([part.latents_E for part in parts]),
-        np.concatenate([part.is_score_E for part in parts]),
-        np.concatenate([part.windows_E for part in parts]),
-        np.concatenate([part.peaks_E for part in parts]),
-        np.concatenate([part.activations_E for part in parts]),
-        _offsets(counts_E),
-        np.concatenate([part.positions_N for part in parts]),
-        np.concatenate([part.values_N for part in parts]),
-    )
-
-
-def take_examples(examples: TopExamples, chosen: npt.NDArray[np.int64]) -> TopExamples:
-    """Some of the examples, in the order given."""
-    counts = np.diff(examples.offsets_E1)[chosen]
-    offsets = _offsets(counts)
-    shift = np.repeat(examples.offsets_E1[chosen] - offsets[:-1], counts)
-    entries = shift + np.arange(offsets[-1])
-    return TopExamples(
-        examples.latents_E[chosen],
-        examples.is_score_E[chosen],
-        examples.windows_E[chosen],
-        examples.peaks_E[chosen],
-        examples.activations_E[chosen],
-        offsets,
-        examples.positions_N[entries],
-        examples.values_N[entries],
-    )
-
-
-def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-
-
-def _run_starts(keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Where each run of equal neighbours begins."""
-    is_start = np.ones(len(keys), bool)
-    is_start[1:] = keys[1:] != keys[:-1]
-    return np.flatnonzero(is_start)
-
-
-def ranks(keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """The place of each element within its run of equal neighbours, from 0."""
-    starts = _run_starts(keys)
-    lengths = np.diff(np.append(starts, len(keys)))
-    return np.arange(len(keys)) - np.repeat(starts, lengths)

@@ -11,38 +11,17 @@ pass needs an attention mask, and generation batches rows of equal length.
 
 # B rows (windows, or clamped windows), T positions, D d_model, V vocabulary
 
-import copy
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from ray_autointerp.errors import SubjectError
 from ray_autointerp.methods.vocab_proj import FinalNorm
-from ray_autointerp.models.families import (
-    Family,
-    Parts,
-    family_of,
-    first_tensor,
-    parts_of,
-    supported,
-)
+from ray_autointerp.models.families import Parts, first_tensor, parts_of
 from ray_autointerp.models.halving import Halving
-from ray_autointerp.models.hook_point import (
-    Place,
-    entrance,
-    hidden_states,
-    read_place,
-    watch,
-    write_site,
-)
+from ray_autointerp.models.hook_point import Place, entrance, hidden_states, watch
+from ray_autointerp.models.load_model import load_model
 from ray_autointerp.models.prefix import (
     JoinedKeys,
     KeptKeys,
@@ -52,6 +31,12 @@ from ray_autointerp.models.prefix import (
     with_cache,
 )
 from ray_autointerp.models.rms_norm import quicken_norms
+from ray_autointerp.models.subject_card import (
+    SubjectCard,
+    check_hook_point,
+    check_read_point,
+    describe,
+)
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 
 SINK_FACTOR = 10.0
@@ -64,108 +49,6 @@ _PROBE_TEXT = (
     "captain came down from the wheelhouse, wiped his hands, and asked for the mechanic by name. "
 )
 """Fixed text on which the median norm is taken, so that it depends on no corpus or sharding."""
-
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,
-}
-
-
-@dataclass(frozen=True)
-class SubjectCard:
-    """What the configuration alone says of a model; no weights are read for it."""
-
-    model: str
-    model_type: str
-    d_model: int
-    num_layers: int
-    vocab_size: int
-    context_length: int
-    tokenizer_digest: str
-
-    def hook_points(self) -> list[str]:
-        """The residual-stream hook points that a pass can be resumed from."""
-        return [
-            f"blocks.{i}.hook_resid_{side}"
-            for i in range(self.num_layers)
-            for side in ("pre", "post")
-        ]
-
-
-def describe(
-    model: str, *, revision: str | None = None, device: Literal["auto", "cpu", "cuda"] = "auto"
-) -> SubjectCard:
-    """Look at a hub name or local directory without loading weights. Raises SubjectError."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SubjectError("subject.device is `cuda` and there is no GPU here: say `cpu`.")
-    config = _config(model, revision)
-    family = family_of(config.model_type)
-    if family is None:
-        raise SubjectError(
-            f"{model} is of the family `{config.model_type}`, which cannot be resumed from a hook "
-            f"point here; supported are {supported()}."
-        )
-    return SubjectCard(
-        model=model,
-        model_type=config.model_type,
-        d_model=config.hidden_size,
-        num_layers=config.num_hidden_layers,
-        vocab_size=config.vocab_size,
-        context_length=getattr(config, family.context),
-        tokenizer_digest=SubjectTokenizer.load(model, revision=revision).digest(),
-    )
-
-
-def check_hook_point(card: SubjectCard, hook_point: str) -> int:
-    """The site at which a write to the hook point takes effect. Raises SubjectError."""
-    return write_site(hook_point, card.num_layers, _family(card), card.model)
-
-
-def check_read_point(card: SubjectCard, hook_point: str) -> Place:
-    """What a latent that reads at the hook point is given. Raises SubjectError."""
-    return read_place(hook_point, card.num_layers, _family(card), card.model)
-
-
-def _family(card: SubjectCard) -> Family:
-    family = family_of(card.model_type)
-    assert family is not None, "describe refuses families without an adapter"
-    return family
-
-
-def subject_digest(model: str, *, revision: str | None = None) -> str:
-    """sha256 over a local directory's config and weights; `name@revision` for the hub."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return f"{model}@{revision or 'default'}"
-    content = hashlib.sha256()
-    for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
-        with file.open("rb") as stream:
-            content.update(hashlib.file_digest(stream, "sha256").digest())
-    return content.hexdigest()[:16]
-
-
-def _config(model: str, revision: str | None) -> Any:
-    looks_local = model.startswith(("/", ".", "~"))
-    if looks_local and not Path(model).is_dir():
-        raise SubjectError(f"The subject's directory {model} does not exist; set subject.model.")
-    try:
-        # The config as it is, not its text part: a model that also reads images has its layers
-        # elsewhere, and to boot one TransformerLens installs packages.
-        return AutoConfig.from_pretrained(model, revision=revision)
-    except (OSError, ValueError) as error:
-        raise SubjectError(f"The subject {model} cannot be found: {_first_line(error)}") from error
-
-
-def _attention(model: str, revision: str | None) -> dict[str, str]:
-    """Only eager attention caps its scores; the fast kernels leave Gemma 2's cap out silently."""
-    is_capped = getattr(_config(model, revision), "attn_logit_softcapping", None) is not None
-    return {"attn_implementation": "eager"} if is_capped else {}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
 
 
 class _Stop(Exception):
@@ -180,7 +63,7 @@ class Subject:
         self.tokenizer = tokenizer
         self._model: Any = model.eval().requires_grad_(False)
         quicken_norms(self._model)
-        self._parts: Parts = parts_of(model, _family(card))
+        self._parts: Parts = parts_of(model, card.family)
         self._layer_arguments: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
         self._sink_thresholds: dict[int, float] = {}
         self.halving = Halving()
@@ -197,26 +80,19 @@ class Subject:
     ) -> "Subject":
         """By hub name or local directory, raw weights (no folding), eval mode.
 
-        The model is booted by TransformerLens' bridge, which must know its architecture; the
-        passes use an unwrapped twin that shares the bridge's parameters. Raises SubjectError.
+        TransformerLens must know the architecture. Raises SubjectError.
         """
         card = describe(model, revision=revision, device=device)
-        place = _device(device)
         tokenizer = SubjectTokenizer.load(model, revision=revision)
-        try:
-            plain: Any = AutoModelForCausalLM.from_pretrained(
-                model,
-                revision=revision,
-                dtype=_DTYPES[dtype],
-                **{**_attention(model, revision), **(model_kwargs or {})},
-            )
-            plain = plain.to(place)
-            boot(model, _twin(plain), tokenizer)
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            raise SubjectError(
-                f"The subject {model} cannot be loaded: {_first_line(error)}"
-            ) from error
-        return cls(plain, tokenizer, card)
+        loaded = load_model(
+            model,
+            tokenizer,
+            device=device,
+            dtype=dtype,
+            model_kwargs=model_kwargs or {},
+            revision=revision,
+        )
+        return cls(loaded, tokenizer, card)
 
     @property
     def device(self) -> torch.device:
@@ -425,22 +301,3 @@ class Subject:
                     handle.remove()
             self._layer_arguments[num_positions] = seen
         return self._layer_arguments[num_positions]
-
-
-def boot(model: str, hf_model: nn.Module, tokenizer: SubjectTokenizer) -> TransformerBridge:
-    """TransformerLens' bridge around a Hugging Face model, which it wraps in place."""
-    return TransformerBridge.boot_transformers(
-        model, hf_model=hf_model, tokenizer=tokenizer.hf, dtype=next(hf_model.parameters()).dtype
-    )
-
-
-def _twin(model: nn.Module) -> nn.Module:
-    """Another module tree over the same parameters and buffers."""
-    shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared)
-
-
-def _device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)

@@ -17,7 +17,7 @@ from ray_autointerp.config import Config, LLMSection, SaeSection, bounds
 from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
 from ray_autointerp.models.sae import SaeCard, check_card, points
-from ray_autointerp.models.subject import (
+from ray_autointerp.models.subject_card import (
     SubjectCard,
     check_hook_point,
     check_read_point,

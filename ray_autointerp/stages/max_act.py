@@ -12,27 +12,22 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from ray_autointerp.config import Config
 from ray_autointerp.methods.example_rank import BINS_IN_USE, window_hashes
-from ray_autointerp.methods.max_act import (
-    ActiveEntries,
-    ExampleSieve,
-    TopExamples,
-    join_examples,
-    ranks,
-    take_examples,
-)
-from ray_autointerp.methods.radix_order import radix_order
+from ray_autointerp.methods.max_act import ActiveEntries, ExampleSieve
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.hook_point import Place
 from ray_autointerp.models.sae import Sae
+from ray_autointerp.passes.example_tables import (
+    example_refs_table,
+    firing_stats_table,
+    window_sample_table,
+)
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.keys import SPLITS
-from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
@@ -77,15 +72,17 @@ def run(task: Task, context: WorkerContext) -> None:
 
 def _write(watch: _Watch, sae: str, task: Task, context: WorkerContext) -> None:
     first = watch.latents.start
-    refs = _refs(watch.sieve.stratified(), watch.sieve.examples(), first)
+    refs = example_refs_table(watch.sieve.stratified(), watch.sieve.examples(), first)
     groups = _row_groups(refs["latent"].to_numpy(), context.run.axes, sae)
     write = partial(context.write, task, sae=sae, metadata={"num_sinks": str(watch.num_sinks)})
     # Together: a processor is long busy with each of the first two, a remote store keeps waiting.
     with ThreadPoolExecutor() as pool:
         written = [
             pool.submit(write, "example_refs", refs, row_groups=groups),
-            pool.submit(write, "window_sample", _sample(watch.sample)),
-            pool.submit(write, "firing_stats", _stats(watch.sieve, first)),
+            pool.submit(write, "window_sample", window_sample_table(watch.sample)),
+            pool.submit(
+                write, "firing_stats", firing_stats_table(watch.sieve.firing_stats(), first)
+            ),
         ]
     for one in written:
         one.result()
@@ -197,66 +194,3 @@ def _row_groups(latents_E: np.ndarray[Any, Any], axes: Axes, sae: str) -> list[i
     shard_E = (latents_E - axes.latents[sae].start) // axes.latents_per_shard
     counts: list[int] = np.bincount(shard_E, minlength=axes.num_latent_shards(sae)).tolist()
     return counts
-
-
-def _refs(stratified: TopExamples, top: TopExamples, first_latent: int) -> pa.Table:
-    """Both kinds of example in the table's order, which is quicker made here than by Arrow."""
-    examples = join_examples([stratified, top])
-    is_top_E = np.repeat([False, True], [len(stratified.latents_E), len(top.latents_E)])
-    group_E = (examples.latents_E * np.int64(2) + is_top_E) * 2 + examples.is_score_E
-    order = radix_order(group_E)
-    examples = take_examples(examples, order)
-    offsets = pa.array(examples.offsets_E1, pa.int32())
-    return pa.table(
-        {
-            "latent": pa.array(examples.latents_E + first_latent, pa.int32()),
-            "kind": _words(is_top_E[order], ("stratified", "top")),
-            "split": _words(examples.is_score_E, SPLITS),
-            "rank": pa.array(ranks(group_E[order]), pa.int16()),
-            "window": examples.windows_E,
-            "peak": examples.peaks_E,
-            "activation": examples.activations_E,
-            "positions": pa.ListArray.from_arrays(offsets, pa.array(examples.positions_N)),
-            "values": pa.ListArray.from_arrays(offsets, pa.array(examples.values_N)),
-        },
-        schema=TABLES["example_refs"].schema,
-    )
-
-
-def _words(is_second_E: np.ndarray[Any, Any], words: tuple[str, str]) -> "pa.Array[Any]":
-    """One of two words for each, without a Python object for each."""
-    codes = pa.array(is_second_E.astype(np.int8))
-    return pa.DictionaryArray.from_arrays(codes, pa.array(words)).cast(pa.string())
-
-
-def _sample(rows: list[Row]) -> pa.Table:
-    schema = TABLES["window_sample"].schema
-    columns: dict[str, Any] = {field.name: [row[field.name] for row in rows] for field in schema}
-    for field in schema:
-        if pa.types.is_list(field.type):
-            columns[field.name] = _lists(columns[field.name], field.type.value_type)
-    return pa.table(columns, schema=schema)
-
-
-def _lists(parts: list[Any], kind: pa.DataType) -> "pa.Array[Any]":
-    """A list for each part; laid end to end by numpy, not number by number."""
-    offsets = np.cumsum([0, *map(len, parts)])
-    flat = np.concatenate([np.zeros(0, np.int16), *parts])
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(flat, kind))
-
-
-def _stats(sieve: ExampleSieve, first_latent: int) -> pa.Table:
-    stats = sieve.firing_stats()
-    num_latents = len(stats.num_active_LS)
-    return pa.table(
-        {
-            "latent": pa.array(np.repeat(np.arange(num_latents) + first_latent, 2), pa.int32()),
-            "split": list(SPLITS) * num_latents,
-            "num_tokens": np.tile(stats.num_tokens_S, num_latents),
-            "num_active": stats.num_active_LS.reshape(-1),
-            "sum_activation": stats.sum_activation_LS.reshape(-1),
-            "max_activation": stats.max_activation_LS.reshape(-1),
-            "histogram": list(stats.histogram_LSB.reshape(2 * num_latents, -1)),
-        },
-        schema=TABLES["firing_stats"].schema,
-    )

@@ -18,14 +18,15 @@ from ray_autointerp.methods.example_rank import (
     Stratified,
     Strongest,
 )
-from ray_autointerp.methods.firing_stats import FiringStats, latent_stats, merge_firing_stats
-from ray_autointerp.methods.max_act import (
+from ray_autointerp.methods.firing_stats import latent_stats, merge_firing_stats
+from ray_autointerp.methods.near_miss import following_tokens
+from ray_autointerp.methods.top_examples import (
     TopExamples,
     empty_examples,
     merge_examples,
     take_examples,
 )
-from ray_autointerp.methods.near_miss import following_tokens
+from ray_autointerp.passes.example_tables import examples_of_table, firing_stats_of_table
 from ray_autointerp.passes.window_sample import WindowSample, excerpt
 from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.records.task import Task
@@ -80,7 +81,7 @@ def _merged(
     parts = []
     for shard in range(context.run.axes.num_token_shards):
         refs = context.read("example_refs", task.sae, shards=[shard], row_group=task.shard)
-        parts.append(_examples(refs.filter(pc.field("kind") == kind)))
+        parts.append(examples_of_table(refs.filter(pc.field("kind") == kind)))
     return merge_examples(parts, num_kept, ranking) if num_kept else empty_examples()
 
 
@@ -97,21 +98,6 @@ def _evenly(examples: TopExamples, num_kept: int) -> TopExamples:
 def _inside(latents: range) -> pc.Expression:
     latent = pc.field("latent")
     return (latent >= latents.start) & (latent < latents.stop)
-
-
-def _examples(refs: pa.Table) -> TopExamples:
-    refs = refs.combine_chunks()
-    counts = pc.list_value_length(refs["positions"]).to_numpy()
-    return TopExamples(
-        latents_E=refs["latent"].to_numpy(),
-        is_score_E=np.array(refs["split"].to_pylist(), object) == "score",
-        windows_E=refs["window"].to_numpy(),
-        peaks_E=refs["peak"].to_numpy(),
-        activations_E=refs["activation"].to_numpy(),
-        offsets_E1=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
-        positions_N=pc.list_flatten(refs["positions"]).to_numpy(),
-        values_N=pc.list_flatten(refs["values"]).to_numpy(),
-    )
 
 
 def _windows(context: WorkerContext, wanted: np.ndarray[Any, Any]) -> dict[int, Row]:
@@ -154,7 +140,7 @@ def _write_stats(task: Task, context: WorkerContext, latents: range) -> None:
     parts = []
     for shard in range(context.run.axes.num_token_shards):
         stats = context.read("firing_stats", task.sae, shards=[shard])
-        parts.append(_firing_stats(stats.filter(_inside(latents)), len(latents)))
+        parts.append(firing_stats_of_table(stats.filter(_inside(latents)), len(latents)))
     merged = merge_firing_stats(parts)
     found = latent_stats(merged)
     context.write(
@@ -176,21 +162,6 @@ def _write_stats(task: Task, context: WorkerContext, latents: range) -> None:
             }
             for i, latent in enumerate(latents)
         ],
-    )
-
-
-def _firing_stats(stats: pa.Table, num_latents: int) -> FiringStats:
-    """Rows come as (latent, explain), (latent, score), latents rising: two columns each."""
-
-    def grid(name: str) -> np.ndarray[Any, Any]:
-        return stats[name].to_numpy().reshape(num_latents, len(SPLITS))
-
-    return FiringStats(
-        grid("num_tokens")[0],
-        grid("num_active"),
-        grid("sum_activation"),
-        grid("max_activation"),
-        pc.list_flatten(stats["histogram"]).to_numpy().reshape(num_latents, len(SPLITS), -1),
     )
 
 

@@ -15,7 +15,8 @@ from ray_autointerp.methods.example_rank import (
     activation_bins,
     window_hashes,
 )
-from ray_autointerp.methods.max_act import ExampleSieve, active_entries, merge_examples
+from ray_autointerp.methods.max_act import ExampleSieve, active_entries
+from ray_autointerp.methods.top_examples import merge_examples
 
 LATENTS, POSITIONS = 3, 4
 

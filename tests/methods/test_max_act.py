@@ -10,10 +10,9 @@ from ray_autointerp.errors import TaskError
 from ray_autointerp.methods.max_act import (
     ActiveEntries,
     ExampleSieve,
-    TopExamples,
     active_entries,
-    merge_examples,
 )
+from ray_autointerp.methods.top_examples import TopExamples, merge_examples
 
 NUM_LATENTS = 4
 NUM_POSITIONS = 5
@@ -127,11 +126,6 @@ def test_merge_any_sharding_order_and_grouping_gives_the_same_examples(seed, num
     left = merge_examples([merge_examples([a, b], num_kept), c], num_kept)
     right = merge_examples([a, merge_examples([b, c], num_kept)], num_kept)
     assert as_tuples(left) == as_tuples(right) == whole
-
-
-def test_merge_nothing_gives_no_examples():
-    merged = merge_examples([], 5)
-    assert as_tuples(merged) == [] and merged.offsets_E1.tolist() == [0]
 
 
 def test_sieve_planted_token_is_the_peak_of_every_example():

@@ -18,8 +18,9 @@ from ray_autointerp.models.clamped_pass import (
     position_mask,
     window_changes,
 )
+from ray_autointerp.models.load_model import boot
 from ray_autointerp.models.sae import Sae
-from ray_autointerp.models.subject import Subject, boot
+from ray_autointerp.models.subject import Subject
 
 Tiny = Callable[..., Subject]
 MakeSae = Callable[..., str]

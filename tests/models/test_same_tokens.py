@@ -17,7 +17,7 @@ from ray_autointerp.models.active_pass import active_changes
 from ray_autointerp.models.clamped_pass import clean_run, last_position_states, window_changes
 from ray_autointerp.models.families import parts_of
 from ray_autointerp.models.sae import Sae
-from ray_autointerp.models.subject import Subject, _family
+from ray_autointerp.models.subject import Subject
 
 VALUE, TOP = 5.0, 20
 
@@ -29,7 +29,7 @@ class Reference:
         self, model: Any, subject: Subject, sae: Sae, latent: int, windows_WT: Tensor
     ) -> None:
         self._model = deepcopy(model).double()
-        self._layer = parts_of(self._model, _family(subject.card)).layers[
+        self._layer = parts_of(self._model, subject.card.family).layers[
             subject.site(sae.hook_point)
         ]
         self._windows_WT = windows_WT

@@ -9,17 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoConfig
 
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.methods.vocab_proj import apply_norm
-from ray_autointerp.models.subject import (
-    Subject,
-    boot,
-    check_hook_point,
-    describe,
-    subject_digest,
-)
+from ray_autointerp.models.load_model import boot
+from ray_autointerp.models.subject import Subject
 
 Tiny = Callable[..., Subject]
 
@@ -180,32 +174,6 @@ def test_only_gemma_2_has_a_softcap(tiny: Tiny, model_type: str) -> None:
     assert tiny(model_type).softcap == (3.0 if model_type == "gemma2" else None)
 
 
-def test_card_reads_the_configuration_alone(
-    tiny_folder: Callable[[str], str], tmp_path: Path
-) -> None:
-    for model_type in ("gpt2", "llama"):
-        folder = tmp_path / model_type
-        shutil.copytree(tiny_folder(model_type), folder)
-        (folder / "model.safetensors").unlink()
-        card = describe(str(folder))
-        assert (card.d_model, card.num_layers, card.vocab_size) == (32, 4, 280)
-        assert (card.context_length, card.model_type) == (512, model_type)
-
-
-def test_digest_follows_the_weights_not_the_place(
-    tiny_folder: Callable[[str], str], tmp_path: Path
-) -> None:
-    one = tiny_folder("llama")
-    copy = tmp_path / "copy"
-    shutil.copytree(one, copy)
-    assert subject_digest(str(copy)) == subject_digest(one)
-    weights = bytearray((copy / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (copy / "model.safetensors").write_bytes(weights)
-    assert subject_digest(str(copy)) != subject_digest(one)
-    assert subject_digest("org/name", revision="abc") == "org/name@abc"
-
-
 @pytest.mark.parametrize(
     ("hook_point", "site"),
     [
@@ -217,51 +185,6 @@ def test_digest_follows_the_weights_not_the_place(
 )
 def test_site_is_the_number_of_layers_below(tiny: Tiny, hook_point: str, site: int) -> None:
     assert tiny("llama").site(hook_point) == site
-
-
-@pytest.mark.parametrize(
-    "hook_point",
-    [
-        "blocks.4.hook_resid_post",
-        "blocks.4.hook_mlp_out",
-        "blocks.1.attn.hook_z",
-        "blocks.-1.hook_resid_post",
-        "blocks.1.hook_resid_post.extra",
-        "blocks.x.hook_resid_post",
-        "",
-    ],
-)
-def test_hook_point_that_does_not_exist_is_told_which_do(tiny: Tiny, hook_point: str) -> None:
-    with pytest.raises(SubjectError) as caught:
-        check_hook_point(tiny("llama").card, hook_point)
-    said = str(caught.value)
-    assert f"`{hook_point}`" in said and "\n" not in said
-    assert "blocks.0.hook_resid_pre" in said and "blocks.3.hook_resid_post" in said
-
-
-def test_missing_directory_and_unknown_name_are_one_sentence(tmp_path: Path) -> None:
-    for name, said in ((str(tmp_path / "nope"), "does not exist"), ("nobody/nothing", "nobody")):
-        with pytest.raises(SubjectError, match=said) as caught:
-            describe(name)
-        assert name in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("model_type", ["opt", "bert", "mamba"])
-def test_family_without_an_adapter_is_refused_with_those_that_have_one(
-    tmp_path: Path, model_type: str
-) -> None:
-    AutoConfig.for_model(model_type).save_pretrained(tmp_path)
-    with pytest.raises(SubjectError) as caught:
-        describe(str(tmp_path))
-    said = str(caught.value)
-    assert f"`{model_type}`" in said and "gemma2" in said and "llama" in said and "\n" not in said
-
-
-def test_model_that_also_reads_images_is_refused_by_its_configuration(tmp_path: Path) -> None:
-    """TransformerLens would install packages to boot it, and its layers lie elsewhere."""
-    AutoConfig.for_model("gemma3").save_pretrained(tmp_path)
-    with pytest.raises(SubjectError, match="`gemma3`"):
-        describe(str(tmp_path))
 
 
 @pytest.mark.parametrize("broken", ["weights", "no weights", "tokenizer", "config"])
@@ -290,14 +213,6 @@ def test_model_argument_that_does_not_exist_is_one_sentence(
     with pytest.raises(SubjectError, match="colour") as caught:
         Subject.load(tiny_folder("llama"), device="cpu", model_kwargs={"colour": "red"})
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_gpu_that_is_not_there_is_refused_before_weights_are_read(
-    tiny_folder: Callable[[str], str],
-) -> None:
-    with pytest.raises(SubjectError, match="say `cpu`"):
-        describe(tiny_folder("llama"), device="cuda")
 
 
 def test_sink_threshold_is_ten_times_the_median_norm_and_ignores_one_sink(

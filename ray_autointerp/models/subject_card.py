@@ -1,0 +1,109 @@
+"""A subject as its configuration and tokenizer describe it: no weights are loaded.
+
+Hook points are checked here, so that a wrong one is refused before any heavy work.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig
+
+from ray_autointerp.errors import SubjectError
+from ray_autointerp.models.families import Family, family_of, supported
+from ray_autointerp.models.hook_point import Place, read_place, write_site
+from ray_autointerp.models.tokenizer import SubjectTokenizer
+
+
+@dataclass(frozen=True)
+class SubjectCard:
+    """The facts of a model that its configuration and tokenizer give; no weights are read."""
+
+    model: str
+    model_type: str
+    d_model: int
+    num_layers: int
+    vocab_size: int
+    context_length: int
+    tokenizer_digest: str
+
+    @property
+    def family(self) -> Family:
+        """The adapter of the model's family; `describe` refuses models without one."""
+        family = family_of(self.model_type)
+        assert family is not None
+        return family
+
+    def hook_points(self) -> list[str]:
+        """The residual-stream hook points that a pass can be resumed from."""
+        return [
+            f"blocks.{i}.hook_resid_{side}"
+            for i in range(self.num_layers)
+            for side in ("pre", "post")
+        ]
+
+
+def describe(
+    model: str, *, revision: str | None = None, device: Literal["auto", "cpu", "cuda"] = "auto"
+) -> SubjectCard:
+    """Look at a hub name or local directory without loading weights. Raises SubjectError."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SubjectError("subject.device is `cuda` and there is no GPU here: say `cpu`.")
+    config = model_config(model, revision)
+    family = family_of(config.model_type)
+    if family is None:
+        raise SubjectError(
+            f"{model} is of the family `{config.model_type}`, which cannot be resumed from a hook "
+            f"point here; supported are {supported()}."
+        )
+    return SubjectCard(
+        model=model,
+        model_type=config.model_type,
+        d_model=config.hidden_size,
+        num_layers=config.num_hidden_layers,
+        vocab_size=config.vocab_size,
+        context_length=getattr(config, family.context),
+        tokenizer_digest=SubjectTokenizer.load(model, revision=revision).digest(),
+    )
+
+
+def check_hook_point(card: SubjectCard, hook_point: str) -> int:
+    """The site at which a write to the hook point takes effect. Raises SubjectError."""
+    return write_site(hook_point, card.num_layers, card.family, card.model)
+
+
+def check_read_point(card: SubjectCard, hook_point: str) -> Place:
+    """What a latent that reads at the hook point is given. Raises SubjectError."""
+    return read_place(hook_point, card.num_layers, card.family, card.model)
+
+
+def subject_digest(model: str, *, revision: str | None = None) -> str:
+    """sha256 over a local directory's config and weights; `name@revision` for the hub."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return f"{model}@{revision or 'default'}"
+    content = hashlib.sha256()
+    for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        with file.open("rb") as stream:
+            content.update(hashlib.file_digest(stream, "sha256").digest())
+    return content.hexdigest()[:16]
+
+
+def model_config(model: str, revision: str | None) -> Any:
+    """The Hugging Face configuration of a hub name or directory. Raises SubjectError."""
+    looks_local = model.startswith(("/", ".", "~"))
+    if looks_local and not Path(model).is_dir():
+        raise SubjectError(f"The subject's directory {model} does not exist; set subject.model.")
+    try:
+        # The config as it is, not its text part: a model that also reads images has its layers
+        # elsewhere, and to boot one TransformerLens installs packages.
+        return AutoConfig.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise SubjectError(f"The subject {model} cannot be found: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return str(error).strip().split("\n")[0]
