@@ -1,9 +1,8 @@
 """The input-based score: does a latent fire on sentences written from its description?
 
-Graded, after the notebook entry (methods 2, 5.1, 16): sum(activating - neutral) / n, as it is
-and over the latent's maximum; AUROC and AUPRC; the hit rate (generation score); and the paper's
-binary as a column. Knows no model or LLM: an activation is a sentence's maximum over positions,
-BOS, pads, specials and sinks already left out.
+Graded (methods 2, 5.1, 16): sum(activating - neutral) / n, as it is and over the latent's
+maximum; AUROC; the hit rate (generation score); and the paper's binary. The input is one number
+per sentence, the latent's maximum over positions without BOS, pads, specials and sinks.
 """
 
 # A activating, N neutral sentences
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-import numpy.typing as npt
 
 from ray_autointerp.methods.intervals import Interval, t_interval
 
@@ -40,7 +38,6 @@ class InputScore:
     difference: float | None
     difference_over_max: float | None
     auroc: float | None
-    auprc: float | None
     hit_rate: float | None
     paper_success: float | None
     num_activating: int
@@ -59,14 +56,13 @@ def input_score(
     activating = [s.activation for s in sentences if s.is_activating]
     neutral = [s.activation for s in sentences if not s.is_activating]
     if not activating or not neutral:
-        nulls = (None,) * 6
+        nulls = (None,) * 5
         return InputScore(*nulls, len(activating), len(neutral), None)
     difference = fmean(activating) - fmean(neutral)
     return InputScore(
         difference=difference,
         difference_over_max=difference / max_activation if max_activation else None,
         auroc=auroc(activating, neutral),
-        auprc=auprc(activating, neutral),
         hit_rate=fmean(value > 0 for value in activating),
         paper_success=float((np.sign(difference) + 1) / 2),
         num_activating=len(activating),
@@ -81,18 +77,6 @@ def auroc(activating: Sequence[float], neutral: Sequence[float]) -> float:
     neutral_N = np.asarray(neutral, np.float64)
     wins = (activating_A1 > neutral_N).sum() + 0.5 * (activating_A1 == neutral_N).sum()
     return float(wins / (len(activating) * len(neutral)))
-
-
-def auprc(activating: Sequence[float], neutral: Sequence[float]) -> float:
-    """Average precision: mean over activating sentences of the precision at their activation.
-
-    Sentences with equal activations are taken in together, so ties gain nothing from their order.
-    """
-    values = np.concatenate([activating, neutral]).astype(np.float64)
-    thresholds: npt.NDArray[np.float64] = np.asarray(activating, np.float64)
-    num_above = (values >= thresholds[:, None]).sum(1)
-    num_right = (thresholds >= thresholds[:, None]).sum(1)
-    return float((num_right / num_above).mean())
 
 
 def _draw_differences(sentences: Sequence[SentenceActivation]) -> list[float]:

@@ -1,19 +1,15 @@
 """Intervals against their defining equations, tables and simulated coverage."""
 
 import math
-from statistics import NormalDist, fmean
+from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
 
-from ray_autointerp.methods.intervals import (
-    Interval,
-    chance_verdict,
-    crossed_bootstrap,
-    t_interval,
-    t_quantile,
-    wilson_interval,
-)
+from ray_autointerp.methods.intervals import Interval, t_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("rate", "num_trials"), [(0.5, 12), (0.9, 10), (0.25, 4), (0.3, 1000)])
@@ -32,21 +28,29 @@ def test_wilson_all_or_nothing_keeps_a_width():
     assert wilson_interval(0.0, 0) == Interval(0.0, 1.0)
 
 
+@given(num_successes=st.integers(0, 40), num_failures=st.integers(0, 40))
+def test_wilson_of_whole_successes_is_scipys(num_successes, num_failures):
+    num_trials = num_successes + num_failures
+    assume(num_trials > 0)
+    expected = stats.binomtest(num_successes, num_trials).proportion_ci(0.95, method="wilson")
+    found = wilson_interval(num_successes / num_trials, num_trials)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
 @pytest.mark.parametrize(
-    ("probability", "num_degrees", "expected"),
-    [
-        (0.975, 1, 12.7062),
-        (0.975, 2, 4.3027),
-        (0.975, 3, 3.1824),
-        (0.975, 5, 2.5706),
-        (0.95, 11, 1.7959),
-        (0.995, 30, 2.7500),
-        (0.975, 120, 1.9799),
-        (0.5, 4, 0.0),
-    ],
+    ("num_values", "level", "quantile"),
+    [(2, 0.95, 12.7062), (3, 0.95, 4.3027), (4, 0.95, 3.1824), (12, 0.9, 1.7959)],
 )
-def test_t_quantile_equals_the_printed_table(probability, num_degrees, expected):
-    assert t_quantile(probability, num_degrees) == pytest.approx(expected, abs=6e-5)
+def test_t_interval_is_as_wide_as_the_printed_table_says(num_values, level, quantile):
+    values = [float(value) for value in range(num_values)]
+    interval = t_interval(values, level)
+    half = quantile * stdev(values) / math.sqrt(num_values)
+    assert interval.high - fmean(values) == pytest.approx(half, rel=2e-5)
+    assert fmean(values) - interval.low == pytest.approx(half, rel=2e-5)
+
+
+def test_t_interval_of_equal_values_has_no_width():
+    assert t_interval([2.0, 2.0, 2.0]) == Interval(2.0, 2.0)
 
 
 def test_t_interval_covers_the_mean_of_few_normal_values():
@@ -57,69 +61,3 @@ def test_t_interval_covers_the_mean_of_few_normal_values():
 
 def test_t_interval_one_value_has_none():
     assert t_interval([1.0]) is None
-
-
-def test_crossed_bootstrap_one_prompt_is_as_wide_as_the_mean_is_uncertain():
-    values = np.random.default_rng(1).normal(size=400)
-    interval = crossed_bootstrap(values.tolist(), list(range(400)), [0] * 400, seed=0)
-    half = 1.96 * values.std() / 20
-    assert interval.low == pytest.approx(values.mean() - half, abs=0.15 * half)
-    assert interval.high == pytest.approx(values.mean() + half, abs=0.15 * half)
-
-
-def test_crossed_bootstrap_covers_although_units_share_latents_and_prompts():
-    """Effects of 30 latents and 12 prompts; treating 360 units as independent covers far less."""
-    draws = np.random.default_rng(2)
-    covered = 0
-    for trial in range(150):
-        latent_L = draws.normal(size=30)
-        prompt_P = draws.normal(size=12)
-        values = latent_L[:, None] + prompt_P + draws.normal(size=(30, 12))
-        latents, prompts = np.indices((30, 12)).reshape(2, -1)
-        interval = crossed_bootstrap(
-            values.ravel().tolist(), latents.tolist(), prompts.tolist(), trial, num_resamples=400
-        )
-        covered += interval.low <= 0 <= interval.high
-    assert 0.85 <= covered / 150 <= 1.0
-
-
-def test_crossed_bootstrap_same_seed_same_interval_and_no_values_none():
-    args = ([1.0, 2.0, 4.0], [0, 0, 1], [0, 1, 1])
-    assert crossed_bootstrap(*args, seed=3) == crossed_bootstrap(*args, seed=3)
-    assert crossed_bootstrap([], [], [], seed=3) is None
-
-
-@pytest.mark.parametrize(
-    ("rate", "num_trials", "verdict"),
-    [
-        (0.5, 1082, "at chance"),
-        (0.52, 1082, "at chance"),
-        (0.53, 20000, "at chance"),
-        (0.6, 1082, "off chance"),
-        (0.4, 1082, "off chance"),
-        (0.54, 400, "too few trials to tell"),
-        (0.5, 40, "too few trials to tell"),
-        (0.59, 100, "too few trials to tell"),
-        (0.41, 100, "too few trials to tell"),
-        (1.0, 12, "off chance"),
-    ],
-)
-def test_chance_verdict_says_no_more_than_the_trials_show(rate, num_trials, verdict):
-    ninety = wilson_interval(rate, num_trials, 0.90)
-    ninety_five = wilson_interval(rate, num_trials, 0.95)
-    assert chance_verdict(ninety, ninety_five) == verdict
-
-
-def test_chance_verdict_needs_about_a_thousand_trials_for_ninety_per_cent_power():
-    draws = np.random.default_rng(3)
-
-    def power(num_trials):
-        rates = draws.binomial(num_trials, 0.5, 1000) / num_trials
-        return fmean(
-            chance_verdict(wilson_interval(r, num_trials, 0.9), wilson_interval(r, num_trials))
-            == "at chance"
-            for r in rates.tolist()
-        )
-
-    assert power(1082) == pytest.approx(0.9, abs=0.03)
-    assert power(400) < 0.5

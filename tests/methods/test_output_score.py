@@ -5,10 +5,11 @@ from hashlib import blake2b
 from statistics import fmean
 
 import pytest
+from chance import is_at_chance
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_autointerp.methods.intervals import chance_verdict, wilson_interval
+from ray_autointerp.methods.intervals import wilson_interval
 from ray_autointerp.methods.output_score import (
     ChoiceLogprobs,
     TwoSetTrial,
@@ -83,17 +84,12 @@ def shuffled_description(latent):
     return true_description((latent * 37 + 11) % 64)
 
 
-def verdict_of(win_rate, num_trials):
-    ninety = wilson_interval(win_rate, num_trials, 0.9)
-    return chance_verdict(ninety, wilson_interval(win_rate, num_trials, 0.95))
-
-
 def test_true_descriptions_win_and_shuffled_ones_are_at_chance_over_a_thousand_trials():
     true = output_score(trials_of(reading_judge, true_description))
     shuffled = output_score(trials_of(reading_judge, shuffled_description))
     assert true.num_units == shuffled.num_units == 1536
     assert true.win_rate > 0.95 and true.mean_lift > 2 and true.share_right > 0.95
-    assert verdict_of(shuffled.win_rate, 1536) == "at chance"
+    assert is_at_chance(shuffled.win_rate, 1536)
 
 
 def test_judge_of_noise_is_at_chance():
@@ -101,7 +97,7 @@ def test_judge_of_noise_is_at_chance():
         return logprobs(5 * hash_noise(description, first, second))
 
     score = output_score(trials_of(judge, true_description))
-    assert verdict_of(score.win_rate, score.num_units) == "at chance"
+    assert is_at_chance(score.win_rate, score.num_units)
 
 
 def test_judge_that_picks_the_most_consistent_set_scores_at_chance():
@@ -109,7 +105,7 @@ def test_judge_that_picks_the_most_consistent_set_scores_at_chance():
     score = output_score(trials_of(consistency_judge, true_description))
     assert score.win_rate == 0.5 and score.mean_lift == 0
     noisy = output_score(trials_of(noisy_consistency_judge, true_description))
-    assert verdict_of(noisy.win_rate, noisy.num_units) == "at chance"
+    assert is_at_chance(noisy.win_rate, noisy.num_units)
     by_latent = [
         output_score(trials_of(noisy_consistency_judge, true_description, [latent])).share_right
         for latent in PANEL

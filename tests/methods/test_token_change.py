@@ -1,14 +1,11 @@
 """TokenChange: averaged normed states against logits written out at every position."""
 
-import math
-
 import pytest
 import torch
 
 from ray_autointerp.methods.token_change import (
     mean_logit_diff,
-    mean_normed_diff,
-    mean_softcapped_logit_diff,
+    normed_diff_sums,
     token_change,
 )
 
@@ -26,8 +23,8 @@ def states():
     return clamped_BWTD, clean_WTD, mask_WT, W_U_DV, b_U_V
 
 
-def slow_mean_diff(states, row, change):
-    """Mean over unmasked positions of change(clamped logits) - change(clean logits)."""
+def slow_mean_diff(states, row):
+    """Mean over unmasked positions of clamped logits - clean logits."""
     clamped_BWTD, clean_WTD, mask_WT, W_U_DV, b_U_V = states
     diffs = []
     for window in range(3):
@@ -35,50 +32,27 @@ def slow_mean_diff(states, row, change):
             if mask_WT[window, position]:
                 after = clamped_BWTD[row, window, position].double() @ W_U_DV.double() + b_U_V
                 before = clean_WTD[window, position].double() @ W_U_DV.double() + b_U_V
-                diffs.append(
-                    [
-                        change(x) - change(y)
-                        for x, y in zip(after.tolist(), before.tolist(), strict=True)
-                    ]
-                )
+                diffs.append([x - y for x, y in zip(after.tolist(), before.tolist(), strict=True)])
     return [sum(column) / len(diffs) for column in zip(*diffs, strict=True)]
 
 
 def test_mean_logit_diff_before_unembedding_equals_mean_of_logit_diffs(states):
     clamped_BWTD, clean_WTD, mask_WT, W_U_DV, _ = states
     for dtype, rel in ((torch.float32, 1e-4), (torch.float64, 1e-11)):
-        mean_BD = mean_normed_diff(clamped_BWTD.to(dtype), clean_WTD.to(dtype), mask_WT)
+        sums_BWD = normed_diff_sums(clamped_BWTD.to(dtype), clean_WTD.to(dtype), mask_WT)
+        mean_BD = sums_BWD.sum(1) / mask_WT.sum()
         diff_BV = mean_logit_diff(mean_BD, W_U_DV.to(dtype))
         assert diff_BV.dtype == dtype
         for row in range(2):
-            expected = slow_mean_diff(states, row, lambda logit: logit)
+            expected = slow_mean_diff(states, row)
             assert diff_BV[row].tolist() == pytest.approx(expected, rel=rel, abs=rel / 100)
 
 
-@pytest.mark.parametrize("chunk_size", [2, 64])
-def test_softcapped_diff_equals_mean_over_positions_of_capped_logits(states, chunk_size):
-    clamped_BWTD, clean_WTD, mask_WT, W_U_DV, b_U_V = states
-    diff_BV = mean_softcapped_logit_diff(
-        clamped_BWTD, clean_WTD, W_U_DV, b_U_V, mask_WT, 2.0, chunk_size
-    )
-    for row in range(2):
-        expected = slow_mean_diff(states, row, lambda logit: 2 * math.tanh(logit / 2))
-        assert diff_BV[row].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
-
-
-def test_softcapped_diff_wide_cap_is_the_plain_diff(states):
-    clamped_BWTD, clean_WTD, mask_WT, W_U_DV, b_U_V = states
-    args = [x.double() for x in (clamped_BWTD, clean_WTD, W_U_DV, b_U_V)]
-    capped = mean_softcapped_logit_diff(*args, mask_WT, 1e6)
-    plain = mean_logit_diff(mean_normed_diff(args[0], args[1], mask_WT), args[2])
-    torch.testing.assert_close(capped, plain, rtol=1e-9, atol=1e-11)
-
-
-def test_mean_normed_diff_small_change_of_large_states_is_not_rounded_away():
+def test_normed_diff_small_change_of_large_states_is_not_rounded_away():
     clean_WTD = torch.full((1, 2000, 1), 4096.0)
     clamped_BWTD = clean_WTD[None] + 2.0**-11
     mask_WT = torch.ones(1, 2000, dtype=torch.bool)
-    assert mean_normed_diff(clamped_BWTD, clean_WTD, mask_WT).item() == 2.0**-11
+    assert normed_diff_sums(clamped_BWTD, clean_WTD, mask_WT).item() == 2000 * 2.0**-11
 
 
 def test_token_change_lists_rising_and_falling_tokens_with_their_sign():

@@ -54,14 +54,14 @@ def test_merge_keeps_the_strongest_of_each_latent_and_side():
         example(0, 4, 3.0, 1.0),
         example(0, 3, 3.0),
         example(0, 9, 0.5, is_score=True),
-        example(1, 2, 0.1),
+        example(1, 2, 0.25),
     ]
     merged = merge_examples(parts, 2)
     assert as_tuples(merged) == [
         (0, 3, [3.0]),
         (0, 4, [3.0, 1.0]),
         (0, 9, [0.5]),
-        (1, 2, [0.1]),
+        (1, 2, [0.25]),
     ]
     assert merged.is_score_E.tolist() == [False, False, True, False]
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chance import is_at_chance
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.execution.run_local import run_local
-from ray_autointerp.methods.intervals import chance_verdict, wilson_interval
 from ray_autointerp.methods.output_score import is_unequal_treatment
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
@@ -246,23 +246,16 @@ def judged(runs: list[Run], kind: str) -> Iterator[Row]:
                     yield row
 
 
-def verdict(outcomes: list[float], chance: float) -> str:
-    """By two one-sided tests: within 0.05 of chance, or not shown to be."""
-    rate, number = share(outcomes), len(outcomes)
-    narrow, wide = wilson_interval(rate, number, 0.9), wilson_interval(rate, number)
-    return chance_verdict(narrow, wide, chance, margin=0.05)
-
-
 def test_shuffled_descriptions_are_at_chance_in_two_sets(shuffled_runs: list[Run]) -> None:
     wins = [row["win"] for row in judged(shuffled_runs, "two_set")]
     assert len(wins) > 1000
-    assert verdict(wins, 1 / 2) == "at chance"
+    assert is_at_chance(share(wins), len(wins), 1 / 2)
 
 
 def test_shuffled_descriptions_are_at_chance_in_three_sets(shuffled_runs: list[Run]) -> None:
     right = [row["right"] for row in judged(shuffled_runs, "three_set")]
     assert len(right) > 1000
-    assert verdict(right, 1 / 3) == "at chance"
+    assert is_at_chance(share(right), len(right), 1 / 3)
 
 
 def test_shuffled_descriptions_score_far_below_true_ones_on_inputs(
