@@ -37,6 +37,15 @@ from ray_autointerp.runs.run import Run
 Planted = Callable[..., Config]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark by fixture and folder; single tests and files mark themselves (`vllm`, `slow`)."""
+    for item in items:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+        if item.path.parent.name in {"pipeline", "benchmarks"}:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def only_loopback() -> Iterator[None]:
     """A test that reaches for the network fails with the address it wanted."""

@@ -364,6 +364,7 @@ def test_endpoints_and_their_backend_need_each_other(cli: Cli, config_file: Conf
     assert cli("plan", config_file(alone)).refuses("endpoints", "backend")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -59,6 +59,7 @@ def test_bill_shows_every_llm_step_and_other_prices(
     assert f"{money:,.4g}" in dear.out, dear.out
 
 
+@pytest.mark.slow
 def test_label_ends_with_what_the_llm_cost_or_with_its_ceiling(
     cli: Cli, counted_run: tuple[Run, list[Any]], tmp_path: Path, quick_config: Callable[..., Any]
 ) -> None:

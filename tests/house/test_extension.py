@@ -122,6 +122,7 @@ def extended(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_toy_scorer_and_toy_evidence_reach_the_labels(
     extended: Path, planted: PlantedTruth
 ) -> None:

@@ -183,6 +183,7 @@ def modules_on(*floors: str) -> list[str]:
 HEAVY = {"ray", "torch", "vllm", "transformer_lens", "sae_lens", "transformers", "datasets"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("floors", "blocked"),
     [

@@ -362,6 +362,7 @@ def planted_server(body: dict[str, Any]) -> dict[str, Any]:
     return judged(listed(**answer.choice_logprobs), answer.text)
 
 
+@pytest.mark.slow
 def test_run_through_an_endpoint_has_the_labels_of_the_scripted_run(
     serve: Serve,
     quick_run: Run,

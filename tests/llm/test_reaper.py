@@ -95,6 +95,7 @@ def test_reaper_sees_its_parents_death_though_another_holds_its_input(
         os.kill(int(done.stdout), signal.SIGKILL)
 
 
+@pytest.mark.vllm
 @pytest.mark.timeout(240)
 def test_actor_killed_while_its_engine_starts_leaves_no_process(tmp_path: Path) -> None:
     program = tmp_path / "program.py"

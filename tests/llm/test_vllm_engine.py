@@ -31,7 +31,7 @@ from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
 MODEL = Path.home() / ".cache" / "ray_autointerp" / "SmolLM2-135M-Instruct"
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 
 class Asked(LLMWorker):

@@ -29,7 +29,7 @@ REAL = {
     "score": {"methods": ["ensemble_raw"], "num_units": 2, "num_sentences": 1},
     "operations": {"threads": 2, "subject_workers": 1, "selected_per_shard": 3},
 }
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 
 class Watching(Killer):

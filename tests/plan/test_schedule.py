@@ -147,6 +147,7 @@ def test_schedule_what_others_finish_meanwhile_is_not_given() -> None:
     assert first not in ready_tasks(schedule)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.randoms(use_true_random=False), st.sampled_from(["sample", "top"]))
 def test_schedule_ready_is_what_a_slow_reading_of_the_flow_says(
