@@ -1,8 +1,8 @@
 """Clamping: setting one latent's activation to a value, with the SAE's error term kept.
 
 For a linear decoder, h + (v - a) d with d = W_dec[i] is the spliced-in reconstruction plus the
-error term, so no decode is needed (methods 9). Knows no model or SAE: give it states,
-activations and directions.
+error term, so no decode is needed (methods 9). The inputs are states, activations
+and directions.
 """
 
 # B clamped rows (one latent and value each), W windows, T positions, D d_model

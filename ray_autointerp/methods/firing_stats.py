@@ -1,7 +1,7 @@
 """How often and how strongly each latent fires, per side of the document split.
 
 Counts, sums and maxima of one token shard, their merging over shards, and what follows
-from them: density, mean activation, dead latents. Knows no file and no SAE.
+from them: density, mean activation, dead latents. Independent of files and SAEs.
 """
 
 # L latents, S sides of the document split (0 explain, 1 score)

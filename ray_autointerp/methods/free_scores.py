@@ -1,7 +1,7 @@
 """Scores of a latent that need no LLM (methods 14): what deserves one, and as input or as output.
 
 S_in and S_out are those of Arad, Mueller and Belinkov (2505.20063): whether a latent fires on the
-tokens that its decoder promotes, and whether amplifying it makes the model say them. A latent
+tokens that its decoder promotes, and whether amplifying it makes the model write them. A latent
 whose S_in is high is described by what it reads, one whose S_out is high by what it does.
 
 Read: the paper's abstract and its released code (input_score.py, output_score.py, sae_utils.py).

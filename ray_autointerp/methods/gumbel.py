@@ -2,7 +2,7 @@
 
 Gumbel noise added to logits / temperature makes the argmax a sample (methods 9.10). Each number
 is a function of (row seed, position, token id) alone: SplitMix64 applied to a counter, on the
-device of the seeds, the same integers on every device. Knows no model.
+device of the seeds, the same integers on every device. Independent of any model.
 """
 
 # R rows, V vocabulary

@@ -2,7 +2,7 @@
 
 With x_f the mapped decoder rows (through the final norm for VocabProj, through the Jacobian for
 JacobianProj), mean_t = w_t . mean(x) and var_t = w_t' Cov(x) w_t: one D x D covariance and V D^2
-multiplications for an SAE of any width. Knows no model: give it rows and the unembedding.
+multiplications for an SAE of any width. The inputs are rows and the unembedding.
 """
 
 # L latents, D d_model, V vocabulary

@@ -2,7 +2,7 @@
 
 To first order the mean change of the final normed states under a clamp is v J d: one D x D matrix
 per hook point serves every latent of every dictionary there. VocabProj is the special case in
-which J is the final norm alone. Knows no model: give it Jacobians.
+which J is the final norm alone. The inputs are Jacobians.
 """
 
 # L latents (or clamped rows), N windows, D d_model, K output directions, V vocabulary

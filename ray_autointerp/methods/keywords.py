@@ -37,9 +37,9 @@ def keyword_description(
 ) -> str | None:
     """One line of keywords; null for a latent that neither fired nor promotes anything.
 
-    `promoted` comes strongest first with its leading spaces, which tell the start of a word from a
-    piece of one: pieces come last, unless no token of the list has a space. `background` counts
-    token texts in the corpus.
+    `promoted` comes strongest first with its leading spaces, which distinguish the start of a
+    word from a piece of one: pieces come last, unless no token of the list has a space.
+    `background` counts token texts in the corpus.
     """
     fired = fired_words(examples, num_fired, background)
     forms: dict[str, str] = {}
@@ -62,7 +62,7 @@ def fired_words(
     num_words: int,
     background: Mapping[str, int] | None = None,
 ) -> list[str]:
-    """Words the latent fires on, best first, without outer spaces; case does not tell them apart.
+    """Words the latent fires on, best first, without outer spaces; case is ignored.
 
     Each example gives a token its largest activation there, so that a token counts for firing
     strongly and in many examples, not for repetition within one. With background counts that sum

@@ -1,7 +1,7 @@
 """KL divergence of next-token distributions, clean against clamped, in nats (methods 16).
 
-KL(clean || clamped) = sum_t p(t) (log p(t) - log q(t)), in float64. Knows no model: give it
-logits, after the softcap if the model has one.
+KL(clean || clamped) = sum_t p(t) (log p(t) - log q(t)), in float64, of logits after the
+softcap if the model has one.
 """
 
 # B clamped rows, P prompts (or positions), V vocabulary
@@ -13,8 +13,8 @@ from torch import Tensor
 def kl_divergence(clean_PV: Tensor, clamped_BPV: Tensor) -> Tensor:
     """KL(clean || clamped) per row and prompt, float64 [B, P], in nats.
 
-    A token that the clean model never says adds nothing; one that only the clamped model never
-    says makes it infinite. One row is in float64 at a time: 8 x P x V bytes.
+    A token of clean probability 0 adds nothing; one whose clamped probability alone is 0 makes
+    the KL infinite. One row is in float64 at a time: 8 x P x V bytes.
     """
     log_p_PV = clean_PV.double().log_softmax(-1)
     p_PV = log_p_PV.exp()

@@ -1,6 +1,6 @@
 """Neighbours: for each latent the others with the most similar decoder direction.
 
-Similarity is the cosine of decoder rows. Knows no SAE: give it `W_dec`.
+Similarity is the cosine of decoder rows. The input is `W_dec`.
 """
 
 # L latents, Q latents asked about, D d_model, K neighbours

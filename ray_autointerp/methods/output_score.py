@@ -1,10 +1,10 @@
-"""The output-based score: can a judge tell a latent's steered text by its description?
+"""The output-based score: can a judge recognise a latent's steered text by its description?
 
 Two sets, with a stranger's description as control (methods 16): in each unit the judge sees the
 texts of the target i and of a partner j under i's description and under that of a stranger k,
 in both orders. The score is the win rate, the share of units with L(d_i) > L(d_k), which is 1/2
 in expectation when the two descriptions are exchangeable, whatever the judge likes in a text.
-The paper's three-set choice is kept for parity. Knows no LLM: give it log-probabilities.
+The paper's three-set choice is kept for parity. The inputs are log-probabilities.
 """
 
 import math
@@ -109,7 +109,7 @@ def is_unequal_treatment(
 ) -> bool:
     """Whether a target's or a partner's text was made at a KL that misses the common target.
 
-    A leak: texts steered unequally far can be told apart without reading the description. The
+    A leak: texts steered unequally far can be distinguished without reading the description. The
     tolerance is the calibration's; a hair more is allowed for float32 storage.
     """
     band = tolerance * kl_target * (1 + 1e-5)

@@ -1,7 +1,7 @@
 """Who meets whom in an output-score unit: the partner and the stranger, drawn from the panel.
 
 By hash of (latent, unit) (methods 16), so the draw is the same for every description method and
-does not depend on order, sharding or who else is scored. Knows no tables.
+does not depend on order, sharding or which other latents are scored.
 """
 
 from collections.abc import Collection

@@ -3,8 +3,8 @@
 Methods 16: per latent and sign, bracket upwards from 0.1 x the start activation by factors of
 1.5 until the KL target is passed, then bisect to within 5 %; ceiling 20 x the start. Going
 upwards finds the smallest such value, since KL is often not monotone in the clamp (27 % of
-latents). A pure state machine over many searches at once: it says which values it wants to know
-the KL of, and knows no model and not how KL is measured.
+latents). A pure state machine over many searches at once: it asks for the KL of some values, and
+is independent of how KL is measured.
 """
 
 # C curves (latent and sign), K KL targets, N values asked, L latents

@@ -1,7 +1,7 @@
 """Promoted and suppressed tokens: the largest and smallest entries over the vocabulary.
 
 Shared by VocabProj and TokenChange. Signs and order are kept (the released notebook lost both,
-methods 7 traps 3 and 9). Knows no tokenizer: tokens are ids.
+methods 7 traps 3 and 9). Tokens are ids.
 """
 
 # B rows (latents, or latents and signs), V vocabulary, K tokens listed

@@ -1,8 +1,8 @@
-"""VocabProj: what a latent's decoder direction says in the vocabulary (methods 4.2).
+"""VocabProj: the tokens that a latent's decoder direction promotes and suppresses (methods 4.2).
 
 w = W_U norm(d_f) with the subject's final norm; no forward pass. Promoted and suppressed lists
-are kept apart. A final softcap is monotone and is left out. Knows no model: give it the norm's
-weights and the unembedding.
+are kept apart. A final softcap is monotone and is left out. The inputs are the norm's weights and
+the unembedding.
 """
 
 # L latents, D d_model, V vocabulary, K tokens listed

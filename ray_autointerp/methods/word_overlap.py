@@ -1,7 +1,7 @@
 """A judge that only counts shared words, for the leak control of the output score.
 
 Token lists in a description's evidence meet text steered by the same clamp; beside each output
-score stands what this judge would get (methods 16). Knows no LLM.
+score stands what this judge would get (methods 16). No LLM is asked.
 """
 
 import re

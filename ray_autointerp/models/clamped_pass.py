@@ -1,4 +1,4 @@
-"""Clamped passes: what the subject says when one latent is set to a value.
+"""Clamped passes: the subject's outputs when one latent is set to a value.
 
 The clean residual stream is computed once per set of windows and shared by all latents; a clamp
 with the error term kept is h + (v - a_i(h)) W_dec[i], no decode; only the layers above the hook

@@ -11,8 +11,8 @@ import torch
 
 T = TypeVar("T")
 
-_SAYS_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory")
-"""How PyTorch's CPU allocator says it, in a plain RuntimeError."""
+_OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory")
+"""Messages of PyTorch's CPU allocator, in a plain RuntimeError."""
 
 
 class Halving:
@@ -26,8 +26,8 @@ class Halving:
         """`work` of consecutive slices of at most `size` rows, each done once that ends.
 
         A slice that runs out of memory is cut in two and done again: `work` must change nothing
-        before it returns. Where a single row does not fit, its error is raised as it came: whoever
-        made the row may cut it further.
+        before it returns. Where a single row does not fit, its error is raised as it came: the
+        caller may cut the row further.
         """
         done, start = [], 0
         while start < num_rows:
@@ -50,5 +50,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     """torch.OutOfMemoryError is a RuntimeError; the CPU's allocator raises a plain one."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    said = str(error).lower()
-    return any(words in said for words in _SAYS_NO_MEMORY)
+    message = str(error).lower()
+    return any(words in message for words in _OUT_OF_MEMORY)

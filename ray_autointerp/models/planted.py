@@ -50,7 +50,7 @@ _PROMPT_WORDS = (
 
 @dataclass(frozen=True)
 class PlantedTruth:
-    """What was planted, by latent: the token it fires on, the one it promotes, whether it lives."""
+    """What was planted, by latent: the token it fires on, the one it promotes, if it is alive."""
 
     folder: Path
     config: Path

@@ -50,7 +50,7 @@ _PROCESSING = (
 
 @dataclass(frozen=True)
 class SaeCard:
-    """What an SAE's configuration says; None where its metadata is silent."""
+    """The facts in an SAE's configuration; None where the metadata lacks one."""
 
     source: str
     d_in: int
@@ -166,7 +166,7 @@ def _read_point(metadata: dict[str, Any]) -> str | None:
 def points(
     card: SaeCard, hook_point: str | None, read_point: str | None
 ) -> tuple[str | None, str | None]:
-    """Where latents write and read: what was said, else the metadata.
+    """Where latents write and read: as given, else by the metadata.
 
     An SAE that was moved to another hook point reads there too; a transcoder does not. Raises
     SaeError for a transcoder of which only one of the two is known.
@@ -205,7 +205,7 @@ class Sae:
     ) -> "Sae":
         """From a folder (see sae_checkpoint.py), or SAELens' registry. Raises SaeError.
 
-        `hook_point` and `read_point` stand over what the metadata says.
+        `hook_point` and `read_point` override the metadata.
         """
         if path is None:
             sae, source = _from_registry(release, sae_id, device, dtype), f"{release}/{sae_id}"

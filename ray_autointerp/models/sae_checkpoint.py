@@ -111,8 +111,8 @@ class SaeCheckpoint:
                 return self._from_training(str(device), dtype)
             sae: Any = SAE.load_from_disk(self.folder, device=str(device), dtype=dtype)
         except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-            said = " ".join(str(error).split())
-            raise SaeError(f"The SAE in {self.folder} cannot be loaded: {said}.") from error
+            message = " ".join(str(error).split())
+            raise SaeError(f"The SAE in {self.folder} cannot be loaded: {message}.") from error
         self._fold_scale(sae)
         return sae
 

@@ -116,7 +116,7 @@ def _padded(windows: list[Row], context: WorkerContext) -> tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one SAE says of a batch of windows."""
+    """Activations of one SAE on a batch of windows."""
 
     num_tokens_W: Tensor
     entries: ActiveEntries

@@ -72,15 +72,6 @@ def test_flow_table_is_the_flow(readme: str) -> None:
     )
 
 
-def test_flow_table_says_what_a_reader_may_rely_on() -> None:
-    rows = flow_table().splitlines()
-    assert rows[2] == "| corpus | text | `tokens` | corpus | token shard | cpu |"
-    assert (
-        "| write_sentences | `selection`, `descriptions/<method>` | `sentences/<method>` | sae | "
-        "selection | llm |"
-    ) in rows
-
-
 def usages(text: str) -> Iterator[tuple[str, set[str]]]:
     """Each command a line names, with the options that the line gives it."""
     for line in text.replace("\\\n", " ").splitlines():

@@ -1,4 +1,4 @@
-"""Intervals against their defining equations, tables and simulated coverage."""
+"""Intervals against defining equations, scipy, printed tables and simulated coverage."""
 
 import math
 from statistics import NormalDist, fmean, stdev

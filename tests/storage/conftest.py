@@ -22,7 +22,7 @@ class Reply:
     body: bytes
 
 
-class FaultyDoor:
+class FaultyProxy:
     """A proxy before the S3 server: replies are lost, refused or cut, as the list of faults says.
 
     A fault is (method, kind): `lose_reply` lets the server act and then hangs up, `cut_reply`
@@ -71,18 +71,18 @@ class FaultyDoor:
             answer = server.getresponse()
             return Reply(answer.status, answer.getheaders(), answer.read())
 
-    def _handler(door) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+    def _handler(proxy) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def act(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                fault = door.next_fault(self.command)
+                fault = proxy.next_fault(self.command)
                 if isinstance(fault, int):
                     said = b"<Error><Code>Injected</Code><Message>Not now.</Message></Error>"
                     self.answer(Reply(fault, [("Content-Length", str(len(said)))], said))
                     return
-                reply = door.forward(self, body)
+                reply = proxy.forward(self, body)
                 self.close_connection = fault is not None
                 if fault != "lose_reply":
                     self.answer(reply, len(reply.body) // 2 if fault else None)
@@ -94,7 +94,7 @@ class FaultyDoor:
                         self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(reply.body[:num_bytes])
-                door.num_bytes += len(reply.body)
+                proxy.num_bytes += len(reply.body)
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -105,16 +105,16 @@ class FaultyDoor:
 
 
 @pytest.fixture
-def door(s3_server: str) -> Iterator[FaultyDoor]:
-    door = FaultyDoor(s3_server)
-    yield door
-    door.close()
+def proxy(s3_server: str) -> Iterator[FaultyProxy]:
+    proxy = FaultyProxy(s3_server)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture
-def store_behind_door(bucket: str, door: FaultyDoor, aws_chain: pytest.MonkeyPatch) -> S3Store:
-    """A bucket reached through the faulty door, which does not pause before it tries again."""
-    aws_chain.setenv("AWS_ENDPOINT_URL_S3", door.url)
+def store_behind_proxy(bucket: str, proxy: FaultyProxy, aws_chain: pytest.MonkeyPatch) -> S3Store:
+    """A bucket reached through the faulty proxy, which does not pause before it tries again."""
+    aws_chain.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
     return S3Store(bucket, "runs/one", pause_s=0)
 
 

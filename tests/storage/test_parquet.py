@@ -101,13 +101,13 @@ def test_row_groups_that_do_not_cover_the_rows_are_refused(
 
 
 def test_one_row_group_of_a_remote_table_is_read_without_the_others(
-    store_behind_door: S3Store, door: Any
+    store_behind_proxy: S3Store, proxy: Any
 ) -> None:
     noise = pa.table({"noise": [random.Random(i).randbytes(100_000) for i in range(40)]})
-    write_table(store_behind_door, "part", noise, noise.schema, {}, row_groups=[1] * 40)
-    before = door.num_bytes
-    assert read_table(store_behind_door, "part", row_group=7).equals(noise.slice(7, 1))
-    assert 100_000 < door.num_bytes - before < 400_000
+    write_table(store_behind_proxy, "part", noise, noise.schema, {}, row_groups=[1] * 40)
+    before = proxy.num_bytes
+    assert read_table(store_behind_proxy, "part", row_group=7).equals(noise.slice(7, 1))
+    assert 100_000 < proxy.num_bytes - before < 400_000
 
 
 def test_tables_follow_in_the_order_of_the_names(store: Store) -> None:
@@ -273,15 +273,15 @@ def test_truncated_table_is_told(folder: Store) -> None:
 
 
 def test_store_that_fails_while_a_table_is_read_is_not_called_corrupt(
-    store_behind_door: S3Store, door: Any
+    store_behind_proxy: S3Store, proxy: Any
 ) -> None:
-    write_table(store_behind_door, "part", some_rows(3), SCHEMA, {}, key=KEY)
-    door.faults = [("GET", 503)] * 100
+    write_table(store_behind_proxy, "part", some_rows(3), SCHEMA, {}, key=KEY)
+    proxy.faults = [("GET", 503)] * 100
     with pytest.raises(TransientError, match="503"):
-        read_table(store_behind_door, "part", row_group=0)
-    door.faults = [("GET", 503)]
-    assert read_table(store_behind_door, "part", row_group=0).equals(some_rows(3))
-    assert not door.faults
+        read_table(store_behind_proxy, "part", row_group=0)
+    proxy.faults = [("GET", 503)]
+    assert read_table(store_behind_proxy, "part", row_group=0).equals(some_rows(3))
+    assert not proxy.faults
 
 
 def test_floats_have_no_dictionary_wherever_they_stand(folder: Store) -> None:
