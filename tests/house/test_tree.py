@@ -1,9 +1,10 @@
-"""The tree: names of files, what tracked files may not contain, the cluster file's schema."""
+"""The tree: what may lie at the top, what tracked files may not say, the cluster file's schema."""
 
 import copy
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ import yaml
 from ray_autointerp.config import OperationsSection
 
 ROOT = Path(__file__).parents[2]
+TOP = {
+    "LICENSE",
+    "README.md",
+    "cluster.yaml",
+    "jobs",
+    "pyproject.toml",
+    "ray_autointerp",
+    "tests",
+}
 EMPTY_NAMES = {"utils", "util", "common", "core", "base", "helpers", "manager", "misc", "info"}
 """Words that say nothing of what a file holds."""
 
@@ -57,6 +67,12 @@ def tracked() -> list[Path]:
     return [Path(name) for name in named.split("\0") if name and (ROOT / name).is_file()]
 
 
+def test_top_of_the_tree_is_a_short_list() -> None:
+    top = {path.parts[0] for path in tracked()}
+    assert {name for name in top if not name.startswith(".")} <= TOP
+    assert top >= TOP - {"README.md"}
+
+
 def test_no_file_is_named_by_an_empty_word() -> None:
     assert [path for path in tracked() if path.stem in EMPTY_NAMES] == []
 
@@ -66,12 +82,15 @@ def test_tests_mirror_the_package() -> None:
     floors = {
         path.parts[1].removesuffix(".py")
         for path in tracked()
-        if path.parts[0] in {"ray_autointerp", "jobs"}
+        if path.parts[0] in {TOP_CODE, "jobs"}
     }
     there = {
         path.parts[1] for path in tracked() if path.parts[0] == "tests" and len(path.parts) > 2
     }
     assert there - floors <= {"house", "scripts"}
+
+
+TOP_CODE = "ray_autointerp"
 
 
 def test_tracked_files_name_no_registry_machine_or_secret() -> None:
@@ -110,6 +129,14 @@ def test_allowed_text_is_passed(line: str) -> None:
 def test_tracked_files_are_small() -> None:
     sizes = {path: (ROOT / path).stat().st_size for path in tracked()}
     assert {path: size for path, size in sizes.items() if size > LARGEST_BYTES} == {}
+
+
+def test_licence_is_the_one_that_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    words = (ROOT / "LICENSE").read_text().split()
+    assert project["license"] == "Apache-2.0"
+    assert words[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert "END OF TERMS AND CONDITIONS" in " ".join(words)
 
 
 @pytest.fixture(scope="module")
