@@ -62,11 +62,6 @@ def near_misses(
     return [NearMiss(window, position[window]) for window in best]
 
 
-def following_tokens(
-    examples: Iterable[tuple[Sequence[int], int]], num_kept: int
-) -> list[tuple[int, int]]:
-    """The tokens right after the peaks of (token ids, peak), with counts, commonest first."""
-    counts = Counter(
-        token_ids[peak + 1] for token_ids, peak in examples if peak + 1 < len(token_ids)
-    )
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:num_kept]
+def following_tokens(tokens: Iterable[int], num_kept: int) -> list[tuple[int, int]]:
+    """The tokens that come right after a latent's peaks, with counts, commonest first."""
+    return sorted(Counter(tokens).items(), key=lambda item: (-item[1], item[0]))[:num_kept]

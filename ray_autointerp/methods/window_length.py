@@ -3,28 +3,33 @@
 One length for both sides of the split, so that estimates of one are judged on the like of them.
 """
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Mapping
 
 LEAST_EXPLAIN = 2
 """Explain-side windows that a standard error over windows needs."""
 LEAST_SCORE = 4
 """Score-side windows that agreement needs: two halves of two."""
 
-_Lengths = npt.NDArray[np.integer]
+LengthCounts = Mapping[int, int]
+"""Windows of each length in tokens."""
 
 
-def window_length(explain: _Lengths, score: _Lengths, longest: int, num_windows: int) -> int | None:
-    """Tokens per window, given the lengths of each side's windows; None if too few are there.
+def window_length(
+    explain: LengthCounts, score: LengthCounts, longest: int, num_windows: int
+) -> int | None:
+    """Tokens per window, given how many windows of each length a side has; None if too few.
 
     `longest` if both sides have `num_windows` of it. Otherwise the length of most tokens in all,
     where the side with fewer windows counts, `num_windows` at most; of equals, the longer.
     """
-    lengths = np.unique(np.minimum(np.concatenate([explain, score]), longest))
     best: tuple[int, int] | None = None
-    for length in lengths[lengths >= 2].tolist():
-        on_explain, on_score = int((explain >= length).sum()), int((score >= length).sum())
-        if on_explain >= LEAST_EXPLAIN and on_score >= LEAST_SCORE:
+    for length in sorted({min(length, longest) for length in (*explain, *score)}):
+        on_explain, on_score = (_at_least(length, counts) for counts in (explain, score))
+        if length >= 2 and on_explain >= LEAST_EXPLAIN and on_score >= LEAST_SCORE:
             served = min(on_explain, on_score, num_windows) * length
             best = max(best or (0, 0), (served, length))
     return best[1] if best else None
+
+
+def _at_least(length: int, counts: LengthCounts) -> int:
+    return sum(number for own, number in counts.items() if own >= length)

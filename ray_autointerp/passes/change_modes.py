@@ -7,7 +7,6 @@ are made in one place (token_change.py).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
@@ -32,6 +31,7 @@ from ray_autointerp.models.clamped_pass import (
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.passes.change_windows import change_windows
 from ray_autointerp.passes.jacobian import jacobian_of
+from ray_autointerp.passes.token_windows import token_windows
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
 
@@ -291,9 +291,9 @@ def _clean_examples(
     context: WorkerContext, sae: Sae, latents: Sequence[int], wanted: list[int]
 ) -> CleanRun:
     """The clean pass over whole corpus windows, padded on the right, keys kept."""
-    tokens = context.read("tokens", None, columns=["window", "token_ids"])
-    tokens = tokens.filter(pc.is_in(tokens["window"], value_set=pa.array(wanted)))
-    by_window = {row["window"]: row["token_ids"] for row in tokens.to_pylist()}
+    windows = token_windows(context, wanted)
+    rows = windows.rows(wanted).tolist()
+    by_window = {w: windows.token_ids(row).tolist() for w, row in zip(wanted, rows, strict=True)}
     longest = max(map(len, by_window.values()))
     pad = context.tokenizer.eos_id or 0
     ids_WT = torch.tensor([by_window[w] + [pad] * (longest - len(by_window[w])) for w in wanted])

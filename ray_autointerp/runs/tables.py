@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,14 +21,14 @@ from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
-from ray_autointerp.storage.parquet import read_metadata, read_table, rises, write_table
+from ray_autointerp.storage.parquet import read_metadata, read_tables, rises, write_table
 from ray_autointerp.storage.store import Store, open_store
 
 Row = dict[str, Any]
 T = TypeVar("T")
 
-_KEPT = 6
-"""Small tables in memory: three of each of the two SAEs that a worker holds."""
+_KEPT = 16
+"""Small tables in memory: those of the corpus, and of the two SAEs that a worker holds."""
 
 
 class Tables:
@@ -94,18 +96,21 @@ class Tables:
         shards: Iterable[int] | None = None,
         columns: Sequence[str] | None = None,
         row_group: int | None = None,
+        having: tuple[str, npt.NDArray[np.integer[Any]]] | None = None,
     ) -> pa.Table:
-        """The rows of some or all parts of a table, in part order; or one row group of each."""
+        """The rows of some or all parts of a table, in part order; or one row group of each.
+
+        `columns` and `having` as `storage.parquet.read_table` has them.
+        """
         count = self._count(table, sae, method)
         names = [
             part_name(table, sae, method, shard, count)
             for shard in (range(count) if shards is None else sorted(set(shards)))
         ]
+        if names:
+            return read_tables(self.store, names, columns, row_group, having)
         schema = TABLES[table.split("/")[0]].schema
-        if columns is not None:
-            schema = pa.schema([schema.field(name) for name in columns])
-        parts = [read_table(self.store, name, columns, row_group) for name in names]
-        return pa.concat_tables([schema.empty_table(), *parts])
+        return schema.empty_table().select(columns or schema.names)
 
     def metadata(self, table: str, sae: str | None, shard: int) -> dict[str, str]:
         """What one part's file says of itself."""

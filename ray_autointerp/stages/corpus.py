@@ -28,6 +28,10 @@ _SECTION_WINDOWS = 8
 costs a sixteenth of the text, few enough that a book has sections on both sides."""
 
 
+_ROW_GROUP = 4_096
+"""Windows of one row group: whoever needs a few windows reads no more than these."""
+
+
 def run(task: Task, context: WorkerContext) -> None:
     """Write one token shard of `tokens`."""
     config = context.run.config.corpus
@@ -45,7 +49,8 @@ def run(task: Task, context: WorkerContext) -> None:
             num_tokens += len(row["token_ids"])
             rows.append({"window": window_id(task.shard, len(rows)), **row})
     end = {"num_tokens": str(num_before + num_tokens), "place": str(reader.place)}
-    context.write(task, "tokens", rows, metadata=end)
+    groups = [len(rows[i : i + _ROW_GROUP]) for i in range(0, max(1, len(rows)), _ROW_GROUP)]
+    context.write(task, "tokens", rows, metadata=end, row_groups=groups)
 
 
 _READERS: dict[str, DocumentReader] = {}

@@ -73,16 +73,17 @@ def run(task: Task, context: WorkerContext) -> None:
 def _write(watch: _Watch, sae: str, task: Task, context: WorkerContext) -> None:
     first = watch.latents.start
     refs = example_refs_table(watch.sieve.stratified(), watch.sieve.examples(), first)
-    groups = _row_groups(refs["latent"].to_numpy(), context.run.axes, sae)
+    stats = firing_stats_table(watch.sieve.firing_stats(), first)
+    groups, stats_groups = (
+        _row_groups(table["latent"].to_numpy(), context.run.axes, sae) for table in (refs, stats)
+    )
     write = partial(context.write, task, sae=sae, metadata={"num_sinks": str(watch.num_sinks)})
     # Together: a processor is long busy with each of the first two, a remote store keeps waiting.
     with ThreadPoolExecutor() as pool:
         written = [
             pool.submit(write, "example_refs", refs, row_groups=groups),
             pool.submit(write, "window_sample", window_sample_table(watch.sample)),
-            pool.submit(
-                write, "firing_stats", firing_stats_table(watch.sieve.firing_stats(), first)
-            ),
+            pool.submit(write, "firing_stats", stats, row_groups=stats_groups),
         ]
     for one in written:
         one.result()
@@ -190,7 +191,7 @@ def _sampled(window: Row, index: int, entries: ActiveEntries, first_latent: int)
 
 
 def _row_groups(latents_E: np.ndarray[Any, Any], axes: Axes, sae: str) -> list[int]:
-    """Examples per latent shard: each shard's are read alone."""
+    """Rows per latent shard: each shard's are read alone."""
     shard_E = (latents_E - axes.latents[sae].start) // axes.latents_per_shard
     counts: list[int] = np.bincount(shard_E, minlength=axes.num_latent_shards(sae)).tolist()
     return counts

@@ -4,10 +4,10 @@ Merges the partial top examples of all token shards (exact, whatever the shardin
 excerpt around each peak, and merges firing statistics into one row per latent.
 """
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,12 +26,15 @@ from ray_autointerp.methods.top_examples import (
     merge_examples,
     take_examples,
 )
+from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.passes.example_tables import examples_of_table, firing_stats_of_table
-from ray_autointerp.passes.window_sample import WindowSample, excerpt
+from ray_autointerp.passes.excerpts import Excerpts, Peaks, excerpts
+from ray_autointerp.passes.token_windows import token_windows
+from ray_autointerp.passes.window_sample import WindowSample
 from ray_autointerp.records.keys import SPLITS
+from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
-from ray_autointerp.runs.tables import Row
 
 _FOLLOWING_TOKENS = 20
 """Tokens after the peaks kept per latent and side."""
@@ -40,49 +43,45 @@ _FOLLOWING_TOKENS = 20
 def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `top_examples` and `latent_stats`."""
     assert task.sae is not None
-    latents = context.latents(task)
+    latents, tokenizer = context.latents(task), context.tokenizer
     _write_stats(task, context, latents)
-    evidence = context.run.config.evidence
-    top = _merged(task, context, "top", evidence.num_top_examples, Strongest())
-    stratified = _merged(
-        task,
-        context,
-        "stratified",
-        -(-evidence.num_stratified // BINS_IN_USE),
-        Stratified(context.run.config.run.seed),
-    )
-    windows = _windows(context, np.concatenate([top.windows_E, stratified.windows_E]))
-    examples = {
-        "examples": _by_latent(top, windows, context),
-        "stratified": _by_latent(_evenly(stratified, evidence.num_stratified), windows, context),
+    length = context.run.config.evidence.excerpt_tokens
+    top, stratified = _merged(task, context)
+    windows = token_windows(context, np.concatenate([top.windows_E, stratified.windows_E]))
+    shown = excerpts(windows, _peaks(top), length, tokenizer)
+    offsets = _offsets(top, latents)
+    columns = {
+        "latent": pa.array(np.repeat(np.arange(latents.start, latents.stop), 2), pa.int32()),
+        "split": list(SPLITS) * len(latents),
+        "status": np.where(np.diff(offsets) > 0, "ok", "no_evidence").tolist(),
+        "examples": shown.lists(offsets, tokenizer),
+        "stratified": excerpts(windows, _peaks(stratified), length, tokenizer).lists(
+            _offsets(stratified, latents), tokenizer
+        ),
+        "near_misses": _near_misses(task, context, shown, offsets),
+        "following": _following(shown, offsets, tokenizer),
     }
-    samples = {split: WindowSample(context, task.sae, split, latents) for split in SPLITS}
-    rows = []
-    for latent in latents:
-        for split in SPLITS:
-            found = {name: lists.get((latent, split), []) for name, lists in examples.items()}
-            rows.append(
-                {
-                    "latent": latent,
-                    "split": split,
-                    "status": "ok" if found["examples"] else "no_evidence",
-                    **found,
-                    "near_misses": samples[split].near_misses(latent, found["examples"]),
-                    "following": _following(found["examples"], context),
-                }
-            )
-    context.write(task, "top_examples", rows)
+    context.write(task, "top_examples", pa.table(columns, schema=TABLES["top_examples"].schema))
 
 
-def _merged(
-    task: Task, context: WorkerContext, kind: str, num_kept: int, ranking: Ranking
-) -> TopExamples:
-    """This shard's examples of one kind, merged over the token shards."""
-    parts = []
+def _merged(task: Task, context: WorkerContext) -> tuple[TopExamples, TopExamples]:
+    """This shard's strongest and stratified examples, merged one token shard after another."""
+    evidence = context.run.config.evidence
+    rankings: dict[str, Ranking] = {
+        "top": Strongest(),
+        "stratified": Stratified(context.run.config.run.seed),
+    }
+    num_kept = {
+        "top": evidence.num_top_examples,
+        "stratified": -(-evidence.num_stratified // BINS_IN_USE),
+    }
+    merged = dict.fromkeys(rankings, empty_examples())
     for shard in range(context.run.axes.num_token_shards):
         refs = context.read("example_refs", task.sae, shards=[shard], row_group=task.shard)
-        parts.append(examples_of_table(refs.filter(pc.field("kind") == kind)))
-    return merge_examples(parts, num_kept, ranking) if num_kept else empty_examples()
+        for kind, ranking in rankings.items():
+            part = examples_of_table(refs.filter(pc.field("kind") == kind))
+            merged[kind] = merge_examples([merged[kind], part], num_kept[kind], ranking)
+    return merged["top"], _evenly(merged["stratified"], evidence.num_stratified)
 
 
 def _evenly(examples: TopExamples, num_kept: int) -> TopExamples:
@@ -95,52 +94,75 @@ def _evenly(examples: TopExamples, num_kept: int) -> TopExamples:
     return take_examples(examples, order[place < num_kept])
 
 
-def _inside(latents: range) -> pc.Expression:
-    latent = pc.field("latent")
-    return (latent >= latents.start) & (latent < latents.stop)
+def _peaks(examples: TopExamples) -> Peaks:
+    return Peaks(
+        examples.windows_E,
+        examples.peaks_E,
+        examples.activations_E,
+        examples.offsets_E1,
+        examples.positions_N,
+        examples.values_N,
+    )
 
 
-def _windows(context: WorkerContext, wanted: np.ndarray[Any, Any]) -> dict[int, Row]:
-    """The token rows of the windows that some example points at."""
-    tokens = context.read("tokens", None)
-    rows = tokens.filter(pc.is_in(tokens["window"], value_set=pa.array(np.unique(wanted))))
-    return {row["window"]: row for row in rows.to_pylist()}
+def _offsets(examples: TopExamples, latents: range) -> npt.NDArray[np.int64]:
+    """Where the examples of each latent and side begin, in the table's order; and their number."""
+    row_E = (examples.latents_E.astype(np.int64) - latents.start) * 2 + examples.is_score_E
+    return np.searchsorted(row_E, np.arange(2 * len(latents) + 1))
 
 
-def _by_latent(
-    examples: TopExamples, windows: dict[int, Row], context: WorkerContext
-) -> dict[tuple[int, str], list[Row]]:
-    """Excerpts by latent and side, in the examples' order."""
-    rows: dict[tuple[int, str], list[Row]] = defaultdict(list)
-    for index in range(len(examples.latents_E)):
-        where = slice(examples.offsets_E1[index], examples.offsets_E1[index + 1])
-        rows[int(examples.latents_E[index]), SPLITS[int(examples.is_score_E[index])]].append(
-            excerpt(
-                windows[int(examples.windows_E[index])],
-                int(examples.peaks_E[index]),
-                float(examples.activations_E[index]),
-                (examples.positions_N[where], examples.values_N[where]),
-                context,
-            )
+def _near_misses(
+    task: Task, context: WorkerContext, shown: Excerpts, offsets: npt.NDArray[np.int64]
+) -> "pa.Array[Any]":
+    """A list of excerpts for each latent and side, around tokens on which it is silent."""
+    assert task.sae is not None
+    latents, evidence = context.latents(task), context.run.config.evidence
+    sample = WindowSample(context, task.sae, latents)
+    tokens, activations = shown.peak_tokens_E.tolist(), shown.activations_E.tolist()
+    found = []
+    counts = []
+    for row, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+        latent, side = latents[row // 2], SPLITS[row % 2]
+        peaks = zip(tokens[start:stop], activations[start:stop], strict=True)
+        misses = sample.near_misses(latent, side, peaks, evidence.num_near_misses)
+        found += misses
+        counts.append(len(misses))
+    silent = Peaks(
+        np.array([miss.window for miss in found], np.int64),
+        np.array([miss.position for miss in found], np.int64),
+        np.zeros(len(found), np.float32),
+        np.zeros(len(found) + 1, np.int64),
+        np.zeros(0, np.int16),
+        np.zeros(0, np.float32),
+    )
+    shown = excerpts(sample.windows, silent, evidence.excerpt_tokens, context.tokenizer)
+    return shown.lists(np.cumsum([0, *counts]), context.tokenizer)
+
+
+def _following(
+    shown: Excerpts, offsets: npt.NDArray[np.int64], tokenizer: SubjectTokenizer
+) -> list[list[dict[str, Any]]]:
+    """For each latent and side, the tokens after the peaks, commonest first."""
+    lists = []
+    for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+        next_E = shown.next_tokens_E[start:stop]
+        found = following_tokens(next_E[next_E >= 0].tolist(), _FOLLOWING_TOKENS)
+        texts = tokenizer.texts([token for token, _ in found])
+        lists.append(
+            [
+                {"token": token, "text": text, "count": count}
+                for (token, count), text in zip(found, texts, strict=True)
+            ]
         )
-    return rows
-
-
-def _following(examples: list[Row], context: WorkerContext) -> list[Row]:
-    """The tokens after the peaks, commonest first."""
-    found = following_tokens([(e["token_ids"], e["peak"]) for e in examples], _FOLLOWING_TOKENS)
-    texts = context.tokenizer.texts([token for token, _ in found])
-    return [
-        {"token": token, "text": text, "count": count}
-        for (token, count), text in zip(found, texts, strict=True)
-    ]
+    return lists
 
 
 def _write_stats(task: Task, context: WorkerContext, latents: range) -> None:
+    wanted = ("latent", np.arange(latents.start, latents.stop))
     parts = []
     for shard in range(context.run.axes.num_token_shards):
-        stats = context.read("firing_stats", task.sae, shards=[shard])
-        parts.append(firing_stats_of_table(stats.filter(_inside(latents)), len(latents)))
+        stats = context.read("firing_stats", task.sae, shards=[shard], having=wanted)
+        parts.append(firing_stats_of_table(stats, len(latents)))
     merged = merge_firing_stats(parts)
     found = latent_stats(merged)
     context.write(

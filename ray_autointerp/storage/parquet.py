@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,6 +21,8 @@ from ray_autointerp.storage.store import Store
 
 _ARROW_SCHEMA = b"ARROW:schema"
 _READERS = 8
+_READ_WHOLE = 2**20
+"""Objects up to this size are read by one request: a request costs more than their bytes."""
 
 
 def write_table(
@@ -52,24 +56,34 @@ def read_table(
     name: str,
     columns: Sequence[str] | None = None,
     row_group: int | None = None,
+    having: tuple[str, npt.NDArray[np.integer[Any]]] | None = None,
 ) -> pa.Table:
-    """The rows, or one row group, with all or the named columns in the order asked for.
+    """The rows, or one row group, with all or the named columns.
 
+    A column may be a path into nested values, such as `examples.list.element.peak`.
+    `having`: a column of integers and rising values; only rows with one of them are returned, and
+    row groups that can hold none are not read.
     The file's metadata is left out (see `read_metadata`). MissingObject if the object is not
-    there, StoreError if it is corrupt or lacks a column. A part is read by ranges.
+    there, StoreError if it is corrupt or lacks a column. A large object is read by ranges.
     """
-    is_whole = columns is None and row_group is None
+    is_whole = columns is None and row_group is None and having is None
     file = _opened(store, name, pa.BufferReader(store.get(name)) if is_whole else None)
-    absent = [column for column in columns or () if column not in file.schema_arrow.names]
+    names = file.schema_arrow.names
+    absent = [column for column in columns or () if column.split(".")[0] not in names]
     if absent:
         raise StoreError(f"{name} in {store.uri} has no column {', '.join(absent)}.")
     if row_group is not None and not 0 <= row_group < file.num_row_groups:
         raise StoreError(f"{name} in {store.uri} has no row group {row_group}.")
+    rows = [row_group] if row_group is not None else list(range(file.num_row_groups))
+    if having is not None:
+        rows = [group for group in rows if _may_hold(file.metadata.row_group(group), *having)]
     try:
-        rows = [row_group] if row_group is not None else list(range(file.num_row_groups))
         table = file.read_row_groups(rows, columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise _corrupt(store, name, error) from error
+    if having is not None:
+        column, values = having
+        table = table.filter(pc.is_in(table[column], pa.array(values, table[column].type)))
     return table.replace_schema_metadata(None)
 
 
@@ -78,11 +92,18 @@ def read_tables(
     names: Sequence[str],
     columns: Sequence[str] | None = None,
     row_group: int | None = None,
+    having: tuple[str, npt.NDArray[np.integer[Any]]] | None = None,
 ) -> pa.Table:
     """As `read_table`, of at least one object; the rows follow in the order of the names."""
     assert names, "no names, no schema"
+
+    def read(name: str) -> pa.Table:
+        return read_table(store, name, columns, row_group, having)
+
+    if len(names) == 1:
+        return read(names[0])
     with ThreadPoolExecutor(_READERS) as pool:
-        tables = list(pool.map(lambda name: read_table(store, name, columns, row_group), names))
+        tables = list(pool.map(read, names))
     for name, table in zip(names, tables, strict=True):
         if table.schema != tables[0].schema:
             raise StoreError(f"{name} and {names[0]} in {store.uri} have different columns.")
@@ -100,7 +121,7 @@ class _StoredFile(io.RawIOBase):
 
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._name = store, name
-        self._size, self._position = store.size(name), 0
+        self.num_bytes, self._position = store.size(name), 0
 
     def readable(self) -> bool:
         return True
@@ -109,7 +130,7 @@ class _StoredFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.num_bytes}[whence]
         self._position = start + offset
         return self._position
 
@@ -117,15 +138,30 @@ class _StoredFile(io.RawIOBase):
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._size - self._position)
+        left = max(0, self.num_bytes - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
         data = self._store.get_range(self._name, self._position, wanted)
         self._position += wanted
         return data
 
 
+def _may_hold(
+    group: pq.RowGroupMetaData, column: str, values: npt.NDArray[np.integer[Any]]
+) -> bool:
+    """Whether a row group's least and largest value leave room for one of the rising values."""
+    paths = [group.column(i).path_in_schema for i in range(group.num_columns)]
+    statistics = group.column(paths.index(column)).statistics
+    if statistics is None or not statistics.has_min_max:
+        return group.num_rows > 0
+    least, largest = np.array([statistics.min, statistics.max], np.int64)
+    return bool(np.searchsorted(values, least) < np.searchsorted(values, largest, "right"))
+
+
 def _opened(store: Store, name: str, source: Any) -> pq.ParquetFile:
-    source = source or pa.PythonFile(_StoredFile(store, name), mode="r")
+    if source is None:
+        file = _StoredFile(store, name)
+        is_small = file.num_bytes <= _READ_WHOLE
+        source = pa.BufferReader(store.get(name)) if is_small else pa.PythonFile(file, mode="r")
     try:
         return pq.ParquetFile(source, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:

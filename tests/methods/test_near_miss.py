@@ -41,6 +41,5 @@ def test_ranking_equals_a_search_through_every_window(windows, peaks, fires) -> 
         assert windows[miss.window][miss.position] in weight
 
 
-def test_following_tokens_are_counted_and_the_end_has_none() -> None:
-    examples = [([5, 6, 7], 0), ([1, 6], 0), ([1, 9, 9], 1), ([4], 0)]
-    assert following_tokens(examples, 2) == [(6, 2), (9, 1)]
+def test_following_tokens_are_counted_commonest_first_and_smaller_ids_before() -> None:
+    assert following_tokens([9, 6, 6, 3], 2) == [(6, 2), (3, 1)]

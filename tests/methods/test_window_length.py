@@ -1,6 +1,7 @@
 """The windows' length: as configured where the text allows it, else what serves most of it."""
 
-import numpy as np
+from collections import Counter
+
 import pytest
 
 from ray_autointerp.methods.window_length import window_length
@@ -22,4 +23,4 @@ from ray_autointerp.methods.window_length import window_length
 def test_length_serves_most_text_on_both_sides(
     explain: list[int], score: list[int], length: int | None
 ) -> None:
-    assert window_length(np.array(explain, int), np.array(score, int), 32, 8) == length
+    assert window_length(Counter(explain), Counter(score), 32, 8) == length

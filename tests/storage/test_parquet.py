@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -108,6 +109,42 @@ def test_one_row_group_of_a_remote_table_is_read_without_the_others(
     before = proxy.num_bytes
     assert read_table(store_behind_proxy, "part", row_group=7).equals(noise.slice(7, 1))
     assert 100_000 < proxy.num_bytes - before < 400_000
+
+
+def test_row_groups_without_a_wanted_value_are_not_read(
+    store_behind_proxy: S3Store, proxy: Any
+) -> None:
+    rows = {
+        "window": range(0, 120, 3),
+        "noise": [random.Random(i).randbytes(100_000) for i in range(40)],
+    }
+    noise = pa.table(rows)
+    write_table(store_behind_proxy, "part", noise, noise.schema, {}, row_groups=[4] * 10)
+    before = proxy.num_bytes
+    wanted = np.array([-1, 12, 14, 15, 30, 200])
+    found = read_table(store_behind_proxy, "part", having=("window", wanted))
+    assert found.equals(noise.take([4, 5, 10])), "14 lies between, and is not there"
+    assert 700_000 < proxy.num_bytes - before < 1_200_000, "two groups of 400 kB"
+    nothing = read_table(store_behind_proxy, "part", having=("window", np.array([119])))
+    assert nothing.equals(noise.slice(0, 0))
+
+
+def test_small_tables_are_read_by_one_request(store_behind_proxy: S3Store, proxy: Any) -> None:
+    write_table(
+        store_behind_proxy, "part", some_rows(9), SCHEMA, METADATA, key=KEY, row_groups=[6] * 3
+    )
+    before = proxy.num_calls
+    assert read_table(store_behind_proxy, "part", ["latent"], 1).num_rows == 6
+    assert proxy.num_calls - before == 2, "how large it is, and all of it"
+
+
+def test_values_inside_lists_are_read_by_path(folder: Store) -> None:
+    table = some_rows(9)
+    write_table(folder, "part", table, SCHEMA, METADATA, key=KEY)
+    found = read_table(folder, "part", ["latent", "examples.list.element.window"])
+    assert found.column_names == ["latent", "examples"]
+    windows = [[{"window": e["window"]} for e in row["examples"]] for row in table.to_pylist()]
+    assert found["examples"].to_pylist() == windows
 
 
 def test_tables_follow_in_the_order_of_the_names(store: Store) -> None:

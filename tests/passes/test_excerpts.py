@@ -1,0 +1,92 @@
+"""Excerpts against a slow reference, window by window."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.models.tokenizer import SubjectTokenizer
+from ray_autointerp.passes.excerpts import Peaks, excerpts
+from ray_autointerp.passes.token_windows import TokenWindows
+from ray_autointerp.records.schemas import EXAMPLE
+
+FIRST_ID = 70
+
+
+@pytest.fixture(scope="module")
+def tokenizer(planted: PlantedTruth) -> SubjectTokenizer:
+    return SubjectTokenizer.load(str(planted.folder / "subject"))
+
+
+def slow_excerpt(
+    token_ids: list[int], peak: int, values: dict[int, float], length: int, bos: int
+) -> dict[str, Any]:
+    first = 1 if token_ids[0] == bos else 0
+    start = max(first, min(peak - 3 * length // 4, len(token_ids) - length))
+    shown = range(start, min(start + length, len(token_ids)))
+    return {
+        "peak": peak - start,
+        "token_ids": [token_ids[i] for i in shown],
+        "activations": [values.get(i, 0.0) for i in shown],
+    }
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[list[int]], list[tuple[int, int, dict[int, float]]], int]:
+    windows = draw(
+        st.lists(st.lists(st.integers(3, 60), min_size=1, max_size=20), min_size=1, max_size=5)
+    )
+    windows = [([1] if draw(st.booleans()) else []) + own for own in windows]
+    peaks = []
+    for row in draw(st.lists(st.integers(0, len(windows) - 1), max_size=8)):
+        fires = st.integers(0, len(windows[row]) - 1).filter(lambda i, r=row: windows[r][i] != 1)
+        values = draw(st.dictionaries(fires, st.sampled_from([0.5, 1.0, 2.0]), min_size=1))
+        peaks.append((row, max(values, key=lambda i: values[i]), values))
+    return windows, peaks, draw(st.integers(1, 24))
+
+
+@settings(deadline=None, max_examples=60)
+@given(case=cases())
+def test_excerpts_are_those_of_a_slow_reference(tokenizer: SubjectTokenizer, case: Any) -> None:
+    windows, peaks, length = case
+    kept = TokenWindows(
+        np.arange(len(windows)) * 3 + FIRST_ID,
+        np.arange(len(windows)),
+        pa.array([f"doc {i}" for i in range(len(windows))]),
+        np.cumsum([0, *map(len, windows)]),
+        np.array([i for own in windows for i in own], np.int32),
+    )
+    fired = [sorted(values.items()) for _, _, values in peaks]
+    found = excerpts(
+        kept,
+        Peaks(
+            np.array([row * 3 + FIRST_ID for row, _, _ in peaks], np.int64),
+            np.array([peak for _, peak, _ in peaks], np.int16),
+            np.array([values[peak] for _, peak, values in peaks], np.float32),
+            np.cumsum([0, *map(len, fired)]),
+            np.array([place for own in fired for place, _ in own], np.int16),
+            np.array([value for own in fired for _, value in own], np.float32),
+        ),
+        length,
+        tokenizer,
+    )
+    (rows,) = found.lists(np.array([0, len(peaks)]), tokenizer).to_pylist()
+    assert found.lists(np.array([0, len(peaks)]), tokenizer).type == pa.list_(EXAMPLE)
+    assert tokenizer.bos_id is not None
+    for index, (row, (place, peak, values)) in enumerate(zip(rows, peaks, strict=True)):
+        slow = slow_excerpt(windows[place], peak, values, length, tokenizer.bos_id)
+        assert row == {
+            "window": place * 3 + FIRST_ID,
+            "document": place,
+            "document_id": f"doc {place}",
+            "activation": values[peak],
+            "texts": tokenizer.texts(slow["token_ids"]),
+            **slow,
+        }
+        following = [*slow["token_ids"], -1][slow["peak"] + 1]
+        assert found.peak_tokens_E[index] == slow["token_ids"][slow["peak"]]
+        assert found.next_tokens_E[index] == following
