@@ -40,12 +40,16 @@ def agreement_curve(tables: Tables, sae: str) -> list[Point]:
 
 def nearest_map(tables: Tables, sae: str) -> str:
     """JacobianProj or VocabProj, whichever is nearer to the exact change at the maximum."""
-    best = {
-        point.estimator: point.overlap  # rising number of windows: the last is of them all
-        for point in agreement_curve(tables, sae)
-        if point.strength == "maximum" and point.estimator in MAPS
-    }
-    return max(MAPS, key=lambda name: best.get(name, 0.0))
+
+    def read() -> str:
+        best = {
+            point.estimator: point.overlap  # rising number of windows: the last is of them all
+            for point in agreement_curve(tables, sae)
+            if point.strength == "maximum" and point.estimator in MAPS
+        }
+        return max(MAPS, key=lambda name: best.get(name, 0.0))
+
+    return tables.kept(("nearest_map", sae), read)
 
 
 def _point(strength: str, estimator: str, rows: list[Row]) -> Point:

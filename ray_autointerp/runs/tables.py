@@ -117,6 +117,21 @@ class Tables:
         name = part_name(table, sae, None, shard, self._count(table, sae, None))
         return read_metadata(self.store, name)
 
+    def of_latents(
+        self,
+        table: str,
+        sae: str,
+        latents: Sequence[int],
+        method: str | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows of these latents, in the table's order; `latent` must be among the columns."""
+        part = self.read(
+            table, sae, method, shards=self._shards_of(table, sae, method, latents), columns=columns
+        )
+        return part.filter(pc.field("latent").isin(list(latents)))
+
     def rows(
         self,
         table: str,
@@ -127,10 +142,7 @@ class Tables:
         columns: Sequence[str] | None = None,
     ) -> dict[int, list[Row]]:
         """The rows of these latents, grouped by latent in the latents' order (empty if none)."""
-        part = self.read(
-            table, sae, method, shards=self._shards_of(table, sae, method, latents), columns=columns
-        )
-        wanted = part.filter(pc.field("latent").isin(list(latents)))
+        wanted = self.of_latents(table, sae, latents, method, columns=columns)
         grouped: dict[int, list[Row]] = {latent: [] for latent in latents}
         for row in wanted.to_pylist():
             grouped[row["latent"]].append(row)

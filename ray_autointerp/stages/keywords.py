@@ -1,40 +1,59 @@
 """keywords: a description of every latent without any LLM, from what it fires on and promotes."""
 
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ray_autointerp.methods.keywords import FiredToken, keyword_description
+from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
-from ray_autointerp.runs.tables import Row, Tables
+from ray_autointerp.runs.tables import Tables
 
 _EXAMPLES_READ = 20
 """Top examples looked at: more adds weak ones."""
 
-_EXAMPLE_COLUMNS = ("latent", "split", "examples")
-_LIST_COLUMNS = ("latent", "promoted")
+# By name: the columns that are not needed here are most of these rows.
+_EXAMPLE_COLUMNS = ("examples.list.element.texts", "examples.list.element.activations")
+_LIST_COLUMN = "promoted.list.element.text"
 
 
 def run(task: Task, context: Tables) -> None:
     """Write one latent shard of `descriptions/keywords`."""
     assert task.sae is not None
-    latents = list(context.latents(task))
-    # By name: the columns that are not needed here are most of these rows.
-    examples = context.rows("top_examples", task.sae, latents, columns=_EXAMPLE_COLUMNS)
-    lists = context.rows("jacobian_proj", task.sae, latents, columns=_LIST_COLUMNS)
-    rows = []
-    for latent in latents:
-        explain = next(row for row in examples[latent] if row["split"] == "explain")
-        text = keyword_description(
-            [_fired(example) for example in explain["examples"][:_EXAMPLES_READ]],
-            [entry["text"] for entry in lists[latent][0]["promoted"]],
-        )
-        rows.append(
-            {
-                "latent": latent,
-                "status": "no_evidence" if text is None else "ok",
-                "description": text,
-            }
-        )
-    context.write(task, "descriptions", rows)
+    latents = context.latents(task)
+    examples = context.of_latents(
+        "top_examples", task.sae, latents, columns=["latent", "split", *_EXAMPLE_COLUMNS]
+    )
+    examples = examples.filter(pc.field("split") == "explain")
+    lists = context.of_latents("jacobian_proj", task.sae, latents, columns=["latent", _LIST_COLUMN])
+    fired = _fired(examples["examples"].combine_chunks())
+    promoted = lists["promoted"].to_pylist()
+    texts = [
+        keyword_description(own, [entry["text"] for entry in entries or ()])
+        for own, entries in zip(fired, promoted, strict=True)
+    ]
+    schema = TABLES["descriptions"].schema
+    columns = {field.name: pa.nulls(len(latents), field.type) for field in schema} | {
+        "latent": examples["latent"],
+        "status": ["no_evidence" if text is None else "ok" for text in texts],
+        "description": texts,
+    }
+    context.write(task, "descriptions", pa.table(columns, schema=schema))
 
 
-def _fired(example: Row) -> list[FiredToken]:
-    pairs = zip(example["texts"], example["activations"], strict=True)
-    return [FiredToken(text, activation) for text, activation in pairs if activation > 0]
+def _fired(lists: "pa.Array[Any]") -> list[list[list[FiredToken]]]:
+    """Of each latent's first examples, the tokens on which it is active."""
+    first = pc.list_slice(lists, 0, _EXAMPLES_READ)
+    examples = pc.list_flatten(first)
+    activations = pc.struct_field(examples, "activations")
+    values_N = pc.list_flatten(activations).to_numpy()
+    is_active_N = values_N > 0
+    example_N = pc.list_parent_indices(activations).to_numpy()[is_active_N]
+    texts = pc.list_flatten(pc.struct_field(examples, "texts")).filter(pa.array(is_active_N))
+    tokens = list(map(FiredToken, texts.to_pylist(), values_N[is_active_N].tolist()))
+    ends = np.searchsorted(example_N, np.arange(len(examples) + 1)).tolist()
+    by_example = [tokens[start:stop] for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+    bounds = np.cumsum([0, *pc.list_value_length(first).to_numpy()]).tolist()
+    return [by_example[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]

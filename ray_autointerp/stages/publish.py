@@ -4,64 +4,56 @@ The label is the first `ok` description in the config's order: no choosing by th
 are then published. A latent that was not chosen keeps its keywords.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ray_autointerp.passes.agreement_curve import nearest_map
 from ray_autointerp.plan.flow import FLOW
-from ray_autointerp.plan.step import Step
+from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
-from ray_autointerp.runs.tables import Row, Tables
+from ray_autointerp.runs.tables import Tables
 from ray_autointerp.storage.parquet import write_table
 
 _SHOWN_TOKENS = 5
 """Tokens of each list repeated in the labels table, for eyes."""
 
+_STATISTICS = ("is_dead", "density", "max_activation")
+_PEAKS = ("examples.list.element.peak", "examples.list.element.texts")
+_MOVED = {"promotes": "promoted", "suppresses": "suppressed"}
+
+Column: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
+
 
 def run(task: Task, context: Tables) -> None:
     """Write one latent shard of `labels`."""
     assert task.sae is not None
-    latents = list(context.latents(task))
-    selection = context.selection(task.sae)
-    chosen = [latent for latent in latents if latent in selection]
-    stats = context.row("latent_stats", task.sae, latents)
-    lists = context.row(nearest_map(context, task.sae), task.sae, latents)
-    examples = context.rows("top_examples", task.sae, latents)
-    descriptions = _by_method(context, "descriptions", task.sae, latents, chosen)
-    scores = {
-        step: _scores(step, context, task.sae, latents, chosen)
-        for step in FLOW
-        if step.label_columns
+    shard = _Shard(context, task.sae, context.latents(task))
+    method, label = shard.label()
+    is_chosen = pa.array([latent in shard.chosen for latent in shard.latents])
+    statistics = shard.aligned("latent_stats", None, _STATISTICS)
+    columns: dict[str, Any] = {
+        "latent": pa.array(shard.latents, pa.int32()),
+        "label": label,
+        "method": method,
+        "status": pc.if_else(
+            pc.is_valid(method), "ok", pc.if_else(is_chosen, "no_evidence", "not_selected")
+        ),
+        "chosen": is_chosen,
+        **{name: statistics[name] for name in _STATISTICS},
+        **shard.scores(method),
+        "fires_on": shard.peak_tokens(),
+        **shard.moved_tokens(),
     }
-    mode = context.run.config.evidence.change_modes[0]
-    changes = context.rows("token_change", task.sae, chosen, mode)
-    rows = []
-    for latent in latents:
-        method = _first_ok(latent, context.run.config.describe.methods, descriptions)
-        promotes, suppresses = _moved(lists[latent], changes.get(latent, ()))
-        rows.append(
-            {
-                "latent": latent,
-                "label": descriptions[method][latent]["description"] if method else None,
-                "method": method,
-                "status": _status(method, latent in selection),
-                "chosen": latent in selection,
-                **{key: stats[latent][key] for key in ("is_dead", "density", "max_activation")},
-                **{
-                    name: row[column] if (row := of.get((latent, method))) else None
-                    for step, of in scores.items()
-                    for name, column in step.label_columns
-                },
-                "fires_on": _peak_tokens(examples[latent]),
-                "promotes": promotes,
-                "suppresses": suppresses,
-            }
-        )
-    context.write(task, "labels", rows)
+    schema = TABLES["labels"].schema
+    content = {field.name: columns[field.name] for field in schema}
+    context.write(task, "labels", pa.table(content, schema=schema).combine_chunks())
 
 
 def publish_labels(run: Run, sae: str) -> None:
@@ -77,55 +69,92 @@ def publish_labels(run: Run, sae: str) -> None:
     )
 
 
-def _by_method(
-    context: Tables, table: str, sae: str, latents: Sequence[int], chosen: Sequence[int]
-) -> dict[str, dict[int, Row]]:
-    """Per description method, the rows of the latents that have one: keywords all."""
-    return {
-        method: context.row(table, sae, latents if method == "keywords" else chosen, method)
-        for method in context.run.config.describe.methods
-    }
+class _Shard:
+    """One latent shard of an SAE: columns with an entry for each latent, in order."""
+
+    def __init__(self, tables: Tables, sae: str, latents: range) -> None:
+        self._tables, self._sae, self.latents = tables, sae, latents
+        selection = tables.selection(sae)
+        self.chosen = {latent for latent in latents if latent in selection}
+
+    def aligned(self, table: str, method: str | None, columns: Sequence[str]) -> pa.Table:
+        """A row per latent, of nulls where the table has none of it."""
+        rows = self._of_latents(table, method, columns)
+        place = pc.index_in(pa.array(self.latents, pa.int32()), rows["latent"].combine_chunks())
+        return rows.take(place)
+
+    def label(self) -> tuple[Column, Column]:
+        """The first method in the config's order with an `ok` description, and the description."""
+        method: Any = pa.nulls(len(self.latents), pa.string())
+        label = method
+        for name in reversed(self._tables.run.config.describe.methods):
+            rows = self.aligned("descriptions", name, ["status", "description"])
+            is_its: Any = pc.equal(rows["status"], pa.scalar("ok"))
+            is_ok = pc.fill_null(is_its, False)
+            method = pc.if_else(is_ok, name, method)
+            label = pc.if_else(is_ok, rows["description"], label)
+        return method, label
+
+    def scores(self, method: Column) -> dict[str, Column]:
+        """The label columns of every step that has some, by the methods that the labels are of."""
+        found: dict[str, Any] = {}
+        for step in FLOW:
+            table, names = step.writes[-1], [column for _, column in step.label_columns]
+            if step.label_columns and step.methods == "none":  # of the latent, whatever its label
+                rows = self.aligned(table, None, names)
+                found |= {name: rows[column] for name, column in step.label_columns}
+            elif step.label_columns:
+                schema = TABLES[table].schema
+                for name, column in step.label_columns:
+                    found[name] = pa.nulls(len(self.latents), schema.field(column).type)
+                for scored in self._tables.run.config.score.methods:
+                    rows = self.aligned(table, scored, names)
+                    is_its: Any = pc.equal(method, pa.scalar(scored))
+                    is_label = pc.fill_null(is_its, False)
+                    for name, column in step.label_columns:
+                        found[name] = pc.if_else(is_label, rows[column], found[name])
+        return found
+
+    def peak_tokens(self) -> list[list[str]]:
+        """The tokens of the strongest explain-side peaks, each once, strongest first."""
+        rows = self._of_latents("top_examples", None, ["split", *_PEAKS])
+        lists = rows.filter(pc.field("split") == "explain")["examples"].combine_chunks()
+        examples = pc.list_flatten(lists)
+        texts = pc.struct_field(examples, "texts")
+        starts = np.cumsum([0, *pc.list_value_length(texts).to_numpy()])[:-1]
+        places = starts + pc.struct_field(examples, "peak").to_numpy()
+        peaks = pc.list_flatten(texts).take(places).to_pylist()
+        ends = np.cumsum([0, *pc.list_value_length(lists).to_numpy()]).tolist()
+        return [
+            list(dict.fromkeys(peaks[start:stop]))[:_SHOWN_TOKENS]
+            for start, stop in zip(ends[:-1], ends[1:], strict=True)
+        ]
+
+    def moved_tokens(self) -> dict[str, Column]:
+        """Tokens that it moves: by TokenChange where it was run, else by the better cheap map."""
+        paths = [f"{name}.list.element.text" for name in _MOVED.values()]
+        mode = self._tables.run.config.evidence.change_modes[0]
+        changes = self._of_latents("token_change", mode, ["sign", "status", *paths])
+        raised = changes.filter((pc.field("sign") == 1) & (pc.field("status") == "ok"))
+        cheap = self.aligned(nearest_map(self._tables, self._sae), None, paths)
+        latents = pa.array(self.latents, pa.int32())
+        found = pc.index_in(latents, raised["latent"].combine_chunks()).fill_null(-1).to_numpy()
+        place = np.where(found < 0, raised.num_rows + np.arange(len(latents)), found)
+        both = pa.concat_tables([raised.select(cheap.column_names), cheap]).take(place)
+        return {name: _first_texts(both[column]) for name, column in _MOVED.items()}
+
+    def _of_latents(self, table: str, method: str | None, columns: Sequence[str]) -> pa.Table:
+        """The rows of the shard's latents, or of those chosen where the table has only them."""
+        is_of_all = producer_of(table, method).split == "latents"
+        latents = self.latents if is_of_all else sorted(self.chosen)
+        return self._tables.of_latents(
+            table, self._sae, latents, method, columns=["latent", *columns]
+        )
 
 
-def _scores(
-    step: Step, context: Tables, sae: str, latents: Sequence[int], chosen: Sequence[int]
-) -> dict[tuple[int, str | None], Row]:
-    """Rows of a step's score by latent and label method; a score without methods is every one's."""
-    table = step.writes[-1]
-    if step.methods == "none":
-        rows = context.row(table, sae, latents)
-        methods = (None, *context.run.config.describe.methods)
-        return {(latent, method): row for latent, row in rows.items() for method in methods}
-    return {
-        (latent, method): row
-        for method in context.run.config.score.methods
-        for latent, row in context.row(table, sae, chosen, method).items()
-    }
-
-
-def _first_ok(
-    latent: int, methods: Sequence[str], descriptions: Mapping[str, Mapping[int, Row]]
-) -> str | None:
-    return next((m for m in methods if descriptions[m].get(latent, {}).get("status") == "ok"), None)
-
-
-def _status(method: str | None, is_chosen: bool) -> str:
-    if method:
-        return "ok"
-    return "no_evidence" if is_chosen else "not_selected"
-
-
-def _peak_tokens(examples: Sequence[Row]) -> list[str]:
-    """The tokens of the strongest explain-side peaks, each once, strongest first."""
-    explain = [row for row in examples if row["split"] == "explain"]
-    peaks = [e["texts"][e["peak"]] for row in explain for e in row["examples"]]
-    return list(dict.fromkeys(peaks))[:_SHOWN_TOKENS]
-
-
-def _moved(lists: Row, changes: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """Tokens the latent moves: by TokenChange where it was run, else by the better cheap map."""
-    raised = next((row for row in changes if row["sign"] == 1 and row["status"] == "ok"), lists)
-    return (
-        [entry["text"] for entry in raised["promoted"][:_SHOWN_TOKENS]],
-        [entry["text"] for entry in raised["suppressed"][:_SHOWN_TOKENS]],
-    )
+def _first_texts(lists: "pa.ChunkedArray[Any]") -> "pa.Array[Any]":
+    """Of each list of tokens the texts of the first; none for a null."""
+    first = pc.list_slice(lists.combine_chunks(), 0, _SHOWN_TOKENS)
+    counts = pc.fill_null(pc.list_value_length(first), 0).to_numpy()
+    offsets = pa.array(np.cumsum([0, *counts]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pc.struct_field(pc.list_flatten(first), "text"))
