@@ -41,13 +41,11 @@ class Excerpts:
     token_ids_N: npt.NDArray[np.int32]
     activations_N: npt.NDArray[np.float32]
 
-    @property
     def peak_tokens_E(self) -> npt.NDArray[np.int32]:
         """The token at each peak."""
         tokens_E: npt.NDArray[np.int32] = self.token_ids_N[self.offsets_E1[:-1] + self.peaks_E]
         return tokens_E
 
-    @property
     def next_tokens_E(self) -> npt.NDArray[np.int32]:
         """The token after each peak; -1 where the excerpt ends."""
         next_E = self.offsets_E1[:-1] + self.peaks_E + 1

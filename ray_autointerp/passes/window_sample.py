@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,7 +47,7 @@ class WindowSample:
         `peaks` are the token and the activation of each peak.
         """
         texts = self._texts
-        fires_in = self._fires_in.get(latent, set())
+        fires_in = self._fires_in[latent]
         return near_misses(peaks, fires_in, texts.places[side], texts.rank, num_kept)
 
 
@@ -65,11 +66,12 @@ def _fires_in(sample: pa.Table, latents: range) -> dict[int, set[int]]:
     """Of each latent, the sampled windows in which it is not silent."""
     fired = sample["latents"].combine_chunks()
     latents_N: npt.NDArray[Any] = pc.list_flatten(fired).to_numpy(zero_copy_only=False)
-    windows_N = sample["window"].to_numpy()[pc.list_parent_indices(fired).to_numpy()]
-    is_ours_N = (latents_N >= latents.start) & (latents_N < latents.stop)
-    found: dict[int, set[int]] = {}
-    for latent, window in zip(
-        latents_N[is_ours_N].tolist(), windows_N[is_ours_N].tolist(), strict=True
-    ):
-        found.setdefault(latent, set()).add(window)
-    return found
+    place_N = np.flatnonzero((latents_N >= latents.start) & (latents_N < latents.stop))
+    windows_N = sample["window"].to_numpy()[pc.list_parent_indices(fired).to_numpy()[place_N]]
+    latents_N = latents_N[place_N]
+    order = np.argsort(latents_N, kind="stable")
+    ends = np.searchsorted(latents_N[order], np.arange(latents.start, latents.stop + 1))
+    return {
+        latent: set(np.unique(windows_N[order[start:stop]]).tolist())
+        for latent, start, stop in zip(latents, ends[:-1], ends[1:], strict=True)
+    }

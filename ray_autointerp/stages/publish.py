@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -118,16 +119,20 @@ class _Shard:
     def peak_tokens(self) -> list[list[str]]:
         """The tokens of the strongest explain-side peaks, each once, strongest first."""
         rows = self._of_latents("top_examples", None, ["split", *_PEAKS])
-        lists = rows.filter(pc.field("split") == "explain")["examples"].combine_chunks()
+        lists = rows["examples"].combine_chunks()
         examples = pc.list_flatten(lists)
         texts = pc.struct_field(examples, "texts")
-        starts = np.cumsum([0, *pc.list_value_length(texts).to_numpy()])[:-1]
-        places = starts + pc.struct_field(examples, "peak").to_numpy()
-        peaks = pc.list_flatten(texts).take(places).to_pylist()
-        ends = np.cumsum([0, *pc.list_value_length(lists).to_numpy()]).tolist()
+        places = _bounds(texts)[:-1] + pc.struct_field(examples, "peak").to_numpy()
+        found = pc.list_flatten(texts).take(places).cast(pa.dictionary(pa.int32(), pa.string()))
+        words = found.dictionary.to_pylist()
+        peaks = [words[index] for index in found.indices.to_numpy().tolist()]
+        ends = _bounds(lists).tolist()
         return [
             list(dict.fromkeys(peaks[start:stop]))[:_SHOWN_TOKENS]
-            for start, stop in zip(ends[:-1], ends[1:], strict=True)
+            for start, stop, side in zip(
+                ends[:-1], ends[1:], rows["split"].to_pylist(), strict=True
+            )
+            if side == "explain"
         ]
 
     def moved_tokens(self) -> dict[str, Column]:
@@ -155,6 +160,11 @@ class _Shard:
 def _first_texts(lists: "pa.ChunkedArray[Any]") -> "pa.Array[Any]":
     """Of each list of tokens the texts of the first; none for a null."""
     first = pc.list_slice(lists.combine_chunks(), 0, _SHOWN_TOKENS)
-    counts = pc.fill_null(pc.list_value_length(first), 0).to_numpy()
-    offsets = pa.array(np.cumsum([0, *counts]), pa.int32())
-    return pa.ListArray.from_arrays(offsets, pc.struct_field(pc.list_flatten(first), "text"))
+    texts = pc.struct_field(pc.list_flatten(first), "text")
+    return pa.ListArray.from_arrays(pa.array(_bounds(first), pa.int32()), texts)
+
+
+def _bounds(lists: "pa.Array[Any]") -> npt.NDArray[np.int64]:
+    """Where each list begins among the values of all, and their number; a null has none."""
+    counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

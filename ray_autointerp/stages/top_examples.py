@@ -118,7 +118,7 @@ def _near_misses(
     assert task.sae is not None
     latents, evidence = context.latents(task), context.run.config.evidence
     sample = WindowSample(context, task.sae, latents)
-    tokens, activations = shown.peak_tokens_E.tolist(), shown.activations_E.tolist()
+    tokens, activations = shown.peak_tokens_E().tolist(), shown.activations_E.tolist()
     found = []
     counts = []
     for row, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
@@ -144,9 +144,10 @@ def _following(
 ) -> list[list[dict[str, Any]]]:
     """For each latent and side, the tokens after the peaks, commonest first."""
     lists = []
+    next_E = shown.next_tokens_E()
     for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
-        next_E = shown.next_tokens_E[start:stop]
-        found = following_tokens(next_E[next_E >= 0].tolist(), _FOLLOWING_TOKENS)
+        own_E = next_E[start:stop]
+        found = following_tokens(own_E[own_E >= 0].tolist(), _FOLLOWING_TOKENS)
         texts = tokenizer.texts([token for token, _ in found])
         lists.append(
             [

@@ -60,14 +60,23 @@ def read_table(
 ) -> pa.Table:
     """The rows, or one row group, with all or the named columns.
 
-    A column may be a path into nested values, such as `examples.list.element.peak`.
+    A column may be a path into nested values, such as `examples.list.element.peak`; lists of texts
+    asked for so are dictionaries, as few of their texts differ.
     `having`: a column of integers and rising values; only rows with one of them are returned, and
     row groups that can hold none are not read.
     The file's metadata is left out (see `read_metadata`). MissingObject if the object is not
     there, StoreError if it is corrupt or lacks a column. A large object is read by ranges.
     """
     is_whole = columns is None and row_group is None and having is None
-    file = _opened(store, name, pa.BufferReader(store.get(name)) if is_whole else None)
+    source = _source(store, name, is_whole)
+    file = _opened(store, name, source)
+    if texts := [path for column in columns or () for path in _texts_inside(file, column)]:
+        file = pq.ParquetFile(
+            source,
+            metadata=file.metadata,
+            read_dictionary=texts,
+            page_checksum_verification=True,
+        )
     names = file.schema_arrow.names
     absent = [column for column in columns or () if column.split(".")[0] not in names]
     if absent:
@@ -112,7 +121,7 @@ def read_tables(
 
 def read_metadata(store: Store, name: str) -> dict[str, str]:
     """What `write_table` was given as metadata."""
-    raw = _opened(store, name, None).metadata.metadata or {}
+    raw = _opened(store, name, _source(store, name, False)).metadata.metadata or {}
     return {key.decode(): value.decode() for key, value in raw.items() if key != _ARROW_SCHEMA}
 
 
@@ -157,11 +166,27 @@ def _may_hold(
     return bool(np.searchsorted(values, least) < np.searchsorted(values, largest, "right"))
 
 
-def _opened(store: Store, name: str, source: Any) -> pq.ParquetFile:
-    if source is None:
+def _source(store: Store, name: str, is_whole: bool) -> Any:
+    """The object's bytes, or a file that is read by ranges."""
+    if not is_whole:
         file = _StoredFile(store, name)
-        is_small = file.num_bytes <= _READ_WHOLE
-        source = pa.BufferReader(store.get(name)) if is_small else pa.PythonFile(file, mode="r")
+        if file.num_bytes > _READ_WHOLE:
+            return pa.PythonFile(file, mode="r")
+    return pa.BufferReader(store.get(name))
+
+
+def _texts_inside(file: pq.ParquetFile, column: str) -> list[str]:
+    """The Parquet path of a list of texts that is asked for by its path in nested values."""
+    path = f"{column}.list.element"
+    leaves = [file.schema.column(i) for i in range(len(file.schema.names))]
+    return [
+        path
+        for leaf in leaves
+        if "." in column and leaf.path == path and leaf.physical_type == "BYTE_ARRAY"
+    ]
+
+
+def _opened(store: Store, name: str, source: Any) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(source, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:

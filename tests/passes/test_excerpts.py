@@ -88,5 +88,5 @@ def test_excerpts_are_those_of_a_slow_reference(tokenizer: SubjectTokenizer, cas
             **slow,
         }
         following = [*slow["token_ids"], -1][slow["peak"] + 1]
-        assert found.peak_tokens_E[index] == slow["token_ids"][slow["peak"]]
-        assert found.next_tokens_E[index] == following
+        assert found.peak_tokens_E()[index] == slow["token_ids"][slow["peak"]]
+        assert found.next_tokens_E()[index] == following
