@@ -6,15 +6,17 @@ softcap if the model has one.
 
 # B clamped rows, P prompts (or positions), V vocabulary
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 
-def kl_divergence(clean_PV: Tensor, clamped_BPV: Tensor) -> Tensor:
+def kl_divergence(clean_PV: Tensor, clamped_BPV: Iterable[Tensor]) -> Tensor:
     """KL(clean || clamped) per row and prompt, float64 [B, P], in nats.
 
     A token of clean probability 0 adds nothing; one whose clamped probability alone is 0 makes
-    the KL infinite. One row is in float64 at a time: 8 x P x V bytes.
+    the KL infinite. One row is in float64 at a time: 8 x P x V bytes. Rows may be made one by one.
     """
     log_p_PV = clean_PV.double().log_softmax(-1)
     p_PV = log_p_PV.exp()
@@ -25,6 +27,6 @@ def kl_divergence(clean_PV: Tensor, clamped_BPV: Tensor) -> Tensor:
     return torch.stack(rows).clamp_min(0)
 
 
-def mean_kl(clean_PV: Tensor, clamped_BPV: Tensor) -> Tensor:
+def mean_kl(clean_PV: Tensor, clamped_BPV: Iterable[Tensor]) -> Tensor:
     """KL(clean || clamped) in nats, mean over prompts, float64 [B]."""
     return kl_divergence(clean_PV, clamped_BPV).mean(-1)

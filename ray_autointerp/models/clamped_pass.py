@@ -8,7 +8,7 @@ BOS and attention sinks are never clamped and never counted.
 
 # W windows, T positions, D d_model, V vocabulary, L latents asked, B rows = (latent, value) pairs
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -244,12 +244,17 @@ def next_token_effects(subject: Subject, clean_PD: Tensor, clamped_BPD: Tensor) 
     """From final normed states at some positions; P x V logits at a time."""
     clean_PV = subject.unembed(clean_PD)
     before = token_confidence(clean_PV).mean()
-    kl, delta = [], []
-    for clamped_PD in clamped_BPD:
-        clamped_PV = subject.unembed(clamped_PD)
-        kl.append(mean_kl(clean_PV, clamped_PV[None])[0])
-        delta.append(token_confidence(clamped_PV).mean() - before)
-    return NextTokenEffects(torch.stack(kl).float(), torch.stack(delta).float())
+    delta: list[Tensor] = []
+
+    def clamped() -> Iterator[Tensor]:
+        for clamped_PD in clamped_BPD:
+            clamped_PV = subject.unembed(clamped_PD)
+            delta.append(token_confidence(clamped_PV).mean() - before)
+            yield clamped_PV
+
+    kl_B = mean_kl(clean_PV, clamped())
+    # Fetched together: a GPU would be waited for at every number.
+    return NextTokenEffects(kl_B.float().cpu(), torch.stack(delta).float().cpu())
 
 
 def next_token_kl(

@@ -21,7 +21,13 @@ from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
-from ray_autointerp.storage.parquet import read_metadata, read_tables, rises, write_table
+from ray_autointerp.storage.parquet import (
+    empty_table,
+    read_metadata,
+    read_tables,
+    rises,
+    write_table,
+)
 from ray_autointerp.storage.store import Store, open_store
 
 Row = dict[str, Any]
@@ -109,8 +115,7 @@ class Tables:
         ]
         if names:
             return read_tables(self.store, names, columns, row_group, having)
-        schema = TABLES[table.split("/")[0]].schema
-        return schema.empty_table().select(columns or schema.names)
+        return empty_table(TABLES[table.split("/")[0]].schema, columns)
 
     def metadata(self, table: str, sae: str | None, shard: int) -> dict[str, str]:
         """What one part's file says of itself."""

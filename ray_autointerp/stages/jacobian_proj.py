@@ -27,6 +27,8 @@ def run(task: Task, context: WorkerContext) -> None:
         context.run.config.evidence.num_changed_tokens,
         read_hub_stats(context, task.sae, "jacobian"),
     )
+    promoted = token_entries(lists.promoted, context.tokenizer)
+    suppressed = token_entries(lists.suppressed, context.tokenizer)
     context.write(
         task,
         "jacobian_proj",
@@ -34,10 +36,10 @@ def run(task: Task, context: WorkerContext) -> None:
             {
                 "latent": latent,
                 "status": "ok",
-                "reference_activation": float(scale_L[i]),
-                "promoted": token_entries(lists.promoted, i, context.tokenizer),
-                "suppressed": token_entries(lists.suppressed, i, context.tokenizer),
+                "reference_activation": scale,
+                "promoted": promoted[i],
+                "suppressed": suppressed[i],
             }
-            for i, latent in enumerate(latents)
+            for i, (latent, scale) in enumerate(zip(latents, scale_L.tolist(), strict=True))
         ],
     )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ray_autointerp.config import Config
+from ray_autointerp.methods.device_sieve import DeviceSieve
 from ray_autointerp.methods.example_rank import BINS_IN_USE, window_hashes
 from ray_autointerp.methods.max_act import ActiveEntries, ExampleSieve
 from ray_autointerp.models.clamped_pass import position_mask
@@ -41,7 +42,7 @@ class _Watch:
     site: int
     place: Place
     latents: slice
-    sieve: ExampleSieve
+    sieve: ExampleSieve | DeviceSieve
     sample: list[Row]
     num_sinks: int = 0
 
@@ -92,12 +93,15 @@ def _write(watch: _Watch, sae: str, task: Task, context: WorkerContext) -> None:
 def _watch(sae_id: str, context: WorkerContext) -> _Watch:
     sae, latents = context.sae(sae_id), context.run.axes.latents[sae_id]
     evidence = context.run.config.evidence
+    # On a GPU what is found is sorted where it is; on a processor numpy is quicker than PyTorch.
+    device = context.subject.device
+    kind = ExampleSieve if device.type == "cpu" else partial(DeviceSieve, device=device)
     return _Watch(
         sae,
         context.subject.site(sae.hook_point),
         context.subject.place(sae.read_point),
         slice(latents.start, latents.stop),
-        ExampleSieve(
+        kind(
             len(latents),
             evidence.num_top_examples,
             num_per_bin=-(-evidence.num_stratified // BINS_IN_USE),
@@ -121,7 +125,7 @@ class _Seen:
 
     num_tokens_W: Tensor
     entries: ActiveEntries
-    num_sinks: int
+    num_sinks: Tensor
 
 
 def _seen(
@@ -136,21 +140,11 @@ def _seen(
     mask_WT = position_mask(context.subject, tokens_WT, h_WTD, watch.site) & is_token_WT
     is_sink_WT = h_WTD.float().norm(dim=-1) > context.subject.sink_threshold(watch.site)
     entries = watch.sae.active_entries(residuals[watch.place], mask_WT, watch.latents)
-    return _Seen(
-        mask_WT.sum(-1).cpu(),
-        # Fetched together: window by window a GPU would be waited for.
-        ActiveEntries(
-            entries.rows_N.cpu(),
-            entries.positions_N.cpu(),
-            entries.latents_N.cpu(),
-            entries.values_N.cpu(),
-        ),
-        int((is_sink_WT & is_token_WT).sum()),
-    )
+    return _Seen(mask_WT.sum(-1), entries, (is_sink_WT & is_token_WT).sum())
 
 
 def _take_in(watch: _Watch, context: WorkerContext, windows: list[Row], seen: _Seen) -> None:
-    watch.num_sinks += seen.num_sinks
+    watch.num_sinks += int(seen.num_sinks)
     window_ids = [row["window"] for row in windows]
     watch.sieve.add(
         torch.tensor(window_ids),

@@ -88,6 +88,15 @@ def _columns(
                 context.run.config.evidence.num_changed_tokens,
                 signed,
             )
+            # Fetched together: a GPU would be waited for at every list.
+            errors = {
+                side: torch.stack(
+                    [_errors(of, row, measured[p], W_U_DV) for row, p in enumerate(together)]
+                ).tolist()
+                for side, of in (("promoted", lists.promoted), ("suppressed", lists.suppressed))
+            }
+            promoted = token_entries(lists.promoted, context.tokenizer)
+            suppressed = token_entries(lists.suppressed, context.tokenizer)
             for row, pair in enumerate(together):
                 one = measured[pair]
                 yield (
@@ -98,26 +107,28 @@ def _columns(
                         "num_positions": one.num_positions,
                         "kl": one.kl,
                         "delta_confidence": one.delta_confidence,
-                        "promoted": _entries(lists.promoted, row, one, context),
-                        "suppressed": _entries(lists.suppressed, row, one, context),
+                        "promoted": _with_errors(promoted[row], errors["promoted"][row]),
+                        "suppressed": _with_errors(suppressed[row], errors["suppressed"][row]),
                     },
                 )
 
 
-def _entries(lists: TokenLists, row: int, measured: Measured, context: WorkerContext) -> list[Row]:
-    columns_DK = context.subject.W_U_DV[:, lists.ids_BK[row]].float()
+def _errors(lists: TokenLists, row: int, measured: Measured, W_U_DV: Tensor) -> Tensor:
+    """Standard errors [K] of one list's mean logit diffs."""
+    columns_DK = W_U_DV[:, lists.ids_BK[row]].float()
 
     def logits(means_ND: Tensor) -> Tensor:
         return (means_ND.float() @ columns_DK)[None]
 
-    errors_K = standard_errors(
+    return standard_errors(
         logits(measured.scattered_ND),
         None if measured.linear_ND is None else logits(measured.linear_ND),
         measured.num_jacobian,
     )[0]
-    # Fetched together: from a GPU every single number is waited for.
-    errors: list[float] = errors_K.tolist()
+
+
+def _with_errors(entries: list[Row], errors: list[float]) -> list[Row]:
     return [
         {**entry, "se": error if math.isfinite(error) else None}
-        for entry, error in zip(token_entries(lists, row, context.tokenizer), errors, strict=True)
+        for entry, error in zip(entries, errors, strict=True)
     ]

@@ -27,18 +27,18 @@ def run(task: Task, context: WorkerContext) -> None:
         evidence.num_read_tokens,
         read_hub_stats(context, task.sae, "reads"),
     )
+    columns = {
+        "promoted": lists.promoted,
+        "suppressed": lists.suppressed,
+        "reads": reads.promoted,
+        "reads_against": reads.suppressed,
+    }
+    entries = {name: token_entries(of, context.tokenizer) for name, of in columns.items()}
     context.write(
         task,
         "vocab_proj",
         [
-            {
-                "latent": latent,
-                "status": "ok",
-                "promoted": token_entries(lists.promoted, i, context.tokenizer),
-                "suppressed": token_entries(lists.suppressed, i, context.tokenizer),
-                "reads": token_entries(reads.promoted, i, context.tokenizer),
-                "reads_against": token_entries(reads.suppressed, i, context.tokenizer),
-            }
+            {"latent": latent, "status": "ok", **{name: of[i] for name, of in entries.items()}}
             for i, latent in enumerate(latents)
         ],
     )

@@ -69,14 +69,7 @@ def read_table(
     """
     is_whole = columns is None and row_group is None and having is None
     source = _source(store, name, is_whole)
-    file = _opened(store, name, source)
-    if texts := [path for column in columns or () for path in _texts_inside(file, column)]:
-        file = pq.ParquetFile(
-            source,
-            metadata=file.metadata,
-            read_dictionary=texts,
-            page_checksum_verification=True,
-        )
+    file = _with_dictionaries(source, _opened(store, name, source), columns)
     names = file.schema_arrow.names
     absent = [column for column in columns or () if column.split(".")[0] not in names]
     if absent:
@@ -117,6 +110,14 @@ def read_tables(
         if table.schema != tables[0].schema:
             raise StoreError(f"{name} and {names[0]} in {store.uri} have different columns.")
     return pa.concat_tables(tables)
+
+
+def empty_table(schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """No rows, with the columns and types that `read_table` gives of a table of this schema."""
+    source = pa.BufferReader(_parquet_bytes("none", schema.empty_table(), schema, {}, None))
+    file = _with_dictionaries(source, pq.ParquetFile(source), columns)
+    table = file.read(columns=None if columns is None else list(columns))
+    return table.replace_schema_metadata(None)
 
 
 def read_metadata(store: Store, name: str) -> dict[str, str]:
@@ -173,6 +174,18 @@ def _source(store: Store, name: str, is_whole: bool) -> Any:
         if file.num_bytes > _READ_WHOLE:
             return pa.PythonFile(file, mode="r")
     return pa.BufferReader(store.get(name))
+
+
+def _with_dictionaries(
+    source: Any, file: pq.ParquetFile, columns: Sequence[str] | None
+) -> pq.ParquetFile:
+    """The same file, with those lists of texts as dictionaries that are asked for by path."""
+    texts = [path for column in columns or () for path in _texts_inside(file, column)]
+    if not texts:
+        return file
+    return pq.ParquetFile(
+        source, metadata=file.metadata, read_dictionary=texts, page_checksum_verification=True
+    )
 
 
 def _texts_inside(file: pq.ParquetFile, column: str) -> list[str]:

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from ray_autointerp.errors import StoreError, TransientError
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.storage.names import MissingObject
-from ray_autointerp.storage.parquet import read_metadata, read_table, read_tables, write_table
+from ray_autointerp.storage.parquet import (
+    empty_table,
+    read_metadata,
+    read_table,
+    read_tables,
+    write_table,
+)
 from ray_autointerp.storage.s3 import S3Store
 from ray_autointerp.storage.store import Store, open_store
 
@@ -145,6 +151,13 @@ def test_values_inside_lists_are_read_by_path(folder: Store) -> None:
     assert found.column_names == ["latent", "examples"]
     windows = [[{"window": e["window"]} for e in row["examples"]] for row in table.to_pylist()]
     assert found["examples"].to_pylist() == windows
+    texts = ["examples.list.element.texts"]
+    found = read_table(folder, "part", texts)
+    shown = [[{"texts": e["texts"]} for e in row["examples"]] for row in table.to_pylist()]
+    assert found["examples"].to_pylist() == shown
+    for columns in (None, ["latent"], texts):
+        empty = empty_table(SCHEMA, columns)
+        assert empty.schema == read_table(folder, "part", columns).schema and not empty.num_rows
 
 
 def test_tables_follow_in_the_order_of_the_names(store: Store) -> None:
