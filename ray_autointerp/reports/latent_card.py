@@ -11,9 +11,11 @@ from rich.rule import Rule
 from rich.text import Text
 
 from ray_autointerp.errors import UserError
+from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
+from ray_autointerp.storage.names import MissingObject
 
 _EXAMPLES_SHOWN = 5
 _TOKENS_SHOWN = 15
@@ -48,6 +50,8 @@ class Description:
     row: Row
     input_score: Row | None = None
     output_score: Row | None = None
+    is_repeated: bool = False
+    """Whether several latents have the text: `lint`, though its own table cannot know."""
 
 
 @dataclass(frozen=True)
@@ -134,18 +138,26 @@ def marked(texts: Iterable[str], activations: Iterable[float], maximum: float) -
 
 def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Iterator[Description]:
     config = tables.run.config
+    repeated = _repeated(tables, sae, latent)
     for method in config.describe.methods:
         if method != "keywords" and not is_chosen:
             continue
         row = tables.row("descriptions", sae, [latent], method)[latent]
+        into = out = None
         if is_chosen and method in config.score.methods:
-            scores = (
+            into, out = (
                 tables.row(name, sae, [latent], method)[latent]
                 for name in ("input_scores", "output_scores")
             )
-            yield Description(method, row, *scores)
-        else:
-            yield Description(method, row)
+        yield Description(method, row, into, out, method in repeated)
+
+
+def _repeated(tables: Tables, sae: str, latent: int) -> Sequence[str]:
+    """The methods whose description several latents have; none is known before labels are."""
+    try:
+        return tables.row("labels", sae, [latent])[latent]["repeated"] or ()
+    except MissingObject:
+        return ()
 
 
 def _heading(name: str, more: str = "") -> Rule:
@@ -281,8 +293,11 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
     """Method and status, the text across the whole width, its scores on a line."""
     row = description.row
     is_ok = row["status"] == "ok"
+    status = row["status"]
+    if description.is_repeated:
+        status = f"lint: at least {LEAST_LATENTS} latents have this text"
     yield Text.assemble(
-        (description.method, "bold"), " · ", (row["status"], "green" if is_ok else "red")
+        (description.method, "bold"), " · ", (status, "green" if status == "ok" else "red")
     )
     if is_ok:
         for line in row["description"].splitlines():

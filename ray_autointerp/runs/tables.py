@@ -25,8 +25,8 @@ from ray_autointerp.storage.store import Store, open_store
 Row = dict[str, Any]
 T = TypeVar("T")
 
-_KEPT = 6
-"""Small tables in memory: three of each of the two SAEs that a worker holds."""
+_KEPT = 8
+"""Small tables in memory: four of each of the two SAEs that a worker holds."""
 
 
 class Tables:

@@ -2,15 +2,21 @@
 
 The label is the first `ok` description in the config's order: no choosing by the scores that
 are then published. A latent that was not chosen keeps its keywords.
+
+A description whose text several latents of the SAE have is `lint` here and not in its own table:
+only who reads all of them can tell, whatever the shards and the order of tasks. `keywords` are
+computed and exempt.
 """
 
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ray_autointerp.passes.agreement_curve import nearest_map
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.step import Step
+from ray_autointerp.prompts.repeated_text import repeated
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -20,6 +26,7 @@ from ray_autointerp.storage.parquet import write_table
 
 _SHOWN_TOKENS = 5
 """Tokens of each list repeated in the labels table, for eyes."""
+_DESCRIBED = ("latent", "status", "description")
 
 
 def run(task: Task, context: Tables) -> None:
@@ -39,16 +46,23 @@ def run(task: Task, context: Tables) -> None:
     }
     mode = context.run.config.evidence.change_modes[0]
     changes = context.rows("token_change", task.sae, chosen, mode)
+    shared = _repeated(context, task.sae)
     rows = []
     for latent in latents:
-        method = _first_ok(latent, context.run.config.describe.methods, descriptions)
+        statuses = {
+            method: "lint" if latent in shared.get(method, ()) else of[latent]["status"]
+            for method, of in descriptions.items()
+            if latent in of
+        }
+        method = next((method for method, status in statuses.items() if status == "ok"), None)
         promotes, suppresses = _moved(lists[latent], changes.get(latent, ()))
         rows.append(
             {
                 "latent": latent,
                 "label": descriptions[method][latent]["description"] if method else None,
                 "method": method,
-                "status": _status(method, latent in selection),
+                "status": _status(statuses, method, latent in selection),
+                "repeated": [name for name, of in shared.items() if latent in of],
                 "chosen": latent in selection,
                 **{key: stats[latent][key] for key in ("is_dead", "density", "max_activation")},
                 **{
@@ -103,16 +117,28 @@ def _scores(
     }
 
 
-def _first_ok(
-    latent: int, methods: Sequence[str], descriptions: Mapping[str, Mapping[int, Row]]
-) -> str | None:
-    return next((m for m in methods if descriptions[m].get(latent, {}).get("status") == "ok"), None)
+def _repeated(context: Tables, sae: str) -> Mapping[str, frozenset[int]]:
+    """By method that asks an LLM, in the config's order, the latents whose text others have too."""
+
+    def read() -> Mapping[str, frozenset[int]]:
+        found = {}
+        for method in context.run.config.describe.methods:
+            if method != "keywords":
+                table = context.read("descriptions", sae, method, columns=_DESCRIBED)
+                said = table.filter(pc.field("status") == "ok")
+                found[method] = repeated(
+                    {row["latent"]: row["description"] for row in said.to_pylist()}
+                )
+        return found
+
+    return context.kept(("repeated", sae), read)
 
 
-def _status(method: str | None, is_chosen: bool) -> str:
+def _status(statuses: Mapping[str, str], method: str | None, is_chosen: bool) -> str:
+    """`ok`, or why there is no label: for a chosen latent, what came of the preferred method."""
     if method:
         return "ok"
-    return "no_evidence" if is_chosen else "not_selected"
+    return next(iter(statuses.values()), "no_evidence") if is_chosen else "not_selected"
 
 
 def _peak_tokens(examples: Sequence[Row]) -> list[str]:

@@ -126,6 +126,7 @@ CARD = LatentCard(
         ),
         Description("max_act", {"status": "lint", "description": None, "answer": f"<<{TEXT}>>"}),
         Description("ensemble_concat", described(f"{TEXT}\nto decide\nto rule")),
+        Description("token_change", described("words of many kinds"), is_repeated=True),
         Description(
             "vocab_proj",
             {"status": "failed", "description": None, "answer": None},
