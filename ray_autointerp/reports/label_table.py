@@ -124,7 +124,8 @@ def _label(row: Row) -> str:
 
 
 def _joined(tokens: Sequence[str] | None) -> str:
-    return ", ".join(printable(token.strip() or token) for token in tokens or ())
+    """Tokens without the space that they begin with, each once."""
+    return ", ".join(dict.fromkeys(printable(token.strip() or token) for token in tokens or ()))
 
 
 def wide_label_table(table: pa.Table, title: str) -> Table:

@@ -59,7 +59,7 @@ LABELS = table_of(
         "output_win_rate": 0.75,
         "output_win_rate_low": 0.468,
         "output_win_rate_high": 0.911,
-        "fires_on": [" determined", " decide", "dec", " ruled", " ruling"],
+        "fires_on": [" determined", " decide", "decide", " ruled", " ruling"],
         "promotes": [" decision", " decisions", " verdict", " whether", "\n"],
     },
     {
