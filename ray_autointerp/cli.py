@@ -1,6 +1,7 @@
 """The command line: one command per verb, each thin. Slow libraries load only when needed."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Label the latents of sparse autoencoders, by what activates them and by what they do.",
 )
-_console = Console()
+PIPED_WIDTH = 120
+"""Columns of what is printed into a pipe or a file, unless COLUMNS is set: no terminal's own, so
+that the same command prints the same lines everywhere."""
+
+
+def _new_console() -> Console:
+    fixed = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPED_WIDTH
+    return Console(width=fixed)
+
+
+_console = _new_console()
 
 ConfigPath = Annotated[Path, typer.Argument(help="A TOML file; see jobs/demo/demo.toml.")]
 RunUri = Annotated[str, typer.Argument(help="A run's folder or s3:// URI.")]
@@ -89,9 +100,12 @@ def labels(
         typer.Option(help="latent, density, s_in, s_out, effect_kl, input_auroc, output_win_rate."),
     ] = "latent",
     limit: Annotated[int, typer.Option(help="Rows shown; --csv writes all.")] = 40,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Whole labels, with method, density and scores.")
+    ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="All columns, to standard output.")] = False,
 ) -> None:
-    """Show the labels of a run as a table."""
+    """Show the labels of a run, a line each; in a pipe 120 columns wide, or as COLUMNS says."""
     from ray_autointerp.reports import label_table
     from ray_autointerp.runs.manifest import load_run
 
@@ -107,7 +121,8 @@ def labels(
     title = f"{sae}: {table.num_rows:,} labels" + (
         f", the first {limit}" if table.num_rows > limit else ""
     )
-    _console.print(label_table.label_table(table.slice(0, limit), title))
+    shown = label_table.wide_label_table if wide else label_table.LabelLines
+    _console.print(shown(table.slice(0, limit), title))
 
 
 @app.command()
@@ -192,7 +207,7 @@ def _one_sae(saes: tuple[str, ...], asked: str | None) -> str:
 
 def _show_result(uri: str, config: Config) -> None:
     from ray_autointerp.reports.bill_table import bill
-    from ray_autointerp.reports.label_table import Filter, basis, filtered, label_table, labels
+    from ray_autointerp.reports.label_table import Filter, LabelLines, basis, filtered, labels
     from ray_autointerp.reports.ledger import step_times, time_table
     from ray_autointerp.runs.manifest import load_run
 
@@ -200,7 +215,8 @@ def _show_result(uri: str, config: Config) -> None:
     for sae in run.saes:
         chosen = filtered(labels(run, sae), Filter(chosen_only=True))
         title = f"{sae}: labels of the chosen latents"
-        _console.print(label_table(chosen.slice(0, 20), title))
+        _console.print(LabelLines(chosen.slice(0, 20), title))
+        _console.print()
     _console.print(basis(run) + "\n", markup=False)
     _console.print(time_table(step_times(run)))
     _console.print(f"\n{bill(run, config).sentence}", markup=False, highlight=False)

@@ -251,6 +251,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="explained",
+        revision=2,
         config=(
             "llm",
             "evidence.change_modes",
@@ -333,6 +334,7 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
+        revision=2,
         config=("evidence.change_modes", "describe.methods", "score.methods"),
     ),
 )

@@ -1,13 +1,16 @@
 """Reading answers: a record, or a status. Nothing is repaired and nothing is guessed.
 
 An answer that hit its token limit is truncated, one that declines is refused, one that is not
-what was asked for is unreadable, and a description that leaks the prompt is lint. Each becomes a
-row with that status and the raw answer beside it.
+what was asked for is unreadable, and a description that leaks or repeats the prompt is lint. Each
+becomes a row with that status and the raw answer beside it.
 """
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
+
+from ray_autointerp.prompts.repeated_text import repeats_any
 
 AnswerStatus = Literal["refused", "truncated", "unreadable", "lint"]
 
@@ -37,11 +40,12 @@ _LEAK = re.compile(
 )
 
 
-def read_description(answer: str, finish_reason: str) -> str:
+def read_description(answer: str, finish_reason: str, worked: Sequence[str] = ()) -> str:
     """The description in an answer, boilerplate opening and quotes taken off.
 
-    Raises BadAnswer: nothing said, cut off by the token limit, declined, or a leak of the prompt
-    (marks, leaked reasoning, an instruction repeated).
+    `worked` are the answers of the prompt's worked examples. Raises BadAnswer: nothing said, cut
+    off by the token limit, declined, a leak of the prompt (marks, leaked reasoning, an instruction
+    repeated), or a worked answer repeated.
     """
     if _REFUSAL.match(answer):
         raise BadAnswer("refused")
@@ -55,7 +59,7 @@ def read_description(answer: str, finish_reason: str) -> str:
         text = _whole_sentences(text)
     if not re.search(r"\w", text):
         raise BadAnswer("unreadable")
-    if _LEAK.search(text):
+    if _LEAK.search(text) or repeats_any(text, worked):
         raise BadAnswer("lint")
     return text
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -272,6 +272,7 @@ TABLES: dict[str, Table] = {
         label=_STR,
         method=_STR,
         status=_STR,
+        repeated=pa.list_(_STR),
         chosen=_BOOL,
         is_dead=_BOOL,
         density=_F64,

@@ -43,7 +43,7 @@ CASES: dict[Status, Case] = {
     "refused": Case("llm steps", "the LLM declined to answer", True),
     "truncated": Case("llm steps", "the answer hit its token limit", True),
     "unreadable": Case("llm steps", "the answer could not be read as what was asked", True),
-    "lint": Case("explain", "the answer is no description (echo, leaked reasoning)", True),
+    "lint": Case("explain", "the answer is no description (echo, repetition, reasoning)", True),
     "kl_unreached": Case("calibrate", "no clamp up to the ceiling moved the model enough", False),
     "no_partner": Case("output_score", "too few latents to draw a partner and stranger", False),
     "over_budget": Case("llm steps", "the run's ceiling was reached first", False),

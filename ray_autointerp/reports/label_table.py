@@ -9,14 +9,17 @@ from typing import Literal, TextIO
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from ray_autointerp.errors import UserError
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.reports.terminal_text import cut, printable
 from ray_autointerp.runs.run import Run
-from ray_autointerp.runs.tables import Tables
+from ray_autointerp.runs.tables import Row, Tables
 from ray_autointerp.storage.parquet import read_table
 
 _SORTS: dict[str, Literal["ascending", "descending"]] = {
@@ -29,6 +32,8 @@ _SORTS: dict[str, Literal["ascending", "descending"]] = {
     "output_win_rate": "descending",
 }
 SORT_COLUMNS = tuple(_SORTS)
+
+_GAP = "  "
 
 _LEAST_LABEL = 20
 """Characters a line of a label never goes below, however narrow the terminal."""
@@ -78,9 +83,56 @@ def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:
     return table.sort_by([(sort, _SORTS[sort]), ("latent", "ascending")])
 
 
-def label_table(table: pa.Table, title: str) -> Table:
-    """A Rich table, one row per label; below each label, to judge it by, what it fires on."""
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+@dataclass(frozen=True)
+class LabelLines:
+    """One line per latent: its label, cut to what fits, what it fires on, and what it promotes."""
+
+    table: pa.Table
+    title: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Each column has half of what is left, or more where those after it need less."""
+        rows = self.table.to_pylist()
+        columns = list(
+            zip(("latent", "label", "fires on", "promotes"), *map(_cells, rows), strict=True)
+        )
+        widest = [max(map(cell_len, column)) for column in columns]
+        lines = [Text(latent.rjust(widest[0])) for latent in columns[0]]
+        used = widest[0]
+        for number, column in enumerate(columns[1:], start=1):
+            later = sum(len(_GAP) + width for width in widest[number + 1 :])
+            left = options.max_width - used - len(_GAP)
+            room = max(left // 2, left - later) if later else left
+            cells = [cut(Text(text), room) for text in column]
+            for line, cell in zip(lines, cells, strict=True):
+                line.append(" " * (used - cell_len(line.plain))).append(_GAP).append_text(cell)
+            used = max(cell_len(line.plain) for line in lines)
+        lines[0].stylize("bold")
+        yield cut(Text(printable(self.title), style="italic"), options.max_width)
+        for line in lines:
+            line.rstrip()
+            yield line
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    label = printable("; ".join(_label(row).splitlines()))
+    return str(row["latent"]), label, _joined(row["fires_on"]), _joined(row["promotes"])
+
+
+def _label(row: Row) -> str:
+    return row["label"] or f"({row['status']})"
+
+
+def _joined(tokens: Sequence[str] | None) -> str:
+    """Tokens without the space that they begin with, each once."""
+    return ", ".join(dict.fromkeys(printable(token.strip() or token) for token in tokens or ()))
+
+
+def wide_label_table(table: pa.Table, title: str) -> Table:
+    """A Rich table: the whole label, what it fires on beneath, method, density, scores."""
+    shown = Table(
+        title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     shown.add_column("latent", justify="right", no_wrap=True)
     shown.add_column("label", overflow="fold", min_width=_LEAST_LABEL)
     shown.add_column("method", no_wrap=True)
@@ -88,10 +140,9 @@ def label_table(table: pa.Table, title: str) -> Table:
     shown.add_column("input\nAUROC", justify="right")
     shown.add_column("output\nwin rate", justify="right")
     for row in table.to_pylist():
-        label = Text(row["label"] or f"({row['status']})")
+        label = Text("\n".join(map(printable, _label(row).splitlines())))
         if row["fires_on"] and row["method"] != "keywords":  # which say so themselves
-            tokens = ", ".join(repr(token.strip())[1:-1] for token in row["fires_on"])
-            label.append(f"\nfires on {tokens}", style="dim")
+            label.append(f"\nfires on {_joined(row['fires_on'])}", style="dim")
         shown.add_row(
             str(row["latent"]),
             label,

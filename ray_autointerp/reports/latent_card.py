@@ -1,22 +1,97 @@
 """One latent, everything about it: where it fires, what it moves, every description and score."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 
-from rich.console import Group, RenderableType
-from rich.panel import Panel
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.rule import Rule
 from rich.text import Text
 
 from ray_autointerp.errors import UserError
+from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
+from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
+from ray_autointerp.storage.names import MissingObject
 
 _EXAMPLES_SHOWN = 5
 _TOKENS_SHOWN = 15
+_NEIGHBOURS_SHOWN = 5
+
+_TWO_COLUMNS = 100
+"""Width from which raised and lowered, or promoted and suppressed, stand side by side."""
+_GUTTER = 4
+_INDENT = 2
+_LEFT_SHARE = 0.55
+"""Of an example's width, what stands before its peak: a latent sees nothing of what follows."""
+
+_MOVED = ("promoted", "suppressed")
+_READ = ("reads", "reads_against")
+_SIDES = {
+    "promoted": "promotes",
+    "suppressed": "suppresses",
+    "reads": "reads",
+    "reads_against": "against",
+}
+_NAME_WIDTH = max(map(len, _SIDES.values())) + 1
+
+_Named = tuple[str, list[Text]]
+"""A list's name and its items; a title has none."""
 
 
-def latent_card(run: Run, sae: str, latent: int) -> RenderableType:
-    """A Rich card. Raises UserError if the latent is not among those the run labels."""
+@dataclass(frozen=True)
+class Description:
+    """A row of `descriptions`, with the rows of its scores where it was scored."""
+
+    method: str
+    row: Row
+    input_score: Row | None = None
+    output_score: Row | None = None
+    is_repeated: bool = False
+    """Whether several latents have the text: `lint`, though its own table cannot know."""
+
+
+@dataclass(frozen=True)
+class LatentCard:
+    """The rows of one latent; printing it lays them out for the console's width."""
+
+    sae: str
+    latent: int
+    is_chosen: bool
+    stats: Row
+    free_scores: Row
+    examples: Sequence[Row]
+    """Excerpts of the explain side, strongest first."""
+    lists: Sequence[tuple[str, Sequence[Row]]]
+    """The name and the rows of each table with token lists."""
+    descriptions: Sequence[Description]
+    neighbours: Sequence[Row]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The parts from top to bottom; no line is longer than the console is wide."""
+        width = options.max_width
+        yield Text(f"{self.sae} · latent {self.latent}", style="bold")
+        yield from flowed(_stats(self.stats, self.is_chosen), width, " ·")
+        yield from flowed(_free(self.free_scores), width, " ·")
+        yield _heading("top examples (explain side)")
+        yield from _examples(self.examples, width)
+        for number, (name, rows) in enumerate(self.lists):
+            yield _heading(name, "" if number else " (behind a token: its z-score over latents)")
+            yield from _lists(rows, width)
+        yield _heading("descriptions and scores")
+        for description in self.descriptions:
+            yield from _description(description, width)
+        yield Rule(style="dim")
+        nearest = self.neighbours[:_NEIGHBOURS_SHOWN]
+        names = [Text(f"{near['latent']} ({near['cosine']:.2f})") for near in nearest]
+        yield from _named("nearest", names, width)
+
+
+def latent_card(run: Run, sae: str, latent: int) -> LatentCard:
+    """Read the card of a latent. Raises UserError if it is not among those the run labels."""
     whole = run.axes.latents[sae]
     if not whole.start <= latent < whole.stop:
         raise UserError(
@@ -24,54 +99,85 @@ def latent_card(run: Run, sae: str, latent: int) -> RenderableType:
             "this run."
         )
     tables = Tables(run)
-    stats = tables.row("latent_stats", sae, [latent])[latent]
-    selection = tables.selection(sae)
-    is_chosen = latent in selection
-    parts: list[RenderableType] = [_stats(stats, is_chosen)]
-    parts.append(_examples(tables.rows("top_examples", sae, [latent])[latent]))
-    parts.append(_lists("VocabProj", tables.rows("vocab_proj", sae, [latent])[latent]))
-    parts.append(_free(tables.row("free_scores", sae, [latent])[latent]))
-    parts.append(_lists("JacobianProj", tables.rows("jacobian_proj", sae, [latent])[latent]))
+    is_chosen = latent in tables.selection(sae)
+    lists = [
+        (name, tables.rows(table, sae, [latent])[latent])
+        for name, table in (("VocabProj", "vocab_proj"), ("JacobianProj", "jacobian_proj"))
+    ]
     if is_chosen:
-        for mode in run.config.evidence.change_modes:
-            rows = tables.rows("token_change", sae, [latent], mode)[latent]
-            parts.append(_lists(f"TokenChange ({mode})", rows))
-    parts.append(_descriptions(tables, sae, latent, is_chosen))
-    nearest = tables.row("neighbours", sae, [latent])[latent]["neighbours"][:5]
-    parts.append(
-        Text("nearest: " + ", ".join(f"{n['latent']} ({n['cosine']:.2f})" for n in nearest))
+        lists += [
+            (f"TokenChange ({mode})", tables.rows("token_change", sae, [latent], mode)[latent])
+            for mode in run.config.evidence.change_modes
+        ]
+    examples = tables.rows("top_examples", sae, [latent])[latent]
+    return LatentCard(
+        sae,
+        latent,
+        is_chosen,
+        tables.row("latent_stats", sae, [latent])[latent],
+        tables.row("free_scores", sae, [latent])[latent],
+        next(row for row in examples if row["split"] == "explain")["examples"],
+        lists,
+        list(_descriptions(tables, sae, latent, is_chosen)),
+        tables.row("neighbours", sae, [latent])[latent]["neighbours"],
     )
-    return Panel(Group(*parts), title=f"{sae} · latent {latent}", title_align="left")
 
 
 def marked(texts: Iterable[str], activations: Iterable[float], maximum: float) -> Text:
     """An excerpt with its active tokens marked: the stronger, the brighter."""
     line = Text()
     for text, activation in zip(texts, activations, strict=True):
-        shown = text.replace("\n", "\\n")
         if activation <= 0:
-            line.append(shown, style="dim")
+            line.append(printable(text), style="dim")
         elif activation >= 0.6 * maximum:
-            line.append(shown, style="bold black on yellow")
+            line.append(printable(text), style="bold black on yellow")
         else:
-            line.append(shown, style="yellow underline")
+            line.append(printable(text), style="yellow underline")
     return line
 
 
-def _stats(stats: Row, is_chosen: bool) -> Text:
+def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Iterator[Description]:
+    config = tables.run.config
+    repeated = _repeated(tables, sae, latent)
+    for method in config.describe.methods:
+        if method != "keywords" and not is_chosen:
+            continue
+        row = tables.row("descriptions", sae, [latent], method)[latent]
+        into = out = None
+        if is_chosen and method in config.score.methods:
+            into, out = (
+                tables.row(name, sae, [latent], method)[latent]
+                for name in ("input_scores", "output_scores")
+            )
+        yield Description(method, row, into, out, method in repeated)
+
+
+def _repeated(tables: Tables, sae: str, latent: int) -> Sequence[str]:
+    """The methods whose description several latents have; none is known before labels are."""
+    try:
+        return tables.row("labels", sae, [latent])[latent]["repeated"] or ()
+    except MissingObject:
+        return ()
+
+
+def _heading(name: str, more: str = "") -> Rule:
+    return Rule(Text.assemble((name, "bold cyan"), (more, "dim")), align="left", style="dim")
+
+
+def _stats(stats: Row, is_chosen: bool) -> list[Text]:
     if stats["is_dead"]:
-        return Text("dead: never active on this corpus")
+        return [Text("dead: never active on this corpus")]
     maximum = stats["max_activation"]
-    return Text(
-        f"fires on {100 * stats['density']:.3f} % of {stats['num_tokens']:,} tokens · maximum "
-        f"{'none on the explain side' if maximum is None else f'{maximum:.1f}'} · "
-        f"{'chosen for LLM and clamps' if is_chosen else 'not chosen'}"
-    )
+    return [
+        Text(f"fires on {100 * stats['density']:.3f} % of {stats['num_tokens']:,} tokens"),
+        Text(f"maximum {'none on the explain side' if maximum is None else f'{maximum:.1f}'}"),
+        Text("chosen for LLM and clamps" if is_chosen else "not chosen"),
+    ]
 
 
-def _free(row: Row) -> Text:
-    """The scores without an LLM, in one line."""
-    said = [f"S_in {_number(row['s_in']) or 'n/a'}"]
+def _free(row: Row) -> list[Text]:
+    """The scores without an LLM."""
+    said = [f"S_in {_number(row['s_in'])}"]
     if row["status"] == "ok":
         said += [
             f"S_out {row['s_out']:.3f}",
@@ -82,76 +188,166 @@ def _free(row: Row) -> Text:
     else:
         said.append(f"effects: {row['status']}")
     if row["single_token_share"] is not None:
-        said.append(f"peaks on {row['single_token']!r} in {row['single_token_share']:.0%}")
-    return Text(" · ".join(said))
+        said.append(f"peaks on {_quoted(row['single_token'])} in {row['single_token_share']:.0%}")
+    return [Text(part) for part in said]
 
 
-def _examples(rows: list[Row]) -> RenderableType:
-    explain = next(row for row in rows if row["split"] == "explain")
-    shown = explain["examples"][:_EXAMPLES_SHOWN]
+def _examples(examples: Sequence[Row], width: int) -> Iterator[Text]:
+    """A line per example: its peak between « and », all peaks in one column."""
+    shown = examples[:_EXAMPLES_SHOWN]
     if not shown:
-        return Text("no examples on the explain side", style="dim")
-    table = Table.grid(padding=(0, 1))
-    for example in shown:
-        text = marked(example["texts"], example["activations"], shown[0]["activation"])
-        table.add_row(Text(f"{example['activation']:.1f}", style="cyan"), text)
-    return Panel(table, title="top examples (explain side)", title_align="left", border_style="dim")
+        yield Text("none on the explain side", style="dim")
+        return
+    maximum = shown[0]["activation"]
+    values = [f"{example['activation']:.1f}" for example in shown]
+    value_width = max(map(len, values))
+    room = width - value_width - len("  ")
+    parts = [_around_peak(example, maximum) for example in shown]
+    before = min(int(_LEFT_SHARE * room), max(cell_len(left.plain) for left, _, _ in parts))
+    for value, (left, peak, right) in zip(values, parts, strict=True):
+        left = cut_left(left, before)
+        text = Text(" " * (before - cell_len(left.plain)))
+        text.append_text(left).append("«", style="dim").append_text(peak)
+        text.append("»", style="dim").append_text(right)
+        yield Text.assemble((value.rjust(value_width), "cyan"), "  ", cut(text, room))
 
 
-def _lists(name: str, rows: list[Row]) -> RenderableType:
-    table = Table.grid(padding=(0, 1))
-    for row in rows:
-        sign = {1: "raised: ", -1: "lowered: ", None: ""}[row.get("sign")]
-        for side in ("promoted", "suppressed", "reads"):
-            if side not in row:
-                continue
-            tokens = _tokens((row[side] or [])[:_TOKENS_SHOWN])
-            table.add_row(Text(f"{sign}{side}", style="cyan"), tokens or Text(row["status"]))
-    return Panel(table, title=name, title_align="left", border_style="dim")
+def _around_peak(example: Row, maximum: float) -> tuple[Text, Text, Text]:
+    """What stands before the peak, with the space its token begins with; the peak; the rest."""
+    texts, at = list(example["texts"]), example["peak"]
+    word = texts[at].lstrip(" ") or texts[at]
+    space = " " * (len(texts[at]) - len(word))
+    texts[at] = word
+    left, peak, right = (
+        marked(texts[part], example["activations"][part], maximum)
+        for part in (slice(0, at), slice(at, at + 1), slice(at + 1, None))
+    )
+    return left.append(space), peak, right
 
 
-def _tokens(entries: list[Row]) -> Text:
-    """Tokens with their z-scores behind them, dim, where there are any."""
-    parts = []
-    for entry in entries:
-        part = Text(_quoted(entry["text"]))
+def _lists(rows: Sequence[Row], width: int) -> Iterator[Text]:
+    """Raised beside lowered; of a table without signs, promoted beside suppressed."""
+    if "sign" in rows[0]:
+        raised_first = sorted(rows, key=lambda row: row["sign"], reverse=True)
+        names = {1: "raised", -1: "lowered"}
+        yield from _columns(
+            [
+                [(names[row["sign"]], []), *(_tokens(row, side) for side in _MOVED)]
+                for row in raised_first
+            ],
+            width,
+        )
+        return
+    (row,) = rows
+    for pair in (_MOVED, _READ):
+        if pair[0] in row:
+            yield from _columns([[_tokens(row, side)] for side in pair], width)
+
+
+def _tokens(row: Row, side: str) -> _Named:
+    """Tokens with their z-scores behind them, dim, where there are any; else the row's status."""
+    entries = row[side]
+    if not entries:
+        return _SIDES[side], [Text("none" if row["status"] == "ok" else row["status"], "dim")]
+    items = []
+    for entry in entries[:_TOKENS_SHOWN]:
+        item = Text(_quoted(entry["text"]))
         if entry["z"] is not None:
-            part.append(f"\N{NO-BREAK SPACE}{entry['z']:.0f}", style="dim")
-        parts.append(part)
-    return Text(", ").join(parts)
+            item.append(f" {round(entry['z'])}", style="dim")
+        items.append(item)
+    return _SIDES[side], items
+
+
+def _columns(columns: Sequence[Sequence[_Named]], width: int) -> Iterator[Text]:
+    """Named lists in columns, as many to each, their lines level; stacked where it is narrow."""
+    if width < _TWO_COLUMNS or len(columns) == 1:
+        for column in columns:
+            for name, items in column:
+                yield from _named(name, items, width)
+        return
+    each = (width - _GUTTER * (len(columns) - 1)) // len(columns)
+    for level in zip(*columns, strict=True):
+        cells = [_named(name, items, each) for name, items in level]
+        for lines in zip_longest(*cells, fillvalue=Text()):
+            line = Text()
+            for part in lines:
+                line.append_text(part)
+                line.append(" " * (each + _GUTTER - cell_len(part.plain)))
+            line.rstrip()
+            yield line
+
+
+def _named(name: str, items: Sequence[Text], width: int) -> list[Text]:
+    """A name and beside it the lines of its items, one below the other."""
+    if not items:
+        return [Text(name, style="bold")]
+    lines = flowed(items, width - _NAME_WIDTH)
+    names = [name, *[""] * (len(lines) - 1)]
+    return [
+        Text.assemble((name.ljust(_NAME_WIDTH), "cyan"), line)
+        for name, line in zip(names, lines, strict=True)
+    ]
+
+
+def _description(description: Description, width: int) -> Iterator[RenderableType]:
+    """Method and status, the text across the whole width, its scores on a line."""
+    row = description.row
+    is_ok = row["status"] == "ok"
+    status = row["status"]
+    if description.is_repeated:
+        status = f"lint: at least {LEAST_LATENTS} latents have this text"
+    yield Text.assemble(
+        (description.method, "bold"), " · ", (status, "green" if status == "ok" else "red")
+    )
+    if is_ok:
+        for line in row["description"].splitlines():
+            yield _indented(Text(printable(line)))
+    elif row["answer"]:
+        said = Text(f"answered: {printable(row['answer'].strip())}", style="dim")
+        yield _indented(cut(said, width - _INDENT))
+    scores = _scores(description)
+    if scores:
+        spelt, short = (
+            " · ".join(f"{names[form]} {value}" for names, value in scores) for form in (0, 1)
+        )
+        fits = cell_len(spelt) <= width - _INDENT
+        yield _indented(Text(spelt if fits else short, style="cyan"))
+
+
+def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
+    """The scores that there are: the name, a shorter one, and the number with its interval."""
+    scores = []
+    into, out = description.input_score, description.output_score
+    if into is not None:
+        if into["status"] == "ok":
+            scores += [
+                (("input AUROC", "AUROC"), _number(into["auroc"])),
+                (("hit rate", "hits"), _number(into["hit_rate"])),
+                (("difference", "diff"), f"{into['difference']:.3g}"),
+            ]
+        else:
+            scores.append((("input score", "input"), into["status"]))
+    if out is not None:
+        if out["status"] == "ok":
+            low, high = out["win_rate_low"], out["win_rate_high"]
+            interval = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
+            scores.append((("output win rate", "win rate"), _number(out["win_rate"]) + interval))
+        else:
+            scores.append((("output score", "output"), out["status"]))
+        if out["three_set_success"] is not None:
+            scores.append((("3 sets", "3 sets"), _number(out["three_set_success"])))
+    return scores
+
+
+def _indented(text: Text) -> Padding:
+    text.overflow = "fold"
+    return Padding(text, (0, 0, 0, _INDENT), expand=False)
 
 
 def _quoted(token: str) -> str:
-    """A token with its spaces, which no line break may take away."""
-    return repr(token).replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> RenderableType:
-    config = tables.run.config
-    table = Table(pad_edge=False, box=None)
-    for name in ("method", "description", "AUROC", "difference", "hit rate", "win rate", "3 sets"):
-        table.add_column(name, overflow="fold")
-    for method in config.describe.methods:
-        if method != "keywords" and not is_chosen:
-            continue
-        row = tables.row("descriptions", sae, [latent], method)[latent]
-        scores: list[Row] = [{}, {}]
-        if is_chosen and method in config.score.methods:
-            scores = [
-                tables.row(name, sae, [latent], method)[latent]
-                for name in ("input_scores", "output_scores")
-            ]
-        table.add_row(
-            method,
-            row["description"] or Text(f"({row['status']})", style="dim"),
-            _number(scores[0].get("auroc")),
-            _number(scores[0].get("difference")),
-            _number(scores[0].get("hit_rate")),
-            _number(scores[1].get("win_rate")),
-            _number(scores[1].get("three_set_success")),
-        )
-    return Panel(table, title="descriptions and scores", title_align="left", border_style="dim")
+    """A token with its spaces; what cannot be seen is escaped."""
+    return repr(token)
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    return "n/a" if value is None else f"{value:.2f}"

@@ -1,8 +1,8 @@
 """explain: evidence to descriptions, one method and one selection shard at a time.
 
 MaxAct, VocabProj, TokenChange and Ensemble Raw ask once per latent; Ensemble Concat asks for its
-three parts again at a third of the cap and joins them. An answer that is no description is a row
-with its status and the raw answer.
+three parts again at a third of the cap and joins them. An answer that is no description, or that
+repeats a worked example of its prompt, is a row with its status and the raw answer.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from ray_autointerp.plan.evidence import EXPLAINERS, evidence_of
 from ray_autointerp.prompts import ensemble
 from ray_autointerp.prompts.answer import read_description
 from ray_autointerp.prompts.message import Message, digest
+from ray_autointerp.prompts.repeated_text import worked_answers
 from ray_autointerp.prompts.shown import Rows, Shown
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
@@ -100,10 +101,11 @@ async def _joined(parts: Sequence[str], rows: Rows, shown: Shown, context: Worke
 async def _asked(
     messages: tuple[Message, ...], purpose: str, cap: int, context: WorkerContext
 ) -> Row:
+    worked = worked_answers(messages)
     answered = await ask_and_read(
         context,
         messages,
-        read_description,
+        lambda text, finish_reason: read_description(text, finish_reason, worked),
         seed=derive_seed(digest(messages), purpose, 0),
         purpose=purpose,
         max_tokens=cap * _TOKENS_PER_WORD,

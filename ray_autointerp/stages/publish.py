@@ -2,9 +2,13 @@
 
 The label is the first `ok` description in the config's order: no choosing by the scores that
 are then published. A latent that was not chosen keeps its keywords.
+
+A description whose text several latents of the SAE have is `lint` here and not in its own table:
+only who reads all of them can tell, whatever the shards and the order of tasks. `keywords` are
+computed and exempt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +19,7 @@ import pyarrow.compute as pc
 from ray_autointerp.passes.agreement_curve import nearest_map
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.reads import producer_of
+from ray_autointerp.prompts.repeated_text import repeated
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -25,6 +30,7 @@ from ray_autointerp.storage.parquet import write_table
 _SHOWN_TOKENS = 5
 """Tokens of each list repeated in the labels table, for eyes."""
 
+_DESCRIBED = ("latent", "status", "description")
 _STATISTICS = ("is_dead", "density", "max_activation")
 _PEAKS = ("examples.list.element.peak", "examples.list.element.texts")
 _MOVED = {"promotes": "promoted", "suppresses": "suppressed"}
@@ -36,16 +42,20 @@ def run(task: Task, context: Tables) -> None:
     """Write one latent shard of `labels`."""
     assert task.sae is not None
     shard = _Shard(context, task.sae, context.latents(task))
-    method, label = shard.label()
+    method, label, best_status = shard.label()
     is_chosen = pa.array([latent in shard.chosen for latent in shard.latents])
     statistics = shard.aligned("latent_stats", None, _STATISTICS)
     columns: dict[str, Any] = {
         "latent": pa.array(shard.latents, pa.int32()),
         "label": label,
         "method": method,
+        # Without a label, what came of the method that the config prefers.
         "status": pc.if_else(
-            pc.is_valid(method), "ok", pc.if_else(is_chosen, "no_evidence", "not_selected")
+            pc.is_valid(method),
+            "ok",
+            pc.if_else(is_chosen, pc.fill_null(best_status, "no_evidence"), "not_selected"),
         ),
+        "repeated": shard.repeated(),
         "chosen": is_chosen,
         **{name: statistics[name] for name in _STATISTICS},
         **shard.scores(method),
@@ -77,6 +87,7 @@ class _Shard:
         self._tables, self._sae, self.latents = tables, sae, latents
         selection = tables.selection(sae)
         self.chosen = {latent for latent in latents if latent in selection}
+        self._repeated = _repeated(tables, sae)
 
     def aligned(self, table: str, method: str | None, columns: Sequence[str]) -> pa.Table:
         """A row per latent, of nulls where the table has none of it."""
@@ -84,17 +95,28 @@ class _Shard:
         place = pc.index_in(pa.array(self.latents, pa.int32()), rows["latent"].combine_chunks())
         return rows.take(place)
 
-    def label(self) -> tuple[Column, Column]:
-        """The first method in the config's order with an `ok` description, and the description."""
+    def label(self) -> tuple[Column, Column, Any]:
+        """The first method in the config's order with an `ok` description, the description, and
+        the status of the first method that has a row.
+        """
         method: Any = pa.nulls(len(self.latents), pa.string())
-        label = method
+        label = first_status = method
         for name in reversed(self._tables.run.config.describe.methods):
             rows = self.aligned("descriptions", name, ["status", "description"])
-            is_its: Any = pc.equal(rows["status"], pa.scalar("ok"))
-            is_ok = pc.fill_null(is_its, False)
+            is_repeated = pa.array([latent in self._repeated[name] for latent in self.latents])
+            status: Any = pc.if_else(is_repeated, "lint", rows["status"])
+            is_ok = pc.fill_null(pc.equal(status, pa.scalar("ok")), False)
             method = pc.if_else(is_ok, name, method)
             label = pc.if_else(is_ok, rows["description"], label)
-        return method, label
+            first_status = pc.coalesce(status, first_status)
+        return method, label, first_status
+
+    def repeated(self) -> list[list[str]]:
+        """The methods whose text several other latents have too."""
+        return [
+            [name for name, latents in self._repeated.items() if latent in latents]
+            for latent in self.latents
+        ]
 
     def scores(self, method: Column) -> dict[str, Column]:
         """The label columns of every step that has some, by the methods that the labels are of."""
@@ -155,6 +177,24 @@ class _Shard:
         return self._tables.of_latents(
             table, self._sae, latents, method, columns=["latent", *columns]
         )
+
+
+def _repeated(tables: Tables, sae: str) -> Mapping[str, frozenset[int]]:
+    """By method, in the config's order, the latents whose text others have too."""
+
+    def read() -> Mapping[str, frozenset[int]]:
+        found: dict[str, frozenset[int]] = {}
+        for method in tables.run.config.describe.methods:
+            found[method] = frozenset()
+            if method != "keywords":
+                table = tables.read("descriptions", sae, method, columns=_DESCRIBED)
+                table = table.filter(pc.field("status") == "ok")
+                found[method] = repeated(
+                    {row["latent"]: row["description"] for row in table.to_pylist()}
+                )
+        return found
+
+    return tables.kept(("repeated", sae), read)
 
 
 def _first_texts(lists: "pa.ChunkedArray[Any]") -> "pa.Array[Any]":

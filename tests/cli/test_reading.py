@@ -3,12 +3,16 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ray_autointerp.cli import PIPED_WIDTH
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.runs.run import Run
 
@@ -35,8 +39,32 @@ def test_labels_as_csv_are_all_latents(cli: Cli, quick_run: Run) -> None:
 
 def test_labels_says_how_many_it_leaves_out(cli: Cli, quick_run: Run) -> None:
     said = cli("labels", quick_run.uri, "--limit", "3")
-    assert "the first 3" in said.out
+    title, _, *lines = said.out.splitlines()
+    assert "the first 3" in title
+    assert [line.split()[0] for line in lines] == ["0", "1", "2"]
+
+
+def test_wide_labels_name_method_and_scores(cli: Cli, quick_run: Run) -> None:
+    said = cli("labels", quick_run.uri, "--wide", "--limit", "3")
     assert said.out.count("keywords") + said.out.count("ensemble") == 3
+    assert "win rate" in said.out
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, PIPED_WIDTH), ("90", 90), ("170", 170)])
+def test_in_a_pipe_the_width_is_fixed_unless_columns_is_set(
+    quick_run: Run, columns: str | None, width: int
+) -> None:
+    """In a process of its own, whose other streams may be a terminal's."""
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    command = [sys.executable, "-c", "from ray_autointerp.cli import main; main()"]
+    shown = subprocess.run(
+        [*command, "show", quick_run.uri, "1"],
+        env=environment | ({"COLUMNS": columns} if columns else {}),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert max(map(len, shown.stdout.splitlines())) == width, "rules are as wide as the page"
 
 
 def test_show_of_a_latent_names_it(cli: Cli, quick_run: Run) -> None:

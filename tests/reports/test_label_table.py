@@ -1,18 +1,77 @@
+"""The labels of a run: a line each for eyes, all of it on demand, and as CSV.
+
+After a wanted change: `UPDATE_GOLDEN=1 pytest tests/reports/test_label_table.py`, then read the
+diff.
+"""
+
 import csv
 import io
+import os
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.reports.label_table import (
     Filter,
+    LabelLines,
     basis,
     filtered,
-    label_table,
     labels,
+    wide_label_table,
     write_csv,
 )
 from ray_autointerp.runs.run import Run
+
+GOLDEN = Path(__file__).parent / "golden"
+WIDTHS = (80, 120, 160)
+
+
+def printed(report: RenderableType, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(report)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def table_of(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=TABLES["labels"].schema)
+
+
+LONG = (
+    'verbs with which a court, a council or a single person decides: "determine", "decide" and '
+    '"rule", most of all in the past tense, and it leads to the noun "decision"'
+)
+LABELS = table_of(
+    {
+        "latent": 7,
+        "label": LONG,
+        "method": "max_act",
+        "status": "ok",
+        "density": 0.00204,
+        "input_auroc": 0.944,
+        "output_win_rate": 0.75,
+        "output_win_rate_low": 0.468,
+        "output_win_rate_high": 0.911,
+        "fires_on": [" determined", " decide", "decide", " ruled", " ruling"],
+        "promotes": [" decision", " decisions", " verdict", " whether", "\n"],
+    },
+    {
+        "latent": 12345,
+        "label": "numbers\nleads to units",
+        "method": "ensemble_concat",
+        "status": "ok",
+        "fires_on": ["0", "1"],
+        "promotes": [" dozen"],
+    },
+    {"latent": 23456, "status": "lint", "fires_on": [], "promotes": [" 鳥", " bird"]},
+)
 
 
 def test_labels_of_a_run_are_all_latents_in_order(quick_run: Run) -> None:
@@ -46,14 +105,46 @@ def test_csv_has_every_column_and_row_and_reads_back(quick_run: Run) -> None:
     assert [row["label"] for row in rows] == table["label"].to_pylist()
 
 
-def test_table_for_eyes_shows_label_method_and_scores(quick_run: Run) -> None:
-    console = Console(file=io.StringIO(), width=140)
-    chosen = filtered(labels(quick_run, "planted"), Filter(chosen_only=True))
-    console.print(label_table(chosen, "planted"))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for row in chosen.to_pylist():
-        assert str(row["latent"]) in shown
-    assert "ensemble_raw" in shown and "1.00" in shown
+@pytest.mark.parametrize("width", WIDTHS)
+def test_lines_of_labels_are_the_golden_ones(width: int) -> None:
+    text, golden = printed(LabelLines(LABELS, "l8"), width), GOLDEN / f"labels_{width}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+def test_each_latent_is_one_line_with_its_label_and_tokens(quick_run: Run) -> None:
+    table = labels(quick_run, "planted")
+    _, head, *lines = printed(LabelLines(table, "planted"), 200).splitlines()
+    assert head.split() == ["latent", "label", "fires", "on", "promotes"]
+    for row, line in zip(table.to_pylist(), lines, strict=True):
+        assert line.split()[0] == str(row["latent"])
+        assert row["label"][:40] in line
+        assert line.endswith(", ".join(row["promotes"]))
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1), st.integers(60, 180))
+def test_any_label_is_one_line_within_the_width(text: str, width: int) -> None:
+    row = {"latent": 3, "label": text * 5, "fires_on": [text] * 5, "promotes": [text] * 5}
+    lines = printed(LabelLines(table_of(row, {**row, "latent": 4}), text), width).splitlines()
+    assert len(lines) == 4
+    assert max(map(cell_len, lines)) <= width
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("report", [LabelLines, wide_label_table])
+def test_markup_and_escapes_of_a_label_are_text(report: Any) -> None:
+    row = {"latent": 3, "label": "[red]a\x1b[2J", "fires_on": ["[/]"], "promotes": ["b"]}
+    shown = printed(report(table_of(row), "[blue]"), 120)
+    assert "[red]a\\x1b[2J" in shown and "[/]" in shown and "[blue]" in shown
+
+
+def test_wide_table_shows_the_whole_label_method_and_scores() -> None:
+    shown = printed(wide_label_table(LABELS, "l8"), 100)
+    assert set(LONG.split()) <= set(shown.split())
+    for word in ("max_act", "0.20 %", "0.94", "0.75", "0.47-0.91", "determined, decide", "(lint)"):
+        assert word in shown
 
 
 def test_basis_tells_how_much_the_numbers_rest_on(quick_run: Run) -> None:

@@ -1,20 +1,207 @@
+"""A latent's card: everything about it, at any width.
+
+After a wanted change: `UPDATE_GOLDEN=1 pytest tests/reports/test_latent_card.py`, then read the
+diff.
+"""
+
 import io
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
-from rich.console import Console
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 
 from ray_autointerp.errors import UserError
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.reports.label_table import Filter, filtered, labels
-from ray_autointerp.reports.latent_card import latent_card, marked
+from ray_autointerp.reports.latent_card import Description, LatentCard, latent_card, marked
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
+GOLDEN = Path(__file__).parent / "golden"
+WIDTHS = (80, 120, 160)
+
+
+def printed(card: RenderableType, width: int, **terminal: Any) -> str:
+    console = Console(file=io.StringIO(), width=width, **terminal)
+    console.print(card)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
 
 def shown(run: Run, latent: int) -> str:
-    console = Console(file=io.StringIO(), width=140)
-    console.print(latent_card(run, "planted", latent))
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+    return printed(latent_card(run, "planted", latent), 140)
+
+
+def entries(*texts: str) -> list[dict[str, Any]]:
+    return [{"text": text, "z": 9.4 - 1.5 * n} for n, text in enumerate(texts)]
+
+
+def example(activation: float, *texts: str, peak: int) -> dict[str, Any]:
+    activations = [0.0] * len(texts)
+    activations[peak] = activation
+    return {"texts": texts, "activations": activations, "activation": activation, "peak": peak}
+
+
+def described(text: str) -> dict[str, Any]:
+    return {"status": "ok", "description": text, "answer": text}
+
+
+TEXT = (
+    'verbs with which a court, a council or a single person decides: "determine", "decide" and '
+    '"rule", most of all in the past tense, and it leads to the noun "decision"'
+)
+DECIDED = (" decided", " decision", " decisions", " decide", " deciding", " ruling", " verdict")
+OTHERS = (" perhaps", " maybe", " unclear", " doubt", "undecided", " uncertain", " hesitated")
+
+CARD = LatentCard(
+    sae="gpt2-l8",
+    latent=645,
+    is_chosen=True,
+    stats={"is_dead": False, "density": 0.00204, "num_tokens": 48_992, "max_activation": 31.26},
+    free_scores={
+        "status": "ok",
+        "s_in": 0.35,
+        "s_out": 0.9912,
+        "effect_kl": 0.412,
+        "effect_kl_amplified": 4.8,
+        "delta_confidence": -0.31,
+        "single_token": " decided",
+        "single_token_share": 0.45,
+    },
+    examples=[
+        example(
+            31.26,
+            *(" and", " after", " three", " hours", " of", " talk", " the", " whole", " council"),
+            *(" had", " at", " last", " determined", " to", " sell", ".", "\n", "Nobody", " spoke"),
+            *(" for", " a", " while", ",", " and", " then", " everybody", " did"),
+            peak=12,
+        ),
+        example(30.9, "It", " was", " dec", "ided", " by", " lot", peak=3),
+        example(7.25, " Decide", " now", peak=0),
+    ],
+    lists=[
+        (
+            "VocabProj",
+            [
+                {
+                    "status": "ok",
+                    "promoted": entries(*DECIDED, *DECIDED),
+                    "suppressed": entries(*OTHERS),
+                    "reads": entries(" decide"),
+                    "reads_against": [],
+                }
+            ],
+        ),
+        (
+            "TokenChange (all)",
+            [
+                {"sign": -1, "status": "kl_unreached", "promoted": None, "suppressed": None},
+                {
+                    "sign": 1,
+                    "status": "ok",
+                    "promoted": entries(*DECIDED),
+                    "suppressed": entries(*OTHERS),
+                },
+            ],
+        ),
+    ],
+    descriptions=[
+        Description(
+            "ensemble_raw",
+            described(TEXT),
+            {"status": "ok", "auroc": 0.944, "difference": 12.38, "hit_rate": 0.8},
+            {
+                "status": "ok",
+                "win_rate": 0.75,
+                "win_rate_low": 0.468,
+                "win_rate_high": 0.911,
+                "three_set_success": 0.583,
+            },
+        ),
+        Description("max_act", {"status": "lint", "description": None, "answer": f"<<{TEXT}>>"}),
+        Description("ensemble_concat", described(f"{TEXT}\nto decide\nto rule")),
+        Description("token_change", described("words of many kinds"), is_repeated=True),
+        Description(
+            "vocab_proj",
+            {"status": "failed", "description": None, "answer": None},
+            {"status": "no_evidence"},
+            {"status": "no_evidence", "three_set_success": None},
+        ),
+    ],
+    neighbours=[{"latent": 3000 + n, "cosine": 0.41 - 0.05 * n} for n in range(9)],
+)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_card_is_the_golden_one(width: int) -> None:
+    text, golden = printed(CARD, width), GOLDEN / f"latent_card_{width}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+def with_text(text: str) -> LatentCard:
+    """The card with this text wherever a model or a corpus speaks."""
+    token = {"text": text, "z": None}
+    lists = {"promoted": [token] * 3, "suppressed": [token]}
+    return replace(
+        CARD,
+        examples=[example(2.0, text, text, text, peak=peak) for peak in range(3)],
+        lists=[
+            ("VocabProj", [{"status": "ok", **lists}]),
+            ("TokenChange (all)", [{"status": "ok", "sign": sign, **lists} for sign in (-1, 1)]),
+        ],
+        free_scores={**CARD.free_scores, "single_token": text},
+        descriptions=[
+            Description("max_act", described(text or "-")),
+            Description("vocab_proj", {"status": "lint", "description": None, "answer": text}),
+        ],
+    )
+
+
+@settings(deadline=None)
+@given(st.text(), st.integers(40, 180))
+def test_no_line_is_wider_than_the_console_whatever_the_text(text: str, width: int) -> None:
+    for card in (CARD, with_text(text), with_text(text * 50)):
+        assert [line for line in printed(card, width).splitlines() if cell_len(line) > width] == []
+
+
+@pytest.mark.parametrize("width", (40, 60, *WIDTHS))
+def test_every_word_of_a_description_is_shown_whole(width: int) -> None:
+    assert set(TEXT.split()) <= set(printed(CARD, width).split())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("text", ["[red]x[/red]", "[/]", ":smile:", "[link=file:///etc]y[/link]"])
+def test_markup_in_a_text_is_text(text: str, width: int) -> None:
+    in_everything = 3 + 4 + 8 + 1 + 2  # examples, lists without and with a sign, score, answers
+    card = printed(with_text(text), width, force_terminal=True, color_system=None)
+    assert card.count(text) >= in_everything
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_ansi_escapes_and_line_breaks_of_a_text_do_not_reach_the_terminal(width: int) -> None:
+    card = printed(with_text("a\x1b[2Jb\rc\u202ed\x07"), width, color_system=None)
+    assert all(line.isprintable() for line in card.splitlines())
+    assert "\\x1b[2Jb" in card
+
+
+def test_peaks_stand_in_one_column() -> None:
+    for width in WIDTHS:
+        columns = {line.index("«") for line in printed(CARD, width).splitlines() if "«" in line}
+        assert len(columns) == 1
+        assert "«determined»" in printed(CARD, width)
+
+
+def test_raised_stands_beside_lowered_where_there_is_room() -> None:
+    assert "raised lowered" in " ".join(printed(CARD, 120).split())
+    assert "raised lowered" not in " ".join(printed(CARD, 80).split())
 
 
 def test_chosen_latent_shows_examples_tokens_descriptions_and_scores(
@@ -32,9 +219,12 @@ def test_chosen_latent_shows_examples_tokens_descriptions_and_scores(
         "nearest",
     ):
         assert word in card
-    assert planted.triggers[latent] in card and planted.effects[latent] in card
+    assert f"«{planted.triggers[latent]}»" in card and planted.effects[latent] in card
     for method in quick_run.config.describe.methods:
-        assert method in card
+        assert f"{method} · ok" in card
+    scores = Tables(quick_run).row("output_scores", "planted", [latent], "keywords")[latent]
+    interval = f"({scores['win_rate_low']:.2f}-{scores['win_rate_high']:.2f})"
+    assert f"output win rate {scores['win_rate']:.2f} {interval}" in card
 
 
 def test_tokens_are_shown_with_their_z_and_scores_without_an_llm_in_one_line(
@@ -42,7 +232,7 @@ def test_tokens_are_shown_with_their_z_and_scores_without_an_llm_in_one_line(
 ) -> None:
     card, tables = shown(quick_run, 2), Tables(quick_run)
     entry = tables.row("vocab_proj", "planted", [2])[2]["promoted"][0]
-    assert f"{entry['text']!r}\N{NO-BREAK SPACE}{entry['z']:.0f}," in card
+    assert f"{entry['text']!r} {entry['z']:.0f}," in card
     row = tables.row("free_scores", "planted", [2])[2]
     (line,) = [line for line in card.splitlines() if "S_out" in line]
     assert f"{row['s_out']:.3f}" in line and f"{row['effect_kl_amplified']:.2f} amplified" in line

@@ -26,3 +26,15 @@ def reading(request: Request) -> Answer:
     if request.choices is None:
         return answer
     return replace(answer, text=request.messages[-1].content)
+
+
+def repeating(request: Request) -> Answer:
+    """MaxAct's explainer repeats its first worked example, VocabProj's says one text of every
+    latent; everything else is as planted.
+    """
+    asked = request.messages[-1].content
+    if asked.startswith("Text 1:"):
+        return Answer(f"Description: {request.messages[2].content.upper()}.", "stop")
+    if asked.startswith("Promoted tokens:"):
+        return Answer("words of many kinds", "stop")
+    return planted_script(request)

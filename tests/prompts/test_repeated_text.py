@@ -1,0 +1,44 @@
+"""A text that is copied, or that several latents have, says nothing of a latent."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_autointerp.prompts.answer import BadAnswer, read_description
+from ray_autointerp.prompts.repeated_text import normal_form, repeated, worked_answers
+from ray_autointerp.prompts.text import explainer_prompt
+
+EXPLAINERS = ("max_act", "vocab_proj", "token_change", "ensemble_raw")
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("wrapped", ["{}", "Description: {}.", '"{}"', "{} or their like"])
+def test_answer_that_repeats_a_worked_example_is_lint(name: str, wrapped: str) -> None:
+    worked = worked_answers(explainer_prompt(name, "evidence", 20))
+    assert len(worked) >= 2
+    for answer in worked:
+        for text in (wrapped.format(answer), wrapped.format(answer.upper().replace(",", " ,"))):
+            with pytest.raises(BadAnswer) as bad:
+                read_description(text, "stop", worked)
+            assert bad.value.status == "lint"
+
+
+def test_answer_that_is_a_part_of_a_worked_example_or_holds_one_as_part_of_a_word_is_kept() -> None:
+    worked = ('ships and sailing, such as "sail"',)
+    for text in ("ships and sailing", "flagships and sailing such as sails"):
+        assert read_description(text, "stop", worked) == text
+
+
+def test_text_of_three_latents_is_repeated_and_of_two_is_not() -> None:
+    texts = {1: 'the word "the"', 2: "The word: the.", 3: "THE WORD\nthe", 4: "owls", 5: "owls"}
+    assert repeated(texts) == {1, 2, 3}
+    assert repeated({latent: texts[latent] for latent in (1, 2, 4, 5)}) == set()
+
+
+@given(st.dictionaries(st.integers(0, 99), st.sampled_from(["a", "B", "b!", "c d", "c, d"])))
+def test_repeated_latents_do_not_depend_on_the_order(texts: dict[int, str]) -> None:
+    found = repeated(texts)
+    assert repeated(dict(reversed(texts.items()))) == found
+    for latent, text in texts.items():
+        same = [other for other in texts.values() if normal_form(other) == normal_form(text)]
+        assert (latent in found) == (len(same) >= 3)
