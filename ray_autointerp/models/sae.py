@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ray_autointerp.errors import SaeError
 from ray_autointerp.methods.max_act import ActiveEntries
+from ray_autointerp.models.finite_weights import require_finite
 from ray_autointerp.models.sae_checkpoint import TRAINING_ONLY, SaeCheckpoint
 from ray_autointerp.models.sparse_encode import encode_sparse
 
@@ -82,16 +83,26 @@ class SaeCard:
 
 
 def check_card(
-    path: str | None, *, release: str | None = None, sae_id: str | None = None
+    path: str | None,
+    *,
+    release: str | None = None,
+    sae_id: str | None = None,
+    dtype: str = "float32",
 ) -> SaeCard:
-    """Read an SAE's configuration without its weights, and refuse what cannot be clamped.
+    """Read an SAE's configuration, and refuse what cannot be clamped or is not finite in `dtype`.
 
-    A registry name is resolved (and fetched) by SAELens. Raises SaeError.
+    Of a folder's weights a chunk is in memory at a time. A registry name is resolved (and
+    fetched) by SAELens. Raises SaeError.
     """
     if path is None:
         sae, source = _from_registry(release, sae_id, "cpu", "float32"), f"{release}/{sae_id}"
-        return _card(source, sae.cfg.to_dict(), source, sae.W_dec.shape)
-    return _card_of(path, SaeCheckpoint.read(path))
+        card = _card(source, sae.cfg.to_dict(), source, sae.W_dec.shape)
+        require_finite(source, sae.state_dict(), dtype)
+        return card
+    checkpoint = SaeCheckpoint.read(path)
+    card = _card_of(path, checkpoint)
+    checkpoint.require_finite(dtype)
+    return card
 
 
 def _card_of(path: str, checkpoint: SaeCheckpoint) -> SaeCard:
@@ -214,6 +225,8 @@ class Sae:
             checkpoint = SaeCheckpoint.read(path)
             card = _card_of(path, checkpoint)
             sae = checkpoint.load(device, dtype)
+        # Here too: the files may differ from those that were checked when the run began.
+        require_finite(card.source, sae.state_dict(), dtype)
         write, read = points(card, hook_point, read_point)
         if write is None or read is None:
             raise SaeError(f"The SAE {card.source} names no hook point; give one.")

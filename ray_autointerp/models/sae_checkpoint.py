@@ -11,6 +11,7 @@
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
+from ray_autointerp.models.finite_weights import require_finite
 
 TRAINING_ONLY = ("batchtopk", "matryoshka_batchtopk")
 """Architectures that exist in training alone; SAELens saves them for use as JumpReLU."""
@@ -85,7 +87,13 @@ class SaeCheckpoint:
             found = json.loads((self.folder / _SCALE).read_text())["scaling_factor"]
         except (ValueError, KeyError, TypeError) as error:
             raise SaeError(f"{self.folder / _SCALE} is no activation scale: {error}.") from error
-        return None if found is None else float(found)
+        if found is None:
+            return None
+        if not isinstance(found, int | float) or not 0 < found < math.inf:
+            raise SaeError(
+                f"{self.folder / _SCALE} is no activation scale: {found!r} is no positive number."
+            )
+        return float(found)
 
     @property
     def is_unscaled(self) -> bool:
@@ -94,13 +102,23 @@ class SaeCheckpoint:
 
     def digest(self) -> str:
         """sha256 over configuration, weights and, where it is used, scale."""
-        weights = _SPARSIFY_WEIGHTS if self.is_sparsify else _LENS_WEIGHTS
         content = hashlib.sha256()
         is_scaled = self.is_unscaled and self.scale is not None
-        for name in (_CONFIG, weights, *([_SCALE] if is_scaled else [])):
-            with (self.folder / name).open("rb") as stream:
+        files = (self.folder / _CONFIG, self._weights)
+        for file in (*files, *([self.folder / _SCALE] if is_scaled else [])):
+            with file.open("rb") as stream:
                 content.update(hashlib.file_digest(stream, "sha256").digest())
         return content.hexdigest()[:16]
+
+    def require_finite(self, dtype: str) -> None:
+        """Raises SaeError at weights that are not finite in `dtype`; reads the file in chunks."""
+        with safe_open(self._weights, "pt") as tensors:
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+            require_finite(str(self.folder), slices, dtype)
+
+    @property
+    def _weights(self) -> Path:
+        return self.folder / (_SPARSIFY_WEIGHTS if self.is_sparsify else _LENS_WEIGHTS)
 
     def load(self, device: torch.device | str, dtype: str) -> Any:
         """SAELens' inference object. Raises SaeError."""
