@@ -37,7 +37,7 @@ def latent_card(run: Run, sae: str, latent: int) -> RenderableType:
             rows = tables.rows("token_change", sae, [latent], mode)[latent]
             parts.append(_lists(f"TokenChange ({mode})", rows))
     parts.append(_descriptions(tables, sae, latent, is_chosen))
-    nearest = tables.row("neighbours", sae, [latent])[latent]["neighbours"][:5]
+    nearest = (tables.row("neighbours", sae, [latent])[latent]["neighbours"] or [])[:5]
     parts.append(
         Text("nearest: " + ", ".join(f"{n['latent']} ({n['cosine']:.2f})" for n in nearest))
     )

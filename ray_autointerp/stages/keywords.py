@@ -23,7 +23,7 @@ def run(task: Task, context: Tables) -> None:
         explain = next(row for row in examples[latent] if row["split"] == "explain")
         text = keyword_description(
             [_fired(example) for example in explain["examples"][:_EXAMPLES_READ]],
-            [entry["text"] for entry in lists[latent][0]["promoted"]],
+            [entry["text"] for entry in lists[latent][0]["promoted"] or ()],
         )
         rows.append(
             {

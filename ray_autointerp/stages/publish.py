@@ -126,6 +126,6 @@ def _moved(lists: Row, changes: Sequence[Row]) -> tuple[list[str], list[str]]:
     """Tokens the latent moves: by TokenChange where it was run, else by the better cheap map."""
     raised = next((row for row in changes if row["sign"] == 1 and row["status"] == "ok"), lists)
     return (
-        [entry["text"] for entry in raised["promoted"][:_SHOWN_TOKENS]],
-        [entry["text"] for entry in raised["suppressed"][:_SHOWN_TOKENS]],
+        [entry["text"] for entry in (raised["promoted"] or [])[:_SHOWN_TOKENS]],
+        [entry["text"] for entry in (raised["suppressed"] or [])[:_SHOWN_TOKENS]],
     )
