@@ -22,7 +22,6 @@ _LATENT_DIM = {
     "b_mag": 0,
     "r_mag": 0,
     "threshold": 0,
-    "log_threshold": 0,
     "encoder.weight": 0,
     "encoder.bias": 0,
 }

@@ -7,7 +7,6 @@ at one hook point and writes at another; of an SAE the two are one.
 
 # X any leading dimensions, L d_sae, D d_model
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -96,7 +95,7 @@ def check_card(
     """
     if path is None:
         sae, source = _from_registry(release, sae_id, "cpu", "float32"), f"{release}/{sae_id}"
-        card = _card(source, sae.cfg.to_dict(), source, sae.W_dec.shape)
+        card = _card(source, sae.cfg.to_dict(), source)
         require_finite(source, sae.state_dict(), dtype)
         return card
     checkpoint = SaeCheckpoint.read(path)
@@ -109,10 +108,10 @@ def _card_of(path: str, checkpoint: SaeCheckpoint) -> SaeCard:
     config = checkpoint.config
     if checkpoint.is_unscaled and checkpoint.scale is not None:
         config = {**config, "normalize_activations": "none"}  # folded when it is loaded
-    return _card(path, config, checkpoint.digest(), checkpoint.shape)
+    return _card(path, config, checkpoint.digest())
 
 
-def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]) -> SaeCard:
+def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
     architecture = config.get("architecture", "standard")
     normalization = config.get("normalize_activations") or "none"
     if architecture not in _CLAMPABLE:
@@ -133,11 +132,6 @@ def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]
     if config.get("reshape_activations", "none") not in ("none", None):
         raise SaeError(f"The SAE {source} reads reshaped attention heads, not the residual stream.")
     d_out = config.get("d_out") or config["d_in"]
-    if tuple(shape) != (config["d_sae"], d_out):
-        raise SaeError(
-            f"The SAE {source} says {config['d_sae']} x {d_out} and its decoder is "
-            f"{' x '.join(map(str, shape))}."
-        )
     metadata = {**config, **(config.get("metadata") or {})}
     model_kwargs = dict(metadata.get("model_from_pretrained_kwargs") or {})
     if model_kwargs.get("center_writing_weights"):
@@ -220,7 +214,7 @@ class Sae:
         """
         if path is None:
             sae, source = _from_registry(release, sae_id, device, dtype), f"{release}/{sae_id}"
-            card = _card(source, sae.cfg.to_dict(), source, sae.W_dec.shape)
+            card = _card(source, sae.cfg.to_dict(), source)
         else:
             checkpoint = SaeCheckpoint.read(path)
             card = _card_of(path, checkpoint)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ray_autointerp.errors import SaeError
 from ray_autointerp.models.finite_weights import require_finite
+from ray_autointerp.models.sae_tensors import require_sparsify_tensors, require_tensors
 
 TRAINING_ONLY = ("batchtopk", "matryoshka_batchtopk")
 """Architectures that exist in training alone; SAELens saves them for use as JumpReLU."""
@@ -41,8 +42,6 @@ class SaeCheckpoint:
 
     folder: Path
     config: dict[str, Any]
-    shape: tuple[int, ...]
-    """Of the decoder, [L, D]."""
     is_sparsify: bool
 
     @classmethod
@@ -59,8 +58,10 @@ class SaeCheckpoint:
         try:
             raw = json.loads((folder / _CONFIG).read_text())
             with safe_open(weights, "pt") as tensors:
-                shape = tuple(tensors.get_slice("W_dec").get_shape())
-                names = set(tensors.keys())
+                shapes = {
+                    name: tuple(tensors.get_slice(name).get_shape())
+                    for name in tensors.keys()  # noqa: SIM118
+                }
         except (ValueError, OSError, SafetensorError) as error:
             raise SaeError(f"The SAE in {path} cannot be read: {error}.") from error
         needed = {"d_in"} if is_sparsify else {"d_in", "d_sae"}
@@ -70,13 +71,20 @@ class SaeCheckpoint:
                 f"{' and '.join(sorted(needed))}."
             )
         config = _of_sparsify(folder, raw) if is_sparsify else _of_lens(path, raw)
-        if config["architecture"] in TRAINING_ONLY and "topk_threshold" not in names:
+        thresholds = {"topk_threshold", "threshold"}
+        if config["architecture"] in TRAINING_ONLY and thresholds.isdisjoint(shapes):
             raise SaeError(
                 f"The {config['architecture']} checkpoint {path} holds no topk_threshold, without "
                 "which its latents depend on the batch: save it with SAELens' "
                 "save_inference_model."
             )
-        return cls(folder, config, shape, is_sparsify)
+        d_out = config.get("d_out") or config["d_in"]
+        sizes = {"d_in": config["d_in"], "d_sae": config["d_sae"], "d_out": d_out}
+        if is_sparsify:
+            require_sparsify_tensors(path, sizes, shapes)
+        else:
+            require_tensors(path, config["architecture"], sizes, shapes)
+        return cls(folder, config, is_sparsify)
 
     @cached_property
     def scale(self) -> float | None:

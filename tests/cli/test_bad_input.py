@@ -118,7 +118,8 @@ def test_sae_of_another_model_is_refused_with_both_shapes(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"d_sae": 9}, "9 x"),
+        ({"d_sae": 9}, "set d_sae = 8"),
+        ({"architecture": "jumprelu"}, "lack `threshold`"),
         ({"architecture": "transcoder"}, "set read_point and hook_point"),
         ({"architecture": "temporal"}, "`temporal`"),
         ({"architecture": "batchtopk"}, "topk_threshold"),
