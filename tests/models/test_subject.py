@@ -1,5 +1,6 @@
 """Stopped and resumed passes against Hugging Face's whole pass and TransformerLens' bridge."""
 
+import json
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
@@ -222,3 +223,13 @@ def test_sink_threshold_is_ten_times_the_median_norm_and_ignores_one_sink(
     for site in (1, 4):
         norms = subject.residual(windows_WT[:, 1:], site).norm(dim=-1)
         assert 5 * norms.median() < subject.sink_threshold(site) < 20 * norms.median()
+
+
+def test_weights_of_another_vocabulary_than_the_configs_are_refused(
+    tiny_folder: Callable[[str], str], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "copy"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
+    with pytest.raises(SubjectError, match=r"weights do not have the shapes .* config\.json says"):
+        Subject.load(str(folder), device="cpu")
