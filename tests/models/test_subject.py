@@ -233,3 +233,17 @@ def test_weights_of_another_vocabulary_than_the_configs_are_refused(
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
     with pytest.raises(SubjectError, match=r"weights do not have the shapes .* config\.json says"):
         Subject.load(str(folder), device="cpu")
+
+
+def test_matrices_over_the_vocabulary_end_with_the_tokenizers_ids(
+    tiny_folder: Callable[[str], str],
+) -> None:
+    subject = Subject.load(tiny_folder("llama"), device="cpu")
+    head = subject._model.get_output_embeddings()
+    head.bias = torch.nn.Parameter(torch.arange(280.0), requires_grad=False)
+    subject.tokenizer.num_ids = 270
+    assert subject.b_U_V is not None
+    assert torch.equal(subject.b_U_V, torch.arange(270.0))
+    assert torch.equal(subject.W_U_DV, head.weight[:270].T)
+    assert len(subject.W_E_VD) == 270
+    assert subject.unembed(torch.zeros(1, 32)).shape == (1, 280), "logits are the model's own"
