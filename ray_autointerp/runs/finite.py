@@ -38,7 +38,7 @@ def fail_rows_not_finite(table: pa.Table, key: Sequence[str], name: str) -> tupl
         raise TaskError(
             f"`{name}` would hold a number that is NaN or infinite, in column `{column}` at {where}"
             ": the subject or the SAE overflows; if subject.dtype is `float16`, set it to "
-            "`bfloat16` or `float32`, else take another SAE"
+            "`bfloat16` or `float32` under another run.name, else take another SAE"
         )
     is_bad = np.any(list(bad.values()), axis=0)
     kept_or_null = pa.array(np.arange(len(is_bad)), mask=is_bad)
