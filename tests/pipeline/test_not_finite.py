@@ -11,9 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
+from ray_autointerp.errors import SaeError
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.methods.token_lists import SignedLists
 from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.models.sae import Sae
 from ray_autointerp.pipeline import label
 from ray_autointerp.reports.agreement_table import agreement_table
 from ray_autointerp.reports.latent_card import latent_card
@@ -108,3 +110,29 @@ def test_error_relative_to_the_effect_of_a_latent_without_effect_is_null(
         assert (row["relative_error"] is None) == (row["latent"] == still)
     assert {row["latent"] for row in rows} == {still, *others}
     assert agreement_table(run, "planted")
+
+
+def test_sae_that_is_spoilt_after_the_run_began_is_refused_by_the_worker_once(
+    quick_config: Callable[..., Config],
+    planted: PlantedTruth,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path(shutil.copytree(planted.folder / "sae", tmp_path / "sae"))
+    config = quick_config(tmp_path)
+    (sae,) = config.sae
+    config = config.model_copy(update={"sae": (sae.model_copy(update={"path": str(folder)}),)})
+    loads: list[str] = []
+    load = Sae.load
+
+    def spoilt_load(path: str, **options: Any) -> Sae:
+        tensors = load_file(folder / "sae_weights.safetensors")
+        tensors["W_dec"][BROKEN] = torch.nan
+        save_file(tensors, folder / "sae_weights.safetensors")
+        loads.append(path)
+        return load(path, **options)
+
+    monkeypatch.setattr(Sae, "load", spoilt_load)
+    with pytest.raises(SaeError, match=rf"in W_dec at 1 of \d+ latents \({BROKEN}\)"):
+        label(config, run_local, Silent())
+    assert loads == [str(folder)]
