@@ -17,7 +17,7 @@ from ray_autointerp.cluster.ceiling import Ceiling
 from ray_autointerp.cluster.pools import Pools
 from ray_autointerp.config import bounds
 from ray_autointerp.errors import EngineDied, OverBudget, TaskError, UserError
-from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now
+from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now, what_next
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.suspects import Suspects
@@ -156,9 +156,10 @@ class _Drive:
                 raise cause from error
             if self._starts_failed >= self._run.config.operations.max_attempts:
                 why = str(cause or error).strip().splitlines()[0]
+                died = isinstance(error, RayActorError) and not error.actor_init_failed
                 raise TaskError(
                     f"A worker died {self._starts_failed} times in a row while it started ({why}). "
-                    "What is finished is kept; the same command continues from there."
+                    f"{what_next(cause or error, worker_died=died)}"
                 ) from error
             pool.start_again(reference)
         else:

@@ -23,7 +23,7 @@ class Done:
     """What the ledger should keep of a task that was done."""
 
     detail: str | None
-    """That batches had to be halved, or nothing."""
+    """That batches were halved, or rows failed for want of finite numbers; or nothing."""
     usage: Usage
     """What its answers cost; of an attempt that failed, `context.spending.claim(task)` knows."""
 
@@ -39,9 +39,11 @@ async def execute(task: Task, context: WorkerContext, *, width: int | None = Non
         if step_named(task.step).pool in LLM_POOLS:
             llm = context.llm_of(task)
             async with Answers(llm, task, context.store, context.spending, width=width) as answers:
-                await _run(task, context.for_task(task, answers))
+                view = context.for_task(task, answers)
+                await _run(task, view)
         else:
-            await _run(task, context.for_task(task))
+            view = context.for_task(task)
+            await _run(task, view)
     except (MemoryError, RuntimeError) as error:
         if context.is_out_of_memory(error):
             raise TaskError(
@@ -50,8 +52,12 @@ async def execute(task: Task, context: WorkerContext, *, width: int | None = Non
             ) from error
         raise
     times = context.halvings - before
-    detail = f"batches halved {times} time(s) for want of memory" if times else None
-    return Done(detail, context.spending.claim(task))
+    details = []
+    if times:
+        details.append(f"batches halved {times} time(s) for want of memory")
+    if view.num_not_finite:
+        details.append(f"{view.num_not_finite} row(s) failed: NaN or infinite numbers")
+    return Done("; ".join(details) or None, context.spending.claim(task))
 
 
 async def _run(task: Task, context: WorkerContext) -> None:

@@ -107,8 +107,8 @@ class RunTracker:
         the task's name.
         """
         self._keep(receipt)
-        can_retry = worker_died or (isinstance(error, AutointerpError) and error.can_retry)
-        if can_retry and self._attempts[receipt.task] < self.run.config.operations.max_attempts:
+        may_try = self._attempts[receipt.task] < self.run.config.operations.max_attempts
+        if may_try and _can_retry(error, worker_died):
             self._schedule.put_back(receipt.task)
             return
         self.close()
@@ -116,8 +116,8 @@ class RunTracker:
             raise error
         raise TaskError(
             f"The task `{receipt.task.name}` failed "
-            f"{self._attempts[receipt.task]} time(s): {_why(error, worker_died)}. What is finished "
-            "is kept; the same command continues from there."
+            f"{self._attempts[receipt.task]} time(s): {_why(error, worker_died)}. "
+            f"{what_next(error, worker_died=worker_died)}"
         ) from error
 
     def close(self) -> None:
@@ -161,6 +161,22 @@ class RunTracker:
         for sae in self._schedule.unselected:
             self._schedule.note_selection(sae, self._tables.selected(sae))
         self._observer.progress(self._schedule.progress())
+
+
+def what_next(error: BaseException, *, worker_died: bool) -> str:
+    """A sentence after an error that stopped the run: whether the same command can go on."""
+    if _can_retry(error, worker_died):
+        return "What is finished is kept; the same command continues from there."
+    if isinstance(error, AutointerpError):
+        return "What is finished is kept, but the same command fails here again: mend this first."
+    return (
+        "What is finished is kept, but this error was not expected, and the same command is likely "
+        "to fail here again: find its cause first."
+    )
+
+
+def _can_retry(error: BaseException, worker_died: bool) -> bool:
+    return worker_died or (isinstance(error, AutointerpError) and error.can_retry)
 
 
 def _why(error: BaseException, worker_died: bool) -> str:

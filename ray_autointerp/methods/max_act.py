@@ -197,7 +197,10 @@ def _examples_of(
     """One example per (latent, window) in which the latent is active, by latent, side, row."""
     values_N = entries.values_N.detach().float().cpu().numpy()
     if not np.isfinite(values_N).all():
-        raise TaskError("an activation of the SAE is not finite: the forward pass overflowed")
+        raise TaskError(
+            "an activation of the SAE is not finite, as the forward pass overflowed: if "
+            "subject.dtype is `float16`, set it to `bfloat16` or `float32` under another run.name"
+        )
     rows_N = entries.rows_N.cpu().numpy()
     positions_N = entries.positions_N.cpu().numpy().astype(np.int16)
     group_N = entries.latents_N.cpu().numpy().astype(np.int64)

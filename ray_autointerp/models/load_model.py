@@ -46,7 +46,10 @@ def load_model(
         loaded = loaded.to(_torch_device(device))
         boot(model, _twin(loaded), tokenizer)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise SubjectError(f"The subject {model} cannot be loaded: {first_line(error)}") from error
+        why = first_line(error)
+        if "ignore_mismatched_sizes" in why:  # which Hugging Face advises, and nobody should set
+            why = "its weights do not have the shapes that its config.json says."
+        raise SubjectError(f"The subject {model} cannot be loaded: {why}") from error
     return loaded
 
 

@@ -7,7 +7,6 @@ at one hook point and writes at another; of an SAE the two are one.
 
 # X any leading dimensions, L d_sae, D d_model
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ray_autointerp.errors import SaeError
 from ray_autointerp.methods.max_act import ActiveEntries
+from ray_autointerp.models.finite_weights import require_finite
 from ray_autointerp.models.sae_checkpoint import TRAINING_ONLY, SaeCheckpoint
 from ray_autointerp.models.sparse_encode import encode_sparse
 
@@ -82,26 +82,36 @@ class SaeCard:
 
 
 def check_card(
-    path: str | None, *, release: str | None = None, sae_id: str | None = None
+    path: str | None,
+    *,
+    release: str | None = None,
+    sae_id: str | None = None,
+    dtype: str = "float32",
 ) -> SaeCard:
-    """Read an SAE's configuration without its weights, and refuse what cannot be clamped.
+    """Read an SAE's configuration, and refuse what cannot be clamped or is not finite in `dtype`.
 
-    A registry name is resolved (and fetched) by SAELens. Raises SaeError.
+    Of a folder's weights a chunk is in memory at a time. A registry name is resolved (and
+    fetched) by SAELens. Raises SaeError.
     """
     if path is None:
         sae, source = _from_registry(release, sae_id, "cpu", "float32"), f"{release}/{sae_id}"
-        return _card(source, sae.cfg.to_dict(), source, sae.W_dec.shape)
-    return _card_of(path, SaeCheckpoint.read(path))
+        card = _card(source, sae.cfg.to_dict(), source)
+        require_finite(source, sae.state_dict(), dtype)
+        return card
+    checkpoint = SaeCheckpoint.read(path)
+    card = _card_of(path, checkpoint)
+    checkpoint.require_finite(dtype)
+    return card
 
 
 def _card_of(path: str, checkpoint: SaeCheckpoint) -> SaeCard:
     config = checkpoint.config
     if checkpoint.is_unscaled and checkpoint.scale is not None:
         config = {**config, "normalize_activations": "none"}  # folded when it is loaded
-    return _card(path, config, checkpoint.digest(), checkpoint.shape)
+    return _card(path, config, checkpoint.digest())
 
 
-def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]) -> SaeCard:
+def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
     architecture = config.get("architecture", "standard")
     normalization = config.get("normalize_activations") or "none"
     if architecture not in _CLAMPABLE:
@@ -122,11 +132,6 @@ def _card(source: str, config: dict[str, Any], digest: str, shape: Sequence[int]
     if config.get("reshape_activations", "none") not in ("none", None):
         raise SaeError(f"The SAE {source} reads reshaped attention heads, not the residual stream.")
     d_out = config.get("d_out") or config["d_in"]
-    if tuple(shape) != (config["d_sae"], d_out):
-        raise SaeError(
-            f"The SAE {source} says {config['d_sae']} x {d_out} and its decoder is "
-            f"{' x '.join(map(str, shape))}."
-        )
     metadata = {**config, **(config.get("metadata") or {})}
     model_kwargs = dict(metadata.get("model_from_pretrained_kwargs") or {})
     if model_kwargs.get("center_writing_weights"):
@@ -209,11 +214,13 @@ class Sae:
         """
         if path is None:
             sae, source = _from_registry(release, sae_id, device, dtype), f"{release}/{sae_id}"
-            card = _card(source, sae.cfg.to_dict(), source, sae.W_dec.shape)
+            card = _card(source, sae.cfg.to_dict(), source)
         else:
             checkpoint = SaeCheckpoint.read(path)
             card = _card_of(path, checkpoint)
             sae = checkpoint.load(device, dtype)
+        # Here too: the files may differ from those that were checked when the run began.
+        require_finite(card.source, sae.state_dict(), dtype)
         write, read = points(card, hook_point, read_point)
         if write is None or read is None:
             raise SaeError(f"The SAE {card.source} names no hook point; give one.")

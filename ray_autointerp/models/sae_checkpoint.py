@@ -11,6 +11,7 @@
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
+from ray_autointerp.models.finite_weights import require_finite
+from ray_autointerp.models.sae_tensors import require_sparsify_tensors, require_tensors
 
 TRAINING_ONLY = ("batchtopk", "matryoshka_batchtopk")
 """Architectures that exist in training alone; SAELens saves them for use as JumpReLU."""
@@ -39,8 +42,6 @@ class SaeCheckpoint:
 
     folder: Path
     config: dict[str, Any]
-    shape: tuple[int, ...]
-    """Of the decoder, [L, D]."""
     is_sparsify: bool
 
     @classmethod
@@ -57,8 +58,10 @@ class SaeCheckpoint:
         try:
             raw = json.loads((folder / _CONFIG).read_text())
             with safe_open(weights, "pt") as tensors:
-                shape = tuple(tensors.get_slice("W_dec").get_shape())
-                names = set(tensors.keys())
+                shapes = {
+                    name: tuple(tensors.get_slice(name).get_shape())
+                    for name in tensors.keys()  # noqa: SIM118
+                }
         except (ValueError, OSError, SafetensorError) as error:
             raise SaeError(f"The SAE in {path} cannot be read: {error}.") from error
         needed = {"d_in"} if is_sparsify else {"d_in", "d_sae"}
@@ -68,13 +71,20 @@ class SaeCheckpoint:
                 f"{' and '.join(sorted(needed))}."
             )
         config = _of_sparsify(folder, raw) if is_sparsify else _of_lens(path, raw)
-        if config["architecture"] in TRAINING_ONLY and "topk_threshold" not in names:
+        thresholds = {"topk_threshold", "threshold"}
+        if config["architecture"] in TRAINING_ONLY and thresholds.isdisjoint(shapes):
             raise SaeError(
                 f"The {config['architecture']} checkpoint {path} holds no topk_threshold, without "
                 "which its latents depend on the batch: save it with SAELens' "
                 "save_inference_model."
             )
-        return cls(folder, config, shape, is_sparsify)
+        d_out = config.get("d_out") or config["d_in"]
+        sizes = {"d_in": config["d_in"], "d_sae": config["d_sae"], "d_out": d_out}
+        if is_sparsify:
+            require_sparsify_tensors(path, sizes, shapes)
+        else:
+            require_tensors(path, config["architecture"], sizes, shapes)
+        return cls(folder, config, is_sparsify)
 
     @cached_property
     def scale(self) -> float | None:
@@ -85,7 +95,13 @@ class SaeCheckpoint:
             found = json.loads((self.folder / _SCALE).read_text())["scaling_factor"]
         except (ValueError, KeyError, TypeError) as error:
             raise SaeError(f"{self.folder / _SCALE} is no activation scale: {error}.") from error
-        return None if found is None else float(found)
+        if found is None:
+            return None
+        if not isinstance(found, int | float) or not 0 < found < math.inf:
+            raise SaeError(
+                f"{self.folder / _SCALE} is no activation scale: {found!r} is no positive number."
+            )
+        return float(found)
 
     @property
     def is_unscaled(self) -> bool:
@@ -94,13 +110,23 @@ class SaeCheckpoint:
 
     def digest(self) -> str:
         """sha256 over configuration, weights and, where it is used, scale."""
-        weights = _SPARSIFY_WEIGHTS if self.is_sparsify else _LENS_WEIGHTS
         content = hashlib.sha256()
         is_scaled = self.is_unscaled and self.scale is not None
-        for name in (_CONFIG, weights, *([_SCALE] if is_scaled else [])):
-            with (self.folder / name).open("rb") as stream:
+        files = (self.folder / _CONFIG, self._weights)
+        for file in (*files, *([self.folder / _SCALE] if is_scaled else [])):
+            with file.open("rb") as stream:
                 content.update(hashlib.file_digest(stream, "sha256").digest())
         return content.hexdigest()[:16]
+
+    def require_finite(self, dtype: str) -> None:
+        """Raises SaeError at weights that are not finite in `dtype`; reads the file in chunks."""
+        with safe_open(self._weights, "pt") as tensors:
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+            require_finite(str(self.folder), slices, dtype)
+
+    @property
+    def _weights(self) -> Path:
+        return self.folder / (_SPARSIFY_WEIGHTS if self.is_sparsify else _LENS_WEIGHTS)
 
     def load(self, device: torch.device | str, dtype: str) -> Any:
         """SAELens' inference object. Raises SaeError."""

@@ -101,18 +101,25 @@ class Subject:
 
     @property
     def W_U_DV(self) -> Tensor:
-        """The unembedding, d_model x vocabulary."""
-        return self._parts.head.weight.T
+        """The unembedding, d_model x vocabulary, of the ids that the tokenizer has.
+
+        The rest are padding of the matrix: no lists, and no statistics, should hold them.
+        """
+        return self._parts.head.weight[: self.tokenizer.num_ids].T
 
     @property
     def W_E_VD(self) -> Tensor:
-        """The embedding, vocabulary x d_model; Gemma scales its rows by sqrt(d_model) after."""
-        return cast(Tensor, self._model.get_input_embeddings().weight)
+        """The embedding, vocabulary x d_model, of the ids that the tokenizer has.
+
+        Gemma scales its rows by sqrt(d_model) after.
+        """
+        return cast(Tensor, self._model.get_input_embeddings().weight[: self.tokenizer.num_ids])
 
     @property
     def b_U_V(self) -> Tensor | None:
-        """The unembedding's bias, where the family has one."""
-        return self._parts.head.bias
+        """The unembedding's bias, where the family has one, of the ids that the tokenizer has."""
+        bias_V = self._parts.head.bias
+        return None if bias_V is None else bias_V[: self.tokenizer.num_ids]
 
     @property
     def final_norm(self) -> FinalNorm:

@@ -58,6 +58,14 @@ def describe(
             f"{model} is of the family `{config.model_type}`, which cannot be resumed from a hook "
             f"point here; supported are {supported()}."
         )
+    tokenizer = SubjectTokenizer.load(model, revision=revision)
+    for name, token in (("BOS", tokenizer.bos_id), ("EOS", tokenizer.eos_id)):
+        if token is not None and token >= config.vocab_size:
+            raise SubjectError(
+                f"The tokenizer of {model} has the {name} token {token}, and the embedding has "
+                f"{config.vocab_size} rows, for ids from 0 to {config.vocab_size - 1}: give the "
+                "tokenizer that the model was trained with, or add the missing rows to the model."
+            )
     return SubjectCard(
         model=model,
         model_type=config.model_type,
@@ -65,7 +73,7 @@ def describe(
         num_layers=config.num_hidden_layers,
         vocab_size=config.vocab_size,
         context_length=getattr(config, family.context),
-        tokenizer_digest=SubjectTokenizer.load(model, revision=revision).digest(),
+        tokenizer_digest=tokenizer.digest(),
     )
 
 

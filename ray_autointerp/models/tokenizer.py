@@ -1,11 +1,13 @@
 """The subject's tokenizer: text to ids without surprises, and ids to text that people can read.
 
 Special tokens are never added behind anyone's back: BOS is an explicit decision of the caller.
+A tokenizer and the embedding need not have equally many ids: vocabularies are padded, and tokens
+are added to tokenizers alone.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -18,9 +20,10 @@ _SPACE = "\u2581"
 
 
 def num_embeddings(model: str, *, revision: str | None = None) -> int:
-    """Rows of the subject's embedding by its config: ids from there on cannot be run.
+    """Rows of the subject's embedding: ids from there on cannot be run.
 
-    Raises SubjectError if there is no config.
+    By its config, from which other weights are refused when they are loaded. Raises SubjectError
+    if there is no config.
     """
     try:
         config = AutoConfig.from_pretrained(model, revision=revision)
@@ -50,6 +53,11 @@ class SubjectTokenizer:
             raise SubjectError(
                 f"The tokenizer of {model} cannot be loaded: {str(error).splitlines()[0]}"
             ) from error
+
+    @cached_property
+    def num_ids(self) -> int:
+        """Ids from here on have no token; an embedding may have rows for them."""
+        return max(self.hf.get_vocab().values(), default=-1) + 1
 
     def encode(self, text: str) -> list[int]:
         """Token ids, no special tokens added."""
@@ -83,7 +91,7 @@ class SubjectTokenizer:
         return text
 
     def texts(self, token_ids: Iterable[int]) -> list[str]:
-        """The text of each token alone, leading spaces kept."""
+        """The text of each token alone, leading spaces kept; `<id 7>` for an id without token."""
         return [self._text(int(token)) for token in token_ids]
 
     def digest(self) -> str:
@@ -99,8 +107,9 @@ class SubjectTokenizer:
         return self.encode(text)
 
     def _decoded(self, token: int) -> str:
-        piece = self.hf.convert_ids_to_tokens(token)
-        if piece and piece.startswith(_SPACE):
+        if token >= self.num_ids or (piece := self.hf.convert_ids_to_tokens(token)) is None:
+            return f"<id {token}>"
+        if piece.startswith(_SPACE):
             # SentencePiece decoders take the first space off whatever they decode.
             return str(piece.replace(_SPACE, " "))
         return self.decode([token])

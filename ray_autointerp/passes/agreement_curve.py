@@ -24,7 +24,7 @@ class Point:
     num_latents: int
     overlap: float
     spearman: float
-    relative_error: float
+    relative_error: float | None
     coverage: float | None
 
 
@@ -53,10 +53,12 @@ def nearest_map(tables: Tables, sae: str) -> str:
 
 
 def _point(strength: str, estimator: str, rows: list[Row]) -> Point:
-    covered = [row["coverage"] for row in rows if row["coverage"] is not None]
-
     def mean(name: str) -> float:
         return float(sum(row[name] for row in rows) / len(rows))
+
+    def mean_of_known(name: str) -> float | None:
+        known = [row[name] for row in rows if row[name] is not None]
+        return sum(known) / len(known) if known else None
 
     return Point(
         strength,
@@ -65,6 +67,6 @@ def _point(strength: str, estimator: str, rows: list[Row]) -> Point:
         len(rows),
         mean("overlap"),
         mean("spearman"),
-        mean("relative_error"),
-        sum(covered) / len(covered) if covered else None,
+        mean_of_known("relative_error"),
+        mean_of_known("coverage"),
     )

@@ -112,7 +112,8 @@ def _document(index: int, row: dict[str, Any], corpus: CorpusSection) -> Documen
     name = str(row.get(corpus.id_column or "", index))
     try:
         if corpus.tokens_column:
-            return Document(index, name, token_ids=tuple(int(token) for token in content))
+            token_ids = tuple(_token_id(token, place) for place, token in enumerate(content))
+            return Document(index, name, token_ids=token_ids)
         if corpus.messages_column:
             messages = tuple(
                 {"role": str(m["role"]), "content": str(m["content"])} for m in content
@@ -123,6 +124,14 @@ def _document(index: int, row: dict[str, Any], corpus: CorpusSection) -> Documen
             f"Document {index} of the corpus cannot be read from column `{column}`: {error}."
         ) from error
     return Document(index, name, text="" if content is None else str(content))
+
+
+def _token_id(token: Any, place: int) -> int:
+    """A whole number as an int; columns that once held nulls have theirs as floats."""
+    is_number = isinstance(token, int | float) and not isinstance(token, bool)
+    if not is_number or token != token // 1:
+        raise ValueError(f"position {place} has {token!r}, and a token id is a whole number")
+    return int(token)
 
 
 def _parquet_rows(path: Path, corpus: CorpusSection, skip: int) -> Iterator[dict[str, Any]]:

@@ -78,7 +78,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "whole",
         "subject",
         methods="maps",
-        revision=2,
+        revision=3,
         config=WEIGHTS,
         inputs=("subject", "sae"),
         method_reads=map_reads,
@@ -90,7 +90,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "latents",
         "subject",
-        revision=2,
+        revision=3,
         config=(
             *WEIGHTS,
             "evidence.num_vocab_tokens",
@@ -106,6 +106,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "latents",
         "subject",
+        revision=2,
         config=(*WEIGHTS, "evidence.num_changed_tokens"),
         inputs=("subject", "sae"),
     ),
@@ -210,6 +211,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "whole",
         "subject",
+        revision=2,
         config=(
             *SUBJECT,
             "run.seed",
@@ -228,7 +230,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "subject",
         methods="modes",
-        revision=2,
+        revision=3,
         config=(
             *SUBJECT,
             "run.seed",

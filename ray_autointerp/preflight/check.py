@@ -1,4 +1,4 @@
-"""Everything that can be refused before heavy work: nothing is loaded, nothing is written.
+"""Everything that can be refused before heavy work: nothing is written, no model is loaded.
 
 Completes the config with what the SAEs' own metadata says (context size, BOS, model arguments),
 warns where the config differs from it, and returns what the manifest and the schedule need.
@@ -58,7 +58,7 @@ def check(config: Config) -> Checked:
     """Refuse what cannot work, complete what was left open. Raises UserError."""
     section = config.subject
     subject = describe(section.model, revision=section.revision, device=section.device)
-    saes = [_checked_sae(sae, subject) for sae in config.sae]
+    saes = [_checked_sae(sae, subject, section.dtype) for sae in config.sae]
     config = _completed(config, subject, saes)
     _check_corpus(config)
     check_llm(config.llm, gpus=config.operations.llm_gpus, name="llm")
@@ -85,8 +85,8 @@ def check(config: Config) -> Checked:
     return Checked(config, axes, inputs, subject, tuple(saes), site - 1, fits)
 
 
-def _checked_sae(section: SaeSection, subject: SubjectCard) -> SaeCard:
-    card = check_card(section.path, release=section.release, sae_id=section.sae_id)
+def _checked_sae(section: SaeSection, subject: SubjectCard, dtype: str) -> SaeCard:
+    card = check_card(section.path, release=section.release, sae_id=section.sae_id, dtype=dtype)
     hook_point, read_point = points(card, section.hook_point, section.read_point)
     if hook_point is None or read_point is None:
         raise ConfigError(

@@ -71,7 +71,8 @@ class SamplePrompts:
             {"sign": sign, "status": "ok", **both}
             for sign, both in zip((1, -1), lists[1:], strict=True)
         ]
-        rows: Rows = {"top_examples": [top], "vocab_proj": [lists[0]], "token_change": signed}
+        projected_row = {"status": "ok", **lists[0]}
+        rows: Rows = {"top_examples": [top], "vocab_proj": [projected_row], "token_change": signed}
         return rows, Shown(examples, shown, 1.0)
 
     def description(self, method: str, index: int) -> str:

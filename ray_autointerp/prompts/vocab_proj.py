@@ -21,11 +21,12 @@ class VocabProjEvidence:
 
 
 def evidence_from(rows: Rows, shown: Shown) -> VocabProjEvidence | None:
-    """Both lists; None where there is no row."""
+    """Both lists; None where there is no row, or it failed."""
     for row in rows.get("vocab_proj", ()):
-        return VocabProjEvidence(
-            token_texts(row["promoted"], shown), token_texts(row["suppressed"], shown)
-        )
+        if row["status"] == "ok":
+            return VocabProjEvidence(
+                token_texts(row["promoted"], shown), token_texts(row["suppressed"], shown)
+            )
     return None
 
 

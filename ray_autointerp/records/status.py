@@ -48,5 +48,5 @@ CASES: dict[Status, Case] = {
     "no_partner": Case("output_score", "too few latents to draw a partner and stranger", False),
     "over_budget": Case("llm steps", "the run's ceiling was reached first", False),
     "quarantined": Case("the driver", "the latent kills its worker; it is skipped", True),
-    "failed": Case("every step", "an error of this row alone; the ledger has its text", True),
+    "failed": Case("every step", "an error or a non-finite number in this row alone", True),
 }

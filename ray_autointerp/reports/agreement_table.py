@@ -71,6 +71,8 @@ def _cells(point: Point, own: Point | None) -> tuple[str, ...]:
         f"{point.overlap / own.overlap:.2f}" if own and own.overlap else "",
         f"{point.spearman:.3f}",
         # VocabProj knows no scale: how large a logit moves is not what it says.
-        "" if point.estimator == "vocab_proj" else f"{point.relative_error:.3f}",
+        ""
+        if point.estimator == "vocab_proj" or point.relative_error is None
+        else f"{point.relative_error:.3f}",
         "" if point.coverage is None else f"{100 * point.coverage:.0f} %",
     )

@@ -119,7 +119,7 @@ def latent_card(run: Run, sae: str, latent: int) -> LatentCard:
         next(row for row in examples if row["split"] == "explain")["examples"],
         lists,
         list(_descriptions(tables, sae, latent, is_chosen)),
-        tables.row("neighbours", sae, [latent])[latent]["neighbours"],
+        tables.row("neighbours", sae, [latent])[latent]["neighbours"] or [],
     )
 
 

@@ -44,6 +44,8 @@ class WorkerContext(Tables):
         self.spending = spending or Spending(run.config)
         self._models = LoadedModels(run)
         self._step: Step | None = None
+        self.num_not_finite = 0
+        """Rows that a task's view wrote as `failed` because of NaN or infinity."""
 
     def for_task(self, task: Task, llm: LLM | None = None) -> Self:
         """This context as the task's stage sees it: with what its step declares, and whom to ask.
@@ -53,6 +55,7 @@ class WorkerContext(Tables):
         view = copy.copy(self)
         view._step = step_named(task.step)
         view.run = replace(self.run, config=declared_config(self.run.config, view._step))
+        view.num_not_finite = 0
         if llm is not None:
             view._llm = view._judge = llm
         return view
@@ -79,11 +82,15 @@ class WorkerContext(Tables):
         sae: str | None = None,
         metadata: Mapping[str, str] | None = None,
         row_groups: Sequence[int] | None = None,
-    ) -> None:
+    ) -> int:
         """As `Tables.write`; the metadata says where batches were halved."""
         halved = {"halved": str(self.halvings)} if self.halvings else {}
         metadata = {**halved, **(metadata or {})}
-        super().write(task, table, content, sae=sae, metadata=metadata, row_groups=row_groups)
+        num_failed = super().write(
+            task, table, content, sae=sae, metadata=metadata, row_groups=row_groups
+        )
+        self.num_not_finite += num_failed
+        return num_failed
 
     @property
     def subject(self) -> "Subject":

@@ -20,6 +20,7 @@ from ray_autointerp.plan.shards import Selected
 from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.finite import fail_rows_not_finite
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.parquet import (
     empty_table,
@@ -170,10 +171,12 @@ class Tables:
         sae: str | None = None,
         metadata: Mapping[str, str] | None = None,
         row_groups: Sequence[int] | None = None,
-    ) -> None:
+    ) -> int:
         """Publish one part of a table: sorted by key, put if absent. `sae` defaults to the task's.
 
-        Whoever was first wins: finding the object there already is no error.
+        Whoever was first wins: finding the object there already is no error. Returns how many
+        rows became `failed` because they hold a number that is not finite; in a table without
+        statuses that raises TaskError (see runs/finite.py).
         """
         owner = sae or task.sae or task.hook_point
         kind = TABLES[table.split("/")[0]]
@@ -181,6 +184,7 @@ class Tables:
             content = pa.Table.from_pylist([dict(row) for row in content], schema=kind.schema)
         if not rises(content, kind.key):  # sorting lists costs more than looking
             content = content.sort_by([(name, "ascending") for name in kind.key])
+        content, num_failed = fail_rows_not_finite(content, kind.key, table)
         write_table(
             self.store,
             part_name(table, owner, task.method, task.shard, task.num_shards),
@@ -190,6 +194,7 @@ class Tables:
             key=kind.key,
             row_groups=row_groups,
         )
+        return num_failed
 
     def _count(self, table: str, sae: str | None, method: str | None) -> int:
         selected: dict[str, Selected] = {}

@@ -195,6 +195,8 @@ def _rows(
     coverage: Sequence[float | None] | None = None,
 ) -> list[Row]:
     found = agreement(estimate_BV, truth)
+    # A latent that moves nothing has no error relative to what it moves.
+    has_effect_B = truth.logits_BV.any(1).tolist()
     return [
         {
             "latent": latent,
@@ -205,7 +207,7 @@ def _rows(
             "clamp_value": float(passes.value_B[i]),
             "overlap": float(found.overlap_B[i]),
             "spearman": float(found.spearman_B[i]),
-            "relative_error": float(found.relative_error_B[i]),
+            "relative_error": float(found.relative_error_B[i]) if has_effect_B[i] else None,
             "coverage": None if coverage is None else coverage[i],
         }
         for i, latent in enumerate(passes.latents)

@@ -78,7 +78,7 @@ def _windows(document: Document, context: WorkerContext, embeddings: int) -> Ite
     assert config.window is not None and config.prepend_bos is not None
     token_ids = _token_ids(document, context)
     prefix = [tokenizer.bos_id] if config.prepend_bos and tokenizer.bos_id is not None else []
-    _check_ids(document, [*prefix, *token_ids], len(prefix), embeddings, context)
+    _check_ids(document, token_ids, embeddings, context)
     step = config.window - len(prefix)
     length = _SECTION_WINDOWS * step
     side_before = None
@@ -103,25 +103,15 @@ def _windows(document: Document, context: WorkerContext, embeddings: int) -> Ite
 
 
 def _check_ids(
-    document: Document,
-    token_ids: list[int],
-    num_prefix: int,
-    embeddings: int,
-    context: WorkerContext,
+    document: Document, token_ids: list[int], embeddings: int, context: WorkerContext
 ) -> None:
-    """Raise CorpusError at the first id, BOS included, that the embedding has no row for."""
+    """Raise CorpusError at the first id that the embedding has no row for."""
     if not token_ids or (min(token_ids) >= 0 and max(token_ids) < embeddings):
         return
     place, token = next((p, t) for p, t in enumerate(token_ids) if not 0 <= t < embeddings)
     model = context.run.config.subject.model
     where = f"document {document.index} (`{document.document_id}`)"
     has = f"the embedding of {model} has {embeddings} rows, for ids from 0 to {embeddings - 1}"
-    if place < num_prefix:
-        raise CorpusError(
-            f"The tokenizer's BOS has the id {token}, but {has}: give the tokenizer that the model "
-            "was trained with, or set corpus.prepend_bos = false."
-        )
-    place -= num_prefix
     if document.token_ids is not None:
         raise CorpusError(
             f"At position {place} of {where}, the corpus has the token id {token}, but {has}: give "

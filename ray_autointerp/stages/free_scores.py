@@ -43,29 +43,35 @@ def run(task: Task, context: WorkerContext) -> None:
     assert task.sae is not None
     latents = list(context.latents(task))
     lists = context.rows("vocab_proj", task.sae, latents, columns=["latent", "promoted"])
-    lens = [[e["token"] for e in lists[i][0]["promoted"][:LENS_TOKENS]] for i in latents]
+    lens = {
+        latent: [entry["token"] for entry in row["promoted"][:LENS_TOKENS]]
+        for latent, (row,) in lists.items()
+        if row["promoted"] is not None
+    }
     scale = reference_activations(context, task.sae)
     effects = output_effects(
         context.subject,
         context.sae(task.sae),
-        latents,
-        lens,
-        [scale[latent] for latent in latents],
+        list(lens),
+        list(lens.values()),
+        [scale[latent] for latent in lens],
         context.run.config.operations.micro_batch,
     )
-    rows = []
-    for latent, lens_tokens, peaks, effect in zip(
-        latents, lens, _peaks(task, context), effects, strict=True
-    ):
+    effect_of = dict(zip(lens, effects, strict=True))
+    rows: list[Row] = []
+    for latent, peaks in zip(latents, _peaks(task, context), strict=True):
+        if latent not in lens:  # its VocabProj failed: there are no lens tokens to score
+            rows.append({"latent": latent, "status": "no_evidence"})
+            continue
         common = common_token(peaks)
         rows.append(
             {
                 "latent": latent,
                 "num_examples": len(peaks),
-                "s_in": s_in(peaks, lens_tokens),
+                "s_in": s_in(peaks, lens[latent]),
                 "single_token": context.tokenizer.texts([common.token])[0] if common else None,
                 "single_token_share": common.share if common else None,
-                **effect,
+                **effect_of[latent],
             }
         )
     context.write(task, "free_scores", rows)
@@ -103,6 +109,8 @@ def output_effects(
     `lens` are the latents' lens tokens, equally many each; `reference` the activations that set
     their scale. One row is one position: as many go into a pass as windows hold positions.
     """
+    if not latents:
+        return []
     tokenizer = subject.tokenizer
     prefix = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
     ids_1T = torch.tensor([prefix + tokenizer.encode(FREE_SCORE_PROMPT)])

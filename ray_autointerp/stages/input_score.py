@@ -105,7 +105,13 @@ def _activations(sentences: Sequence[_Sentence], sae: Sae, context: WorkerContex
     tokenizer, config = context.tokenizer, context.run.config
     prefix = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
     longest = config.corpus.window or 128
-    ids = [(prefix + tokenizer.encode(s.text))[:longest] for s in sentences]
+    num_rows = context.subject.card.vocab_size
+
+    def encoded(text: str) -> list[int]:
+        """Without tokens that were added to the tokenizer alone, which the model cannot read."""
+        return prefix + [token for token in tokenizer.encode(text) if token < num_rows]
+
+    ids = [encoded(s.text)[:longest] for s in sentences]
     order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
     site, place = context.subject.site(sae.hook_point), context.subject.place(sae.read_point)
 

@@ -55,5 +55,6 @@ def _fired(lists: "pa.Array[Any]") -> list[list[list[FiredToken]]]:
     tokens = list(map(FiredToken, texts.to_pylist(), values_N[is_active_N].tolist()))
     ends = np.searchsorted(example_N, np.arange(len(examples) + 1)).tolist()
     by_example = [tokens[start:stop] for start, stop in zip(ends[:-1], ends[1:], strict=True)]
-    bounds = np.cumsum([0, *pc.list_value_length(first).to_numpy()]).tolist()
+    counts = pc.fill_null(pc.list_value_length(first), 0).to_numpy()  # a failed row has no list
+    bounds = np.cumsum([0, *counts]).tolist()
     return [by_example[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]

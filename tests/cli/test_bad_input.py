@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ray_autointerp.models.planted import HOOK_POINT, PlantedTruth
 
@@ -118,7 +118,8 @@ def test_sae_of_another_model_is_refused_with_both_shapes(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"d_sae": 9}, "9 x"),
+        ({"d_sae": 9}, "set d_sae = 8"),
+        ({"architecture": "jumprelu"}, "lack `threshold`"),
         ({"architecture": "transcoder"}, "set read_point and hook_point"),
         ({"architecture": "temporal"}, "`temporal`"),
         ({"architecture": "batchtopk"}, "topk_threshold"),
@@ -140,6 +141,32 @@ def test_sae_that_cannot_be_clamped_is_refused(
     kept = {name: value for name, value in config.items() if value is not None}
     (path / "cfg.json").write_text(json.dumps(kept))
     assert cli("plan", config_file({"sae": {"path": str(path)}})).refuses(said)
+
+
+@pytest.mark.parametrize("command", [("plan",), ("label", "--local")])
+@pytest.mark.parametrize(
+    ("dtype", "value", "said"),
+    [
+        ("float32", float("nan"), "NaN or infinite, in W_dec at 1 of 8 latents (5)"),
+        ("float16", 1e5, "too large for float16, in W_dec at 1 of 8 latents (5)"),
+    ],
+)
+def test_sae_with_weights_that_are_not_finite_is_refused(
+    cli: Cli,
+    config_file: ConfigFile,
+    planted: PlantedTruth,
+    tmp_path: Path,
+    command: tuple[str, ...],
+    dtype: str,
+    value: float,
+    said: str,
+) -> None:
+    path = write_sae(tmp_path / "sae", d_in=d_model(planted))
+    tensors = load_file(path / "sae_weights.safetensors")
+    tensors["W_dec"][5, 3] = value
+    save_file(tensors, path / "sae_weights.safetensors")
+    config = config_file({"sae": {"path": str(path)}, "subject": {"dtype": dtype}})
+    assert cli(command[0], config, *command[1:]).refuses(str(path), said)
 
 
 @pytest.mark.parametrize("broken", ["cfg.json", "sae_weights.safetensors", "folder"])

@@ -220,9 +220,13 @@ def test_scale_that_is_not_stored_is_refused(training_folder: MakeSae) -> None:
         check_card(folder)
 
 
-def test_scale_that_cannot_be_read_is_refused(training_folder: MakeSae) -> None:
+@pytest.mark.parametrize(
+    "written",
+    ["[]", '{"scaling_factor": NaN}', '{"scaling_factor": 0}', '{"scaling_factor": "one"}'],
+)
+def test_scale_that_cannot_be_read_is_refused(training_folder: MakeSae, written: str) -> None:
     folder = training_folder("topk", normalize_activations="expected_average_only_in", scale=1.0)
-    (Path(folder) / "activation_scaler.json").write_text("[]")
+    (Path(folder) / "activation_scaler.json").write_text(written)
     with pytest.raises(SaeError, match="is no activation scale"):
         check_card(folder)
 

@@ -1,5 +1,6 @@
 """Stopped and resumed passes against Hugging Face's whole pass and TransformerLens' bridge."""
 
+import json
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
@@ -222,3 +223,27 @@ def test_sink_threshold_is_ten_times_the_median_norm_and_ignores_one_sink(
     for site in (1, 4):
         norms = subject.residual(windows_WT[:, 1:], site).norm(dim=-1)
         assert 5 * norms.median() < subject.sink_threshold(site) < 20 * norms.median()
+
+
+def test_weights_of_another_vocabulary_than_the_configs_are_refused(
+    tiny_folder: Callable[[str], str], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "copy"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
+    with pytest.raises(SubjectError, match=r"weights do not have the shapes .* config\.json says"):
+        Subject.load(str(folder), device="cpu")
+
+
+def test_matrices_over_the_vocabulary_end_with_the_tokenizers_ids(
+    tiny_folder: Callable[[str], str],
+) -> None:
+    subject = Subject.load(tiny_folder("llama"), device="cpu")
+    head = subject._model.get_output_embeddings()
+    head.bias = torch.nn.Parameter(torch.arange(280.0), requires_grad=False)
+    subject.tokenizer.num_ids = 270
+    assert subject.b_U_V is not None
+    assert torch.equal(subject.b_U_V, torch.arange(270.0))
+    assert torch.equal(subject.W_U_DV, head.weight[:270].T)
+    assert len(subject.W_E_VD) == 270
+    assert subject.unembed(torch.zeros(1, 32)).shape == (1, 280), "logits are the model's own"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer
 
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.models.subject import Subject
@@ -25,6 +25,21 @@ def test_card_reads_the_configuration_alone(
         card = describe(str(folder))
         assert (card.d_model, card.num_layers, card.vocab_size) == (32, 4, 280)
         assert (card.context_length, card.model_type) == (512, model_type)
+
+
+@pytest.mark.parametrize("name", ["bos_token", "eos_token"])
+def test_special_token_that_the_embedding_lacks_is_refused(
+    tiny_folder: Callable[[str], str], tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "copy"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"<new{i}>" for i in range(100)])
+    tokenizer.add_special_tokens({name: "<mine>"})
+    tokenizer.save_pretrained(folder)
+    assert len(tokenizer) > 281
+    token = tokenizer.convert_tokens_to_ids("<mine>")
+    with pytest.raises(SubjectError, match=rf"{name[:3].upper()} token {token}, .*280 rows"):
+        describe(str(folder))
 
 
 def test_digest_follows_the_weights_not_the_place(

@@ -1,6 +1,8 @@
 """Prompts as an LLM's tokenizer reads them."""
 
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
@@ -37,3 +39,19 @@ def test_template_without_a_system_turn_gets_it_in_the_first_users(
 def test_without_a_template_contents_alone_are_counted(tokenizer: SubjectTokenizer) -> None:
     tokenizer.hf.chat_template = None
     assert tokenizer.encode_prompt(MESSAGES) == tokenizer.encode("the house\nwas near")
+
+
+def test_id_without_a_token_is_shown_as_its_number(tokenizer: SubjectTokenizer) -> None:
+    (known,), end = tokenizer.encode("house"), tokenizer.num_ids
+    assert end == len(tokenizer.hf)
+    shown = tokenizer.texts([known, end - 1, end, end + 7])
+    assert shown[0] == "house"
+    assert not shown[1].startswith("<id")
+    assert shown[2:] == [f"<id {end}>", f"<id {end + 7}>"]
+
+
+def test_ids_are_counted_to_the_largest_where_some_in_between_have_no_token() -> None:
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "b": 9}, unk_token="<unk>"))
+    with_hole = SubjectTokenizer(PreTrainedTokenizerFast(tokenizer_object=words))
+    assert with_hole.num_ids == 10
+    assert with_hole.texts([1, 5, 9]) == ["a", "<id 5>", "b"]

@@ -68,6 +68,14 @@ def test_token_ids_and_messages_are_taken_as_they_are(tmp_path: Path, name: str)
     assert document.messages == tuple(MESSAGES[0])
 
 
+def test_whole_numbers_that_are_stored_as_floats_are_token_ids(tmp_path: Path) -> None:
+    """As a column of integers becomes on its way through a table with nulls."""
+    rows = [{"ids": [3.0, 1.0]}]
+    (document,) = read_documents(section(write(tmp_path / "x.parquet", rows), tokens_column="ids"))
+    assert document.token_ids == (3, 1)
+    assert all(isinstance(token, int) for token in document.token_ids)
+
+
 def test_streamed_dataset_is_read_like_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +97,15 @@ def test_dataset_that_cannot_be_had_is_one_sentence() -> None:
     ("rows", "columns", "said"),
     [
         ([{"txt": "a"}], {}, "no column `text`.*it has: txt"),
-        ([{"ids": ["a"]}], {"tokens_column": "ids"}, "Document 0.*column `ids`"),
+        *(
+            (
+                [{"ids": [3, 4]}, {"ids": [3, 4, wrong]}],
+                {"tokens_column": "ids"},
+                f"Document 1.*column `ids`: position 2 has {wrong!r}, and a token id is a whole",
+            )
+            for wrong in (1.5, "a", "12", None, True, float("inf"), float("nan"))
+        ),
+        ([{"ids": 7}], {"tokens_column": "ids"}, "Document 0.*column `ids`"),
         ([{"chat": [{"role": "user"}]}], {"messages_column": "chat"}, "Document 0.*column `chat`"),
     ],
 )

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.sae import Sae
+from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.pipeline import label
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
@@ -19,16 +21,28 @@ from ray_autointerp.runs.tables import Tables
 Planted = Callable[..., Config]
 
 
+def without_scores(run: Run, quick_config: Planted, folder: Path) -> Config:
+    """The config of a copy of the run from which the scores are missing."""
+    config = quick_config(folder)
+    copied = folder / config.run.name
+    shutil.copytree(run.uri, copied)
+    for name in ("input_scores", "labels"):
+        shutil.rmtree(copied / "sae" / "planted" / name)
+    (copied / "sae" / "planted" / "labels.parquet").unlink()
+    return config
+
+
+def scores_of(run: Run) -> list[pa.Table]:
+    return [
+        Tables(run).read("input_scores", "planted", method) for method in run.config.score.methods
+    ]
+
+
 def test_neither_bos_nor_padding_counts_in_a_sentences_maximum(
     quick_run: Run, quick_config: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A latent that is said to burn on BOS and behind the end scores as before."""
-    config = quick_config(tmp_path)
-    copied = tmp_path / config.run.name
-    shutil.copytree(quick_run.uri, copied)
-    for name in ("input_scores", "labels"):
-        shutil.rmtree(copied / "sae" / "planted" / name)
-    (copied / "sae" / "planted" / "labels.parquet").unlink()
+    config = without_scores(quick_run, quick_config, tmp_path)
     true = Sae.activations_of
     seen = 0
 
@@ -45,8 +59,29 @@ def test_neither_bos_nor_padding_counts_in_a_sentences_maximum(
     monkeypatch.setattr(Sae, "activations_of", burning)
     run = label(config, run_local, Silent())
     assert seen > 0, "the sentences are of several lengths"
-    for method in config.score.methods:
-        read, expected = (
-            Tables(one).read("input_scores", "planted", method) for one in (run, quick_run)
-        )
-        assert read.equals(expected)
+    assert scores_of(run) == scores_of(quick_run)
+
+
+def test_token_that_the_embedding_lacks_is_left_out_of_a_sentence(
+    quick_run: Run, quick_config: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An LLM may write what the tokenizer alone has as a token, such as the end of a turn."""
+    config = without_scores(quick_run, quick_config, tmp_path)
+    texts = {
+        text
+        for method in config.score.methods
+        for row in Tables(quick_run).read("sentences", "planted", method).to_pylist()
+        for text in (*(row["activating"] or ()), *(row["neutral"] or ()))
+    }
+    true = SubjectTokenizer.encode
+    seen = 0
+
+    def encode(self: SubjectTokenizer, text: str) -> list[int]:
+        nonlocal seen
+        seen += text in texts
+        return [*true(self, text), *([self.num_ids + 5] if text in texts else [])]
+
+    monkeypatch.setattr(SubjectTokenizer, "encode", encode)
+    run = label(config, run_local, Silent())
+    assert seen > 0
+    assert scores_of(run) == scores_of(quick_run)
