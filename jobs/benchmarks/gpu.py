@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import token_change as plain
 import torch
 from race import Side, machine, race, report
@@ -87,6 +88,7 @@ class RandomContext(WorkerContext):
         super().__init__(run)
         self._models.__dict__ |= {"subject": subject, "tokenizer": subject.tokenizer}
         self._sae = sae
+        self.writes = True
         self.examples: dict[int, list[dict[str, int]]] = {}
         self.tokens = TABLES["tokens"].schema.empty_table()
 
@@ -94,10 +96,25 @@ class RandomContext(WorkerContext):
         """The only one."""
         return self._sae
 
-    def read(self, table: str, *_: Any, columns: Sequence[str] | None = None, **__: Any) -> Any:
+    def write(self, *given: Any, **named: Any) -> None:
+        """To the store, or nowhere: a pass alone."""
+        if self.writes:
+            super().write(*given, **named)
+
+    def read(
+        self,
+        table: str,
+        *_: Any,
+        columns: Sequence[str] | None = None,
+        having: tuple[str, Any] | None = None,
+        **__: Any,
+    ) -> Any:
         """The corpus."""
         assert table == "tokens", f"no {table} here"
-        return self.tokens if columns is None else self.tokens.select(columns)
+        found = self.tokens
+        if having is not None:
+            found = found.filter(pc.is_in(found[having[0]], pa.array(having[1])))
+        return found if columns is None else found.select(columns)
 
     def rows(self, table: str, *_: Any, **__: Any) -> Any:
         """Where latents fire."""
@@ -115,6 +132,8 @@ class Bench:
     shape: Shape
     asked: argparse.Namespace
     context: RandomContext
+    compiled: RandomContext
+    """The same with the subject's layers compiled."""
     windows_WT: Tensor
     rate: float = 1.0
     """Operations a second of the plain matrix product."""
@@ -143,7 +162,7 @@ def main() -> None:
     """All races, or one."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=list(RACES))
+    parser.add_argument("--only", nargs="+", choices=list(RACES), default=list(RACES))
     parser.add_argument("--latents", type=int, default=16, help="measured in one call")
     parser.add_argument("--directions", type=int, default=24, help="backward sweeps timed")
     parser.add_argument("--cv-windows", type=int, default=8, help="windows of a latent")
@@ -151,7 +170,7 @@ def main() -> None:
     asked = parser.parse_args()
     bench = build(TINY if asked.tiny else GEMMA_2_2B, asked)
     for name, run in RACES.items():
-        if asked.only in (None, name) or name == "product":
+        if name in asked.only or name == "product":
             run(bench)
 
 
@@ -176,15 +195,18 @@ def build(shape: Shape, asked: argparse.Namespace) -> Bench:
     )
     axes = Axes(1, {ID: LatentRange(0, shape.d_sae)}, 4096, asked.latents, {ID: hook_point}, 1, 64)
     run = Run(config, axes, f"{config.run.root}/random")
-    context = RandomContext(run, subject, random_sae(shape, hook_point, device))
+    sae = random_sae(shape, hook_point, device)
+    context = RandomContext(run, subject, sae)
+    again = Subject(subject._model, subject.tokenizer, subject.card, compile_layers=True)
+    compiled = RandomContext(run, again, sae)
     ids_WT = torch.randint(3, shape.vocab_size, (shape.tokens // LENGTH, LENGTH))
-    context.tokens = corpus(ids_WT)
+    context.tokens = compiled.tokens = corpus(ids_WT)
     report(
         machine=machine(),
         card=torch.cuda.get_device_name(0) if device.type == "cuda" else "none",
         micro_batch=size,
     )
-    return Bench(shape, asked, context, ids_WT[: plain.WINDOWS, : plain.TOKENS])
+    return Bench(shape, asked, context, compiled, ids_WT[: plain.WINDOWS, : plain.TOKENS])
 
 
 def random_subject(shape: Shape, device: torch.device) -> Subject:
@@ -278,12 +300,15 @@ def exact(bench: Bench) -> None:
     times = bench.race(
         plain=lambda: notebook.one_latent(latents[0]),
         layers=layers_alone,
-        passes=lambda: passes(bench, clean, latents, rows),
-        wide=lambda: passes(bench, clean, latents, wide),
-        measured=lambda: measured(bench, "all", values_of(latents)),
+        passes=lambda: passes(context, clean, latents, rows),
+        wide=lambda: passes(context, clean, latents, wide),
+        compiled=lambda: passes(bench.compiled, clean, latents, rows),
+        measured=lambda: measured(context, "all", values_of(latents)),
+        compiled_measured=lambda: measured(bench.compiled, "all", values_of(latents)),
     )
     full, tail = plain.flops(subject, sae, clean.site)
-    for name, together in (("layers", rows), ("passes", rows), ("wide", wide), ("measured", rows)):
+    for name in ("layers", "passes", "wide", "compiled", "measured", "compiled_measured"):
+        together = wide if name == "wide" else rows
         each = times[name].median / len(latents)
         ratio = times["plain"].median / each
         report(
@@ -305,20 +330,20 @@ def values_of(latents: Sequence[int]) -> dict[tuple[int, int], float]:
     return {(latent, sign): sign * plain.VALUE for latent in latents for sign in (1, -1)}
 
 
-def passes(bench: Bench, clean: Any, latents: Sequence[int], rows: int) -> None:
+def passes(context: RandomContext, clean: Any, latents: Sequence[int], rows: int) -> None:
     """The clamped passes and the lists of all rows together."""
     both = [latent for latent in latents for _ in range(2)]
     values_B = torch.tensor([plain.VALUE, -plain.VALUE] * len(latents))
-    done = window_changes(bench.subject, bench.context.sae(ID), clean, both, values_B, rows)
+    done = window_changes(context.subject, context.sae(ID), clean, both, values_B, rows)
     mean_BD = done.sums_BWD.sum(1) / clean.num_positions
-    token_change(mean_logit_diff(mean_BD, bench.subject.W_U_DV), 20)
+    token_change(mean_logit_diff(mean_BD, context.subject.W_U_DV), 20)
 
 
-def measured(bench: Bench, mode: str, values: Mapping[tuple[int, int], float]) -> None:
+def measured(context: RandomContext, mode: str, values: Mapping[tuple[int, int], float]) -> None:
     """As the stage does it, but for writing the table."""
-    ones_V = torch.ones(bench.shape.vocab_size, device=bench.subject.device)
+    ones_V = torch.ones(context.subject.card.vocab_size, device=context.subject.device)
     hub = HubStats(0 * ones_V, ones_V)
-    dict(token_change_stage._columns(bench.context, MEASURES[mode](bench.context, ID, values), hub))
+    dict(token_change_stage._columns(context, MEASURES[mode](context, ID, values), hub))
 
 
 def modes(bench: Bench) -> None:
@@ -326,7 +351,7 @@ def modes(bench: Bench) -> None:
     context = bench.context
     latents = firing(bench)
     sides: dict[str, Side] = {
-        mode: lambda mode=mode: measured(bench, mode, values_of(latents))  # type: ignore[misc]
+        mode: lambda mode=mode: measured(context, mode, values_of(latents))  # type: ignore[misc]
         for mode in ("all", "active", "last")
     }
     for mode, seconds in bench.race(**sides).items():
@@ -434,12 +459,19 @@ def watched(bench: Bench) -> None:
         for batch_WT in torch.split(ids_WT, size):
             subject.residual(batch_WT, site).flatten(0, 1) @ sae.W_enc_DL
 
-    times = bench.race(bare=bare, ours=lambda: max_act_shard(context, next(number)))
+    def alone() -> None:
+        context.writes = False
+        max_act_shard(context, next(number))
+        context.writes = True
+
+    times = bench.race(bare=bare, ours=lambda: max_act_shard(context, next(number)), alone=alone)
     report(
         race="MaxAct pass against bare forward and encoder product",
         tokens=ids_WT.numel(),
         bare=times["bare"],
         ours=times["ours"],
+        without_writing=times["alone"],
+        ratio_without_writing=times["bare"].median / times["alone"].median,
         tokens_per_second=ids_WT.numel() / times["ours"].median,
         bare_tokens_per_second=ids_WT.numel() / times["bare"].median,
         ratio=times["bare"].median / times["ours"].median,
@@ -456,8 +488,9 @@ def profile(bench: Bench) -> None:
     latents = list(range(bench.asked.latents))
     clean = clean_run(bench.subject, bench.context.sae(ID), latents, bench.windows_WT)
     rows = max(1, bench.context.run.config.operations.micro_batch // plain.WINDOWS)
-    kernels("passes", bench.settled(lambda: passes(bench, clean, latents, rows)))
-    kernels("measured", bench.settled(lambda: measured(bench, "all", values_of(latents))))
+    kernels("passes", bench.settled(lambda: passes(bench.context, clean, latents, rows)))
+    kernels("max_act", bench.settled(lambda: max_act_shard(bench.context, 10**5)))
+    kernels("measured", bench.settled(lambda: measured(bench.context, "all", values_of(latents))))
 
 
 def kernels(name: str, side: Side) -> None:

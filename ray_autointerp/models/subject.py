@@ -58,7 +58,14 @@ class _Stop(Exception):
 class Subject:
     """A loaded language model with clean, stopped and resumed passes. Inference only."""
 
-    def __init__(self, model: Any, tokenizer: SubjectTokenizer, card: SubjectCard) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: SubjectTokenizer,
+        card: SubjectCard,
+        *,
+        compile_layers: bool = False,
+    ) -> None:
         self.card = card
         self.tokenizer = tokenizer
         self._model: Any = model.eval().requires_grad_(False)
@@ -67,6 +74,7 @@ class Subject:
         self._layer_arguments: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
         self._sink_thresholds: dict[int, float] = {}
         self.halving = Halving()
+        self._run_layer = torch.compile(_run_layer) if compile_layers else _run_layer
 
     @classmethod
     def load(
@@ -77,8 +85,11 @@ class Subject:
         dtype: str = "float32",
         model_kwargs: Mapping[str, Any] | None = None,
         revision: str | None = None,
+        compile_layers: bool = False,
     ) -> "Subject":
         """By hub name or local directory, raw weights (no folding), eval mode.
+
+        `compile_layers` makes `resume` faster on a GPU, once its layers are compiled.
 
         TransformerLens must know the architecture. Raises SubjectError.
         """
@@ -92,7 +103,7 @@ class Subject:
             model_kwargs=model_kwargs or {},
             revision=revision,
         )
-        return cls(loaded, tokenizer, card)
+        return cls(loaded, tokenizer, card, compile_layers=compile_layers)
 
     @property
     def device(self) -> torch.device:
@@ -171,15 +182,19 @@ class Subject:
     def resume(self, h_BTD: Tensor, site: int) -> Tensor:
         """Final normed states [B, T, D] from the residual stream at a site.
 
-        Equals the full pass bit for bit at equal batch shape; only layers above the site run.
+        Equals the full pass bit for bit at equal batch shape, unless layers are compiled; only
+        layers above the site run.
         """
-        return self.resume_with_gradients(h_BTD, site)
+        return self._resumed(h_BTD, site, self._run_layer)
 
     def resume_with_gradients(self, h_BTD: Tensor, site: int) -> Tensor:
-        """The same pass, differentiable in `h_BTD` where autograd is on."""
+        """The same pass, never compiled, differentiable in `h_BTD` where autograd is on."""
+        return self._resumed(h_BTD, site, _run_layer)
+
+    def _resumed(self, h_BTD: Tensor, site: int, run_layer: Callable[..., Tensor]) -> Tensor:
         arguments = self._arguments(h_BTD.shape[1])
         for layer, (rest, kwargs) in zip(self._parts.layers[site:], arguments[site:], strict=True):
-            h_BTD = first_tensor(layer(h_BTD, *rest, **kwargs))
+            h_BTD = run_layer(layer, h_BTD, rest, kwargs)
         return cast(Tensor, self._parts.norm(h_BTD))
 
     @torch.inference_mode()
@@ -308,3 +323,9 @@ class Subject:
                     handle.remove()
             self._layer_arguments[num_positions] = seen
         return self._layer_arguments[num_positions]
+
+
+def _run_layer(
+    layer: nn.Module, h_BTD: Tensor, rest: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Tensor:
+    return first_tensor(layer(h_BTD, *rest, **kwargs))

@@ -116,7 +116,7 @@ def latent_card(run: Run, sae: str, latent: int) -> LatentCard:
         is_chosen,
         tables.row("latent_stats", sae, [latent])[latent],
         tables.row("free_scores", sae, [latent])[latent],
-        next(row for row in examples if row["split"] == "explain")["examples"],
+        next(row for row in examples if row["split"] == "explain")["examples"] or [],
         lists,
         list(_descriptions(tables, sae, latent, is_chosen)),
         tables.row("neighbours", sae, [latent])[latent]["neighbours"] or [],

@@ -42,6 +42,7 @@ class LoadedModels:
             dtype=section.dtype,
             model_kwargs=section.model_kwargs,
             revision=section.revision,
+            compile_layers=self._run.config.operations.compile_layers,
         )
 
     @cached_property
