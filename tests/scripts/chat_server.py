@@ -29,6 +29,8 @@ class ChatServer:
     script: Script
     hold: threading.Event
     """While it is not set, requests are kept waiting."""
+    num_held: int = 0
+    """So many of the next requests are never answered."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     in_flight: int = 0
@@ -46,6 +48,9 @@ class ChatServer:
             body = json.loads(await request.read())
             self.bodies.append(body)
             self.headers.append(dict(request.headers))
+            self.num_held -= 1
+            if self.num_held >= 0:
+                await asyncio.sleep(60)
             while not self.hold.is_set():
                 await asyncio.sleep(0.005)
             reply = self.script(body)
