@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
+from ray_autointerp.plan.step import AnswerKind
 from ray_autointerp.prompts.message import Message
 
 
@@ -27,6 +28,13 @@ class Request:
     """The answer is JSON of this schema."""
     choices: tuple[str, ...] | None = None
     """The answer is one token, the first of one of these; their log-probabilities come back."""
+
+    @property
+    def kind(self) -> AnswerKind:
+        """The form of the answer."""
+        if self.choices is not None:
+            return "choice"
+        return "text" if self.json_schema is None else "json"
 
     @cached_property
     def key(self) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_SHOWN = 200
-"""Characters of a server's message in an error of ours."""
+_KEPT, _SHOWN = 2000, 200
+"""Characters of a server's message that are read, and that are in an error of ours."""
 _UNASKABLE = re.compile(
     r"context.?(length|size|window)|too long|too many tokens|content.?(filter|management)", re.I
 )
@@ -21,6 +21,7 @@ _NO_CREDIT = re.compile(
     r"|spend(ing)?.?limit",
     re.I,
 )
+_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.S)
 _COMES_BACK = re.compile(r"(retry|try again) (in|after) [\d.]", re.I)
 """A quota of tokens per minute says when to ask again; one that is used up does not."""
 
@@ -30,11 +31,21 @@ class ServerError:
     """An error in a server's answer."""
 
     message: str
-    """In one line, shortened, without the key."""
+    """In one line, without the key."""
     code: str = ""
     """The server's own word for the kind of error, and for the parameter that it refuses."""
     status: int | None = None
     """The HTTP status that the body names, if it does."""
+
+    @property
+    def short(self) -> str:
+        """The message's beginning, without a full stop."""
+        return self.message[:_SHOWN].rstrip(".")
+
+    @property
+    def shown(self) -> str:
+        """The same in brackets, for a sentence; empty where there is no message."""
+        return f" ({self.short})" if self.short else ""
 
     @property
     def is_prompt_refused(self) -> bool:
@@ -81,7 +92,7 @@ def error_of(body: bytes, key: str = "") -> ServerError:
             elif isinstance(found, str):
                 codes.append(found)
         value = next((value[k] for k in ("error", "message", "detail") if value.get(k)), str(value))
-    message = " ".join(str(value).split())[:_SHOWN].rstrip(".")
+    message = " ".join(str(value).split())[:_KEPT]
     return ServerError(message, " ".join(codes), status)
 
 
@@ -94,6 +105,12 @@ def text_of(choice: Mapping[str, Any]) -> str:
         parts = [part if isinstance(part, str) else part.get("text") or "" for part in content]
         return "".join(parts)
     return str(content) if content else ""
+
+
+def without_fence(text: str) -> str:
+    """JSON without the code fence that models put around it where nothing forbids it."""
+    fenced = _FENCED.fullmatch(text)
+    return fenced[1] if fenced else text
 
 
 def first_token_logprobs(choice: Mapping[str, Any]) -> list[tuple[str, float]]:

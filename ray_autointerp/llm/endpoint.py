@@ -5,10 +5,14 @@ to another that is well; the last one left is asked again after growing pauses. 
 the environment alone, and is never shown. Knows no stages, no Ray.
 """
 
+import asyncio
 import ipaddress
+import logging
+import math
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import httpx2
@@ -19,12 +23,19 @@ from ray_autointerp.errors import LLMError, OutOfCredit, TransientError
 from ray_autointerp.llm.balance import Balance
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.completion import (
+    ServerError,
     choice_logprobs,
     choice_of,
+    chosen,
     error_of,
     first_token_logprobs,
     text_of,
+    without_fence,
 )
+from ray_autointerp.llm.dialect import Dialect, probes
+from ray_autointerp.plan.step import AnswerKind
+
+_log = logging.getLogger(__name__)
 
 _CONNECT_S = 10.0
 _NO_COMPLETION = "no_completion"
@@ -37,16 +48,39 @@ class EndpointLLM:
     An answer that the server filtered has no text; so has a refusal.
     """
 
-    def __init__(self, section: LLMSection) -> None:
-        """Raises LLMError if an endpoint is no URL or the key is not in the environment."""
+    def __init__(
+        self, section: LLMSection, kinds: Collection[AnswerKind] = get_args(AnswerKind)
+    ) -> None:
+        """`kinds` are the answers that will be asked for.
+
+        Raises LLMError if an endpoint is no URL or the key is not in the environment.
+        """
         check_endpoints(section)
         self._section = section
+        self._probes = probes(kinds)
         self._key = os.environ.get(section.api_key_variable, "").strip()
         self._balance = Balance(section.endpoints, limit=section.requests_in_flight)
         self._clients = {url: self._client(url) for url in section.endpoints}
+        self._dialects: dict[str, asyncio.Task[Dialect]] = {}
+        self._samples = False
+        """Whether choices are sampled: an endpoint was found that gives no log-probabilities."""
 
     async def start(self) -> None:
-        """Nothing is asked before the first request."""
+        """Find out how each endpoint is asked. One that is down is asked again later.
+
+        Raises LLMError if an endpoint cannot give the kinds of answers that will be asked for,
+        OutOfCredit if it wants to be paid.
+        """
+        urls = list(self._clients)
+        found = await asyncio.gather(*map(self._dialect, urls), return_exceptions=True)
+        for url, outcome in zip(urls, found, strict=True):
+            if isinstance(outcome, openai.APIStatusError):
+                read = self._failed if _may_pass(outcome.status_code) else self._refused
+                read(url, outcome.response)
+            elif isinstance(outcome, BaseException) and not isinstance(
+                outcome, openai.APIConnectionError
+            ):
+                raise outcome
 
     async def ask(self, request: Request) -> Answer:
         """One answer, or why the prompt cannot be asked.
@@ -54,6 +88,21 @@ class EndpointLLM:
         Raises LLMError if the server refuses (the key, the model, a parameter), OutOfCredit if it
         wants to be paid, TransientError if every try failed.
         """
+        if request.choices is None or not self._samples:
+            answer = await self._answered(request)
+            if answer is not None:
+                return answer
+        return await self._sampled(request)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for finding in self._dialects.values():
+            finding.cancel()
+        for client in self._clients.values():
+            await client.close()
+
+    async def _answered(self, request: Request) -> Answer | None:
+        """One answer; None if the choices must be sampled."""
         why, tries = "", 0
         while tries < self._section.max_tries:
             server = await self._balance.take()
@@ -61,9 +110,11 @@ class EndpointLLM:
             left = self._section.max_tries - tries - 1
             retries = 0 if self._balance.has_another(server) else left
             try:
-                response = await self._post(
-                    server.url, _body(request, self._section.model), retries
-                )
+                dialect = await self._dialect(server.url, retries)
+                if request.choices is not None and self._samples:
+                    return None
+                body = dialect.body(request, self._section.model)
+                response = await self._post(server.url, body, retries)
                 self._balance.succeeded(server)
                 return self._answer(request, server.url, response)
             except openai.APIConnectionError as error:
@@ -71,21 +122,105 @@ class EndpointLLM:
                 tries += 1 + _num_retries(error.request)
                 why = f"{server.url}: {error.__cause__ or error}"
             except openai.APIStatusError as error:
-                made = _num_retries(error.request)
                 if not _may_pass(error.status_code):
                     self._balance.succeeded(server)
                     return self._refused(server.url, error.response)
                 self._balance.failed(server, sent=sent)
+                made = _num_retries(error.request)
                 tries += 1 + made
-                why = self._failed(server.url, error.response, gave_up=made < retries)
+                why = self._failed(server.url, error.response, made < retries)
             finally:
                 self._balance.give_back(server)
         raise TransientError(f"The LLM's endpoints gave no answer in {tries} tries: {why}.")
 
-    async def close(self) -> None:
-        """Close the connections."""
-        for client in self._clients.values():
-            await client.close()
+    async def _sampled(self, request: Request) -> Answer:
+        """A choice by the shares of sampled one-token answers."""
+        assert request.choices is not None
+        asked = [
+            replace(request, choices=None, max_tokens=1, temperature=1.0, seed=request.seed + n)
+            for n in range(self._section.sampled_answers)
+        ]
+        samples = [a for a in await asyncio.gather(*map(self._answered, asked)) if a is not None]
+        for sample in samples:
+            if sample.finish_reason == "error":
+                return sample
+        found = [chosen(request.choices, sample.text) for sample in samples]
+        counts = {choice: found.count(choice) for choice in request.choices}
+        logprobs = None
+        if total := sum(counts.values()):
+            whole = math.log(total + 0.5 * len(counts))
+            logprobs = {choice: math.log(n + 0.5) - whole for choice, n in counts.items()}
+        return Answer(
+            text=max(counts, key=counts.__getitem__) if total else samples[0].text,
+            finish_reason="stop",
+            choice_logprobs=logprobs,
+            num_prompt_tokens=sum(sample.num_prompt_tokens for sample in samples),
+            num_generated_tokens=sum(sample.num_generated_tokens for sample in samples),
+            num_cached_tokens=sum(sample.num_cached_tokens for sample in samples),
+        )
+
+    async def _dialect(self, url: str, retries: int = 0) -> Dialect:
+        """How the endpoint is asked: found once, and again only after a failure."""
+        if url not in self._dialects:
+            self._dialects[url] = asyncio.create_task(self._found(url, retries))
+        finding = self._dialects[url]
+        try:  # shielded: a request that is cancelled does not take the answer from the others
+            return await asyncio.shield(finding)
+        finally:
+            failed = finding.done() and (finding.cancelled() or finding.exception() is not None)
+            if failed and self._dialects.get(url) is finding:
+                del self._dialects[url]
+
+    async def _found(self, url: str, retries: int) -> Dialect:
+        dialect = Dialect()
+        for probe in self._probes:
+            dialect, response = await self._probed(url, probe, dialect, retries)
+            found = choice_of(response.content)
+            assert found is not None, "the response hook has refused it"
+            if probe.choices is not None and len(first_token_logprobs(found[0])) < 2:
+                dialect = replace(dialect, top_logprobs=0)
+                self._judge_by_samples(url)
+        if dialect.json_format == "none":
+            _log.warning("%s takes no JSON schema: its answers are read as they come.", url)
+        return dialect
+
+    async def _probed(
+        self, url: str, probe: Request, dialect: Dialect, retries: int
+    ) -> tuple[Dialect, httpx2.Response]:
+        """The probe's answer, and the dialect in which it was asked."""
+        while True:
+            try:
+                response = await self._post(url, dialect.body(probe, self._section.model), retries)
+                return dialect, response
+            except openai.APIStatusError as error:
+                refusal = self._error(error)
+                if error.status_code not in (400, 422) or refusal.is_out_of_credit(
+                    error.status_code
+                ):
+                    raise
+                changed = dialect.after_refusal(probe, refusal)
+                if changed is None:
+                    raise
+                dialect = changed
+
+    def _judge_by_samples(self, url: str) -> None:
+        """Sample choices from now on. Raises LLMError unless the config allows it."""
+        if not self._section.sampled_answers:
+            raise LLMError(
+                f"{url} gives no log-probabilities of {self._section.model}, which a judge needs: "
+                "name a judge with another model or server in [judge], or set sampled_answers = 20 "
+                "there to take the shares of sampled answers instead."
+            )
+        if not self._samples:
+            _log.warning(
+                "%s gives no log-probabilities: judgements are the shares of %d sampled answers.",
+                url,
+                self._section.sampled_answers,
+            )
+        self._samples = True
+
+    def _error(self, error: openai.APIStatusError) -> ServerError:
+        return error_of(error.response.content, self._key)
 
     def _client(self, url: str) -> openai.AsyncOpenAI:
         timeout_s = self._section.timeout_s
@@ -125,19 +260,19 @@ class EndpointLLM:
             },
         )
 
-    def _answer(self, request: Request, url: str, response: httpx2.Response) -> Answer:
+    def _answer(self, request: Request, url: str, response: httpx2.Response) -> Answer | None:
         completion = choice_of(response.content)
         assert completion is not None, "the response hook has refused it"
         choice, usage = completion
         text = text_of(choice)
+        if request.json_schema is not None:
+            text = without_fence(text)
         logprobs = None
         if request.choices is not None and text:
             listed = first_token_logprobs(choice)
             if len(listed) < 2:
-                raise LLMError(
-                    f"{url} gives no log-probabilities, which a judge needs: name a judge with "
-                    "another model or server in [judge]."
-                )
+                self._judge_by_samples(url)
+                return None
             logprobs = choice_logprobs(request.choices, listed)
         details = usage.get("prompt_tokens_details") or {}
         is_cut = choice.get("finish_reason") == "length"
@@ -151,10 +286,10 @@ class EndpointLLM:
             num_cached_tokens=details.get("cached_tokens") or 0,
         )
 
-    def _failed(self, url: str, response: httpx2.Response, *, gave_up: bool) -> str:
+    def _failed(self, url: str, response: httpx2.Response, gave_up: bool = False) -> str:
         """Why a try failed, where another may not. Raises OutOfCredit, LLMError."""
         status, error = response.status_code, error_of(response.content, self._key)
-        shown = f" ({error.message})" if error.message else ""
+        shown = error.shown
         if error.is_out_of_credit(status):
             raise _out_of_credit(url, status, shown)
         wait = response.headers.get("Retry-After")
@@ -170,11 +305,11 @@ class EndpointLLM:
     def _refused(self, url: str, response: httpx2.Response) -> Answer:
         """The answer for a prompt that cannot be asked. Raises OutOfCredit, LLMError."""
         status, error = response.status_code, error_of(response.content, self._key)
-        shown = f" ({error.message})" if error.message else ""
+        shown = error.shown
         if error.is_out_of_credit(status):
             raise _out_of_credit(url, status, shown)
         if status in (400, 413, 422) and error.is_prompt_refused:
-            return Answer(error.message, "error")
+            return Answer(error.short, "error")
         variable = self._section.api_key_variable
         if status in (401, 403):  # servers repeat parts of the key: their message is not shown
             raise LLMError(
@@ -238,22 +373,6 @@ def _out_of_credit(url: str, status: int, shown: str) -> OutOfCredit:
         f"The account at {url} has no credit left (status {status}{shown}): add credit there. What "
         "is answered is kept; the same command continues from there."
     )
-
-
-def _body(request: Request, model: str) -> Mapping[str, Any]:
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "seed": request.seed % 2**31,
-    }
-    if request.choices is not None:
-        body |= {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 20}
-    elif request.json_schema is not None:
-        schema = {"name": "answer", "schema": request.json_schema, "strict": True}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return body
 
 
 def _is_loopback(host: str) -> bool:

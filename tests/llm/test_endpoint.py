@@ -453,3 +453,18 @@ def test_run_without_credit_keeps_what_was_answered_and_goes_on(
     )
     same = [name for name in expected.column_names if name not in {"llm", "judge"}]
     assert found.select(same).to_pylist() == expected.select(same).to_pylist()
+
+
+@pytest.mark.slow
+def test_judge_that_cannot_judge_is_found_before_the_explainer_is_paid(
+    serve: Serve, quick_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    explainer, judge = serve(planted_server), serve(completion("A"))
+    judge.scripts_probes = True
+    sections = {
+        name: section(server.url).model_dump(mode="json")
+        for name, server in (("llm", explainer), ("judge", judge))
+    }
+    with pytest.raises(LLMError, match="no log-probabilities"):
+        label(quick_config(tmp_path, sections), run_local, Silent())
+    assert not explainer.bodies
