@@ -29,6 +29,7 @@ _TOP_LOGPROBS = (20, 5, 0)
 
 _SYSTEM = re.compile(r"system.{0,20}(role|message|prompt|instruction)|role.{0,20}system", re.I)
 _NAMED: Mapping[str, re.Pattern[str]] = {
+    "chat_template_kwargs": re.compile(r"chat_?template|template_?kwargs|enable_thinking", re.I),
     "max_completion_tokens": re.compile(r"max_completion_tokens"),
     "top_logprobs": re.compile(r"top_?logprobs", re.I),
     "logprobs": re.compile(r"log_?probs?\b|log.?probabilit", re.I),
@@ -40,7 +41,15 @@ _NAMED: Mapping[str, re.Pattern[str]] = {
 }
 """What refusals call a parameter; the first one that is named and was sent is changed."""
 
-_BLIND = ("seed", "top_logprobs", "response_format", "temperature", "max_tokens", "system")
+_BLIND = (
+    "chat_template_kwargs",
+    "seed",
+    "top_logprobs",
+    "response_format",
+    "temperature",
+    "max_tokens",
+    "system",
+)
 """The order in which parameters are changed when a refusal names none of them."""
 
 _SCHEMA = {
@@ -64,6 +73,8 @@ class Dialect:
     """How one server is asked. The defaults are those of vLLM's server."""
 
     tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    takes_template_kwargs: bool = True
+    """Whether arguments of the chat template may be sent; servers of hosted models refuse them."""
     takes_seed: bool = True
     takes_temperature: bool = True
     takes_system: bool = True
@@ -73,13 +84,17 @@ class Dialect:
     top_logprobs: int = _TOP_LOGPROBS[0]
     """The likeliest first tokens whose log-probabilities are given; 0 where none are."""
 
-    def body(self, request: Request, model: str) -> dict[str, Any]:
+    def body(
+        self, request: Request, model: str, template_kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """The request's body in this dialect."""
         body: dict[str, Any] = {
             "model": model,
             "messages": [{"role": m.role, "content": m.content} for m in self._messages(request)],
             self.tokens_field: request.max_tokens,
         }
+        if self.takes_template_kwargs:
+            body["chat_template_kwargs"] = dict(template_kwargs)
         if self.takes_temperature:
             body["temperature"] = request.temperature
         if self.takes_seed:
@@ -96,7 +111,7 @@ class Dialect:
 
     def after_refusal(self, request: Request, error: ServerError) -> "Dialect | None":
         """The dialect to try after this request was refused; None where nothing is left to try."""
-        sent = self.body(request, "")
+        sent = self.body(request, "", {})
         changes = self._changes(sent)
         text = f"{error.message} {error.code}"
         named = [name for name, pattern in _NAMED.items() if pattern.search(text)]
@@ -108,6 +123,9 @@ class Dialect:
     def _changes(self, sent: Mapping[str, Any]) -> dict[str, Callable[[], "Dialect"]]:
         """What may be changed of the parameters that were sent, by the name of a refusal."""
         changes: dict[str, Callable[[], Dialect]] = {}
+        if "chat_template_kwargs" in sent:
+            without = replace(self, takes_template_kwargs=False)
+            changes["chat_template_kwargs"] = lambda: without
         if "max_tokens" in sent:
             renamed = replace(self, tokens_field="max_completion_tokens")
             changes["max_completion_tokens"] = changes["max_tokens"] = lambda: renamed

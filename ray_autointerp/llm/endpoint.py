@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ import openai
 from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import LLMError, OutOfCredit, TransientError
 from ray_autointerp.llm.balance import Balance
+from ray_autointerp.llm.chat import THINKING_OFF
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.completion import (
     ServerError,
@@ -58,6 +59,7 @@ class EndpointLLM:
         check_endpoints(section)
         self._section = section
         self._probes = probes(kinds)
+        self._template_kwargs = {**THINKING_OFF, **section.chat_template_kwargs}
         self._key = os.environ.get(section.api_key_variable, "").strip()
         self._balance = Balance(section.endpoints, limit=section.requests_in_flight)
         self._clients = {url: self._client(url) for url in section.endpoints}
@@ -113,8 +115,7 @@ class EndpointLLM:
                 dialect = await self._dialect(server.url, retries)
                 if request.choices is not None and self._samples:
                     return None
-                body = dialect.body(request, self._section.model)
-                response = await self._post(server.url, body, retries)
+                response = await self._post(server.url, self._body(request, dialect), retries)
                 self._balance.succeeded(server)
                 return self._answer(request, server.url, response)
             except openai.APIConnectionError as error:
@@ -190,8 +191,7 @@ class EndpointLLM:
         """The probe's answer, and the dialect in which it was asked."""
         while True:
             try:
-                response = await self._post(url, dialect.body(probe, self._section.model), retries)
-                return dialect, response
+                return dialect, await self._post(url, self._body(probe, dialect), retries)
             except openai.APIStatusError as error:
                 refusal = self._error(error)
                 if error.status_code not in (400, 422) or refusal.is_out_of_credit(
@@ -201,6 +201,11 @@ class EndpointLLM:
                 changed = dialect.after_refusal(probe, refusal)
                 if changed is None:
                     raise
+                if self._section.chat_template_kwargs and not changed.takes_template_kwargs:
+                    raise LLMError(
+                        f"{url} takes no chat_template_kwargs{refusal.shown}: remove them from the "
+                        "config, or set endpoints to one that takes them."
+                    ) from error
                 dialect = changed
 
     def _judge_by_samples(self, url: str) -> None:
@@ -220,7 +225,7 @@ class EndpointLLM:
         self._samples = True
 
     def _error(self, error: openai.APIStatusError) -> ServerError:
-        return error_of(error.response.content, self._key)
+        return error_of(error.response.content)
 
     def _client(self, url: str) -> openai.AsyncOpenAI:
         timeout_s = self._section.timeout_s
@@ -249,10 +254,13 @@ class EndpointLLM:
         if error_of(body).is_out_of_credit(response.status_code):
             response.headers["x-should-retry"] = "false"
 
-    async def _post(self, url: str, body: Mapping[str, Any], retries: int) -> httpx2.Response:
+    def _body(self, request: Request, dialect: Dialect) -> dict[str, Any]:
+        return dialect.body(request, self._section.model, self._template_kwargs)
+
+    async def _post(self, url: str, body: dict[str, Any], retries: int) -> httpx2.Response:
         return await self._clients[url].post(
             "/chat/completions",
-            body=dict(body),
+            body=body,
             cast_to=httpx2.Response,
             options={
                 "max_retries": retries,

@@ -127,7 +127,8 @@ class VLLMEngine:
                     why = start_failure(self._section.model, error, life.said)
                     raise LLMError(why) from error
         # vLLM reads its own copy in the loop while this one is at work in its thread.
-        self._chat = Chat(copy.deepcopy(life.engine.get_tokenizer()), self._section.model)
+        tokenizer = copy.deepcopy(life.engine.get_tokenizer())
+        self._chat = Chat(tokenizer, self._section.model, self._section.chat_template_kwargs)
         return life
 
     def _made(self) -> Any:

@@ -73,6 +73,21 @@ class Case:
 CASES = [
     Case("vLLM", answer_as_vllm, CHOICE, {"max_tokens": 1, "top_logprobs": 20}, "A", BOTH),
     Case(
+        "thinking is off",
+        answer_as_vllm,
+        TEXT,
+        {"chat_template_kwargs": {"enable_thinking": False}},
+    ),
+    Case(
+        "no chat_template_kwargs",
+        refusing(
+            lambda b: "chat_template_kwargs" in b,
+            "Unrecognized request argument supplied: chat_template_kwargs",
+        ),
+        TEXT,
+        {"chat_template_kwargs": None, "seed": 3},
+    ),
+    Case(
         "max_completion_tokens",
         refusing(
             lambda b: "max_tokens" in b,
@@ -173,7 +188,7 @@ CASES = [
         "several at once, and none is named",
         refusing(lambda b: "seed" in b or b.get("top_logprobs", 0) > 5, "invalid request"),
         CHOICE,
-        {"seed": None, "top_logprobs": 5},
+        {"seed": None, "top_logprobs": 5, "chat_template_kwargs": None},
         "A",
         BOTH,
     ),
@@ -276,6 +291,15 @@ def test_judgements_are_shares_of_sampled_answers_where_the_config_allows_it(
 def test_samples_without_a_choice_are_no_judgement() -> None:
     (answer, _), _, _ = asked(lambda body: completion("neither"), CHOICE, sampled_answers=3)
     assert answer.choice_logprobs is None
+
+
+def test_chat_template_kwargs_of_the_config_are_sent_or_refused_in_a_sentence() -> None:
+    wanted = {"chat_template_kwargs": {"enable_thinking": True, "effort": "low"}}
+    _, probes, bodies = asked(answer_as_vllm, TEXT, **wanted)
+    assert all(b["chat_template_kwargs"] == wanted["chat_template_kwargs"] for b in bodies + probes)
+    strict = refusing(lambda b: "chat_template_kwargs" in b, "no such field: chat_template_kwargs")
+    with pytest.raises(LLMError, match=r"takes no chat_template_kwargs \(no such field"):
+        asked(strict, TEXT, **wanted)
 
 
 def test_refusal_that_nothing_helps_against_is_shown() -> None:

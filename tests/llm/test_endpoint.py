@@ -114,6 +114,7 @@ def test_request_and_answer_are_those_of_the_protocol(serve: Serve) -> None:
             "max_tokens": 9,
             "temperature": 0.7,
             "seed": 5,
+            "chat_template_kwargs": {"enable_thinking": False},
         }
     ]
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
