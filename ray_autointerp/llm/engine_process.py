@@ -7,16 +7,19 @@ process's own end, and by silence. Knows no prompts.
 
 import asyncio
 import contextlib
+import getpass
 import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -50,6 +53,8 @@ class EngineLife:
         """The last lines that the engine's processes printed."""
         self._timeout_s = timeout_s
         self._marker = uuid4().hex
+        self._folder: str | None = None
+        """What the processes put into the temporary folder, sockets above all."""
         self._reaper: subprocess.Popen[bytes] | None = None
         self._cores: list[BaseProcess] = []
         self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -109,9 +114,10 @@ class EngineLife:
         with _ONE_START:
             resource_tracker.ensure_running()  # serves all lives, so it carries no life's marker
             marker = f"{_MARKER}={self._marker}"
-            self._reaper = _reaper(marker)
+            self._folder = tempfile.mkdtemp(prefix="engine-")
+            self._reaper = _reaper(marker, self._folder)
             before = multiprocessing.active_children()
-            spawned = {_MARKER: self._marker, **_SPAWNED}
+            spawned = {_MARKER: self._marker, **_SPAWNED, **_temporary(self._folder)}
             try:
                 with _environment(spawned), _heard(self.said):
                     engine = make()
@@ -119,7 +125,7 @@ class EngineLife:
                 return engine
             finally:
                 if self.is_over:  # closed meanwhile: nobody else will look for what came late
-                    reaper.end_all(marker)
+                    reaper.end_all(marker, self._folder)
 
     def _core_ended(self, core: BaseProcess) -> None:
         asyncio.get_running_loop().remove_reader(core.sentinel)
@@ -183,13 +189,26 @@ class EngineLife:
         assert self._reaper.stdout is not None
         self._reaper.stdin.close()
         if self._reaper.wait() != 0:  # somebody killed it first
-            reaper.end_all(f"{_MARKER}={self._marker}")
+            reaper.end_all(f"{_MARKER}={self._marker}", self._folder)
         self._reaper.stdout.close()
 
 
-def _reaper(marker: str) -> subprocess.Popen[bytes]:
+def _temporary(folder: str) -> dict[str, str]:
+    """The variables with which an engine's processes put temporary files into the folder.
+
+    Compiled kernels stay where they are, for the next engine.
+    """
+    kernels = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    return {
+        "VLLM_RPC_BASE_PATH": folder,  # read in this process too, which knows its own TMPDIR
+        "TMPDIR": folder,
+        "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR", str(kernels)),
+    }
+
+
+def _reaper(marker: str, folder: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", reaper.__file__, marker],
+        [sys.executable, "-I", "-S", reaper.__file__, marker, folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
