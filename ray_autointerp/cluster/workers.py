@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ray_autointerp.execution.execute import execute
 from ray_autointerp.execution.tracker import Receipt, now
-from ray_autointerp.llm.client import LLM
+from ray_autointerp.llm.client import LLMClient
 from ray_autointerp.llm.open import check_judge, open_llm
 from ray_autointerp.plan.answer_kinds import answer_kinds
 from ray_autointerp.plan.step import Pool
@@ -60,7 +60,7 @@ class LLMWorker:
         self._run = run
         self._pool = pool
         self._context: WorkerContext | None = None
-        self._llm: LLM | None = None
+        self._llm: LLMClient | None = None
         self._opening = asyncio.Lock()
 
     async def work(self, task: Task, width: Width = None) -> Receipt:

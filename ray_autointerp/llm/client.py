@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the LLM said."""
+    """What the LLM answered."""
 
     text: str
     finish_reason: Literal["stop", "length", "error", "over_budget", "quarantined"]
@@ -61,7 +61,7 @@ class Answer:
     """Prompt tokens read from the prefix cache."""
 
 
-class LLM(Protocol):
+class LLMClient(Protocol):
     """Something that answers. Many requests may be in flight at once."""
 
     async def start(self) -> None:

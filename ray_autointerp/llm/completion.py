@@ -23,7 +23,7 @@ _NO_CREDIT = re.compile(
 )
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.S)
 _COMES_BACK = re.compile(r"(retry|try again) (in|after) [\d.]", re.I)
-"""A quota of tokens per minute says when to ask again; one that is used up does not."""
+"""A quota of tokens per minute comes with a time to ask again; one that is used up does not."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ServerError:
     message: str
     """In one line, without the key."""
     code: str = ""
-    """The server's own word for the kind of error, and for the parameter that it refuses."""
+    """The server's own name for the kind of error, and for the parameter that it refuses."""
     status: int | None = None
     """The HTTP status that the body names, if it does."""
 
@@ -74,7 +74,7 @@ def choice_of(body: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 
 def error_of(body: bytes, key: str = "") -> ServerError:
-    """What a body that is no completion says of an error; `key` is not repeated."""
+    """The error in a body that is no completion; `key` is not repeated."""
     text = body.decode(errors="replace")
     if key:
         text = text.replace(key, "...")

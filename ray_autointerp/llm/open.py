@@ -8,7 +8,7 @@ from typing import cast, get_args
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import LLMError
-from ray_autointerp.llm.client import LLM, Answer, Request
+from ray_autointerp.llm.client import Answer, LLMClient, Request
 from ray_autointerp.llm.scripted import ScriptedLLM
 from ray_autointerp.plan.answer_kinds import answer_kinds
 from ray_autointerp.plan.step import AnswerKind
@@ -57,7 +57,7 @@ def open_llm(
     threads: int,
     gpus: float = 0,
     kinds: Collection[AnswerKind] = get_args(AnswerKind),
-) -> LLM:
+) -> LLMClient:
     """The LLM itself; a vLLM engine starts with the first request. Raises LLMError.
 
     `kinds` are the answers that will be asked for: an endpoint that cannot give them is refused

@@ -1,10 +1,10 @@
 """A small process that ends an engine's processes when the actor that started them is gone, and
 removes their folder of temporary files.
 
-vLLM's children outlive a parent that is killed: they wait on sockets. Each engine life therefore
+vLLM's children outlive a parent that is killed: they wait on sockets. Each engine therefore
 has a reaper, started before its first child. It waits for the end of its standard input, which
 comes when the actor closes it or dies in whatever way, and then kills every process that carries
-the life's marker in its environment. Run as a script, without this package: it must start at once
+the engine's marker in its environment. Run as a script, without this package: it must start at once
 and hold next to no memory.
 """
 
@@ -49,7 +49,7 @@ def end_all(marker: str, folder: str | None = None) -> None:
 
 
 def main(marker: str, folder: str | None = None) -> None:
-    """Say `ready`, wait for the parent's end, then end all that is marked."""
+    """Print `ready`, wait for the parent's end, then end all that is marked."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     parent = os.getppid()

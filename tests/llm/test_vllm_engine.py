@@ -52,7 +52,7 @@ class Asked(LLMWorker):
         """The most requests and the most tokens of a step."""
         llm = (await self._opened()).llm
         assert isinstance(llm, VLLMEngine)
-        scheduler = (await llm._alive()).engine.vllm_config.scheduler_config
+        scheduler = (await llm._running()).engine.vllm_config.scheduler_config
         return scheduler.max_num_seqs, scheduler.max_num_batched_tokens
 
     async def forget(self) -> None:
