@@ -416,12 +416,30 @@ def test_run_through_an_endpoint_has_the_labels_of_the_scripted_run(
     server = serve(planted_server)
     asked = section(server.url).model_dump(mode="json")
     run = label(quick_config(tmp_path, {"llm": asked}), run_local, Silent())
-    found, expected = (
-        read_table(open_store(r.uri), labels_file(r.saes[0])) for r in (run, quick_run)
-    )
+    assert_same_labels(run, quick_run)
+    assert server.bodies
+
+
+def paid_server(num_paid: int) -> tuple[Callable[[dict[str, Any]], Any], list[str]]:
+    """The planted server until so many requests are paid for; and those that it answered.
+
+    `append("credit")` on the list pays for all others.
+    """
+    answered: list[str] = []
+
+    def reply(body: dict[str, Any]) -> Any:
+        if len(answered) >= num_paid and "credit" not in answered:
+            return failing(402, "Insufficient Balance")(body)
+        answered.append(json.dumps(body, sort_keys=True))
+        return planted_server(body)
+
+    return reply, answered
+
+
+def assert_same_labels(run: Run, other: Run) -> None:
+    found, expected = (read_table(open_store(r.uri), labels_file(r.saes[0])) for r in (run, other))
     same = [name for name in expected.column_names if name not in {"llm", "judge"}]
     assert found.select(same).to_pylist() == expected.select(same).to_pylist()
-    assert server.bodies
 
 
 @pytest.mark.slow
@@ -431,29 +449,35 @@ def test_run_without_credit_keeps_what_was_answered_and_goes_on(
     quick_config: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
-    answered: list[str] = []
-    has_credit = False
-
-    def paid(body: dict[str, Any]) -> Any:
-        if len(answered) >= 20 and not has_credit:
-            return failing(402, "Insufficient Balance")(body)
-        answered.append(json.dumps(body, sort_keys=True))
-        return planted_server(body)
-
-    server = serve(paid)
-    asked = section(server.url, requests_in_flight=4).model_dump(mode="json")
+    reply, answered = paid_server(20)
+    asked = section(serve(reply).url, requests_in_flight=4).model_dump(mode="json")
     config = quick_config(tmp_path, {"llm": asked})
     for _ in range(2):
         with pytest.raises(OutOfCredit, match="Insufficient Balance"):
             label(config, run_local, Silent())
-    has_credit = True
+    answered.append("credit")
     run = label(config, run_local, Silent())
     assert len(set(answered)) == len(answered), "no answer was paid for twice"
-    found, expected = (
-        read_table(open_store(r.uri), labels_file(r.saes[0])) for r in (run, quick_run)
-    )
-    same = [name for name in expected.column_names if name not in {"llm", "judge"}]
-    assert found.select(same).to_pylist() == expected.select(same).to_pylist()
+    assert_same_labels(run, quick_run)
+
+
+@pytest.mark.parametrize("has_credit_at_the_start", [True, False])
+def test_run_on_ray_without_credit_stops_with_the_same_sentence(
+    serve: Serve,
+    ray_runner: Callable[..., None],
+    quick_config: Callable[..., Any],
+    tmp_path: Path,
+    has_credit_at_the_start: bool,
+) -> None:
+    reply, answered = paid_server(20)
+    server = serve(reply if has_credit_at_the_start else failing(402, "Insufficient Balance"))
+    server.scripts_probes = not has_credit_at_the_start
+    asked = section(server.url).model_dump(mode="json")
+    asked["api_key_variable"] = "NO_KEY_ON_LOOPBACK"  # workers have another environment
+    config = quick_config(tmp_path, {"llm": asked})
+    with pytest.raises(OutOfCredit, match=r"no credit left .*Insufficient Balance"):
+        label(config, ray_runner, Silent())
+    assert len(answered) == (20 if has_credit_at_the_start else 0)
 
 
 @pytest.mark.slow
