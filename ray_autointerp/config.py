@@ -289,6 +289,13 @@ class LLMSection(Section):
     """Longest prompt plus answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0)
     """Of descriptions; sentences are drawn at 0.7 or above so that draws differ."""
+    sampled_answers: int = Field(default=0, ge=0)
+    """Of a judge at an endpoint that gives no log-probabilities: one-token answers sampled at
+    temperature 1 for each judgement, whose shares are taken as probabilities (each choice counts
+    half an answer more, so that none is impossible). 0 refuses such an endpoint."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the model's chat template, on both backends. Templates with the switch
+    `enable_thinking` get false for it unless it is set here: answers are read as they come."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to vLLM's engine as they are."""
     requests_in_flight: Annotated[int, _OPERATIONS] = Field(default=256, ge=1)

@@ -10,6 +10,7 @@ AutointerpError
 │   ├── LLMError         the explainer and judge
 │   └── RunMismatch      the run on the store was made with another identity
 ├── OverBudget           the run's ceiling is reached: it stops, and can be continued
+│   └── OutOfCredit      an endpoint's account has no money left
 └── TaskError            a task failed, and will fail again
     └── TransientError   a task failed, and may succeed when tried again
         └── EngineDied   the LLM engine that worked on it died or hung
@@ -58,6 +59,10 @@ class RunMismatch(UserError):
 
 class OverBudget(AutointerpError):
     """The ceiling on tokens or money is reached. Nothing is lost; a higher one continues."""
+
+
+class OutOfCredit(OverBudget):
+    """An endpoint wants to be paid. What it answered is kept; with credit, the run continues."""
 
 
 class TaskError(AutointerpError):

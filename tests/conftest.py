@@ -85,7 +85,7 @@ def planted_config(planted: PlantedTruth) -> Planted:
         raw = read_config(planted.config).model_dump(mode="json")
         raw["run"]["root"] = str(root)
         for section, values in (changes or {}).items():
-            raw[section] |= values
+            raw[section] = (raw[section] or {}) | values
         return parse_config(raw, planted.config)
 
     return make

@@ -152,7 +152,7 @@ class _Drive:
         except (RayActorError, RayTaskError) as error:
             cause = getattr(error, "cause", None)
             self._starts_failed += 1
-            if isinstance(cause, UserError):
+            if isinstance(cause, UserError | OverBudget):
                 raise cause from error
             if self._starts_failed >= self._run.config.operations.max_attempts:
                 why = str(cause or error).strip().splitlines()[0]

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from ray_autointerp.execution.execute import execute
 from ray_autointerp.execution.tracker import Receipt, now
-from ray_autointerp.llm.client import LLM
-from ray_autointerp.llm.open import open_llm
+from ray_autointerp.llm.client import LLMClient
+from ray_autointerp.llm.open import check_judge, open_llm
+from ray_autointerp.plan.answer_kinds import answer_kinds
 from ray_autointerp.plan.step import Pool
 from ray_autointerp.plan.suspects import Width
 from ray_autointerp.records.task import Task
@@ -59,7 +60,7 @@ class LLMWorker:
         self._run = run
         self._pool = pool
         self._context: WorkerContext | None = None
-        self._llm: LLM | None = None
+        self._llm: LLMClient | None = None
         self._opening = asyncio.Lock()
 
     async def work(self, task: Task, width: Width = None) -> Receipt:
@@ -101,10 +102,13 @@ class LLMWorker:
             if self._context is None:
                 config = self._run.config
                 judges = self._pool == "judge"
+                if not judges:
+                    await check_judge(config)
                 self._llm = open_llm(
                     config.judging if judges else config.llm,
                     threads=config.operations.threads,
                     gpus=config.operations.judge_gpus if judges else config.operations.llm_gpus,
+                    kinds=answer_kinds(config, self._pool),
                 )
                 spending = Spending(config, spent_before(self._run))
                 # Where no judge is named, the explainer's engine judges too.

@@ -8,7 +8,9 @@ import asyncio
 
 from ray_autointerp.execution.execute import execute
 from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now
-from ray_autointerp.llm.open import open_llm
+from ray_autointerp.llm.open import check_judge, open_llm
+from ray_autointerp.plan.answer_kinds import answer_kinds
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.runs.answers import spent_before
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.run import Run
@@ -25,8 +27,12 @@ def run_local(run: Run, observer: Observer) -> None:
 
 async def _work(run: Run, tracker: RunTracker) -> None:
     config = run.config
-    llm = open_llm(config.llm, threads=config.operations.threads)
-    judge = open_llm(config.judge, threads=config.operations.threads) if config.judge else None
+    threads = config.operations.threads
+    llm = open_llm(config.llm, threads=threads, kinds=answer_kinds(config, "llm"))
+    judge = None
+    if config.judge:
+        judge = open_llm(config.judge, threads=threads, kinds=answer_kinds(config, "judge"))
+    is_judge_checked = False
     context = WorkerContext(run, llm=llm, judge=judge, spending=Spending(config, spent_before(run)))
     try:
         while not tracker.finished():
@@ -34,6 +40,9 @@ async def _work(run: Run, tracker: RunTracker) -> None:
             assert task is not None, "nothing is ready: the flow has a hole"
             started, clock = now()
             try:
+                if not is_judge_checked and step_named(task.step).pool == "llm":
+                    await check_judge(config)
+                    is_judge_checked = True
                 done = await execute(task, context)
             except Exception as error:  # the ledger keeps every failed attempt
                 seconds, usage = now()[1] - clock, context.spending.claim(task)

@@ -1,8 +1,7 @@
 """Which of several servers gets the next request: the least busy one that is well.
 
-A server that failed is passed over for a growing pause as long as another one is well; one that
-said how long to wait (`Retry-After`) gets nothing before. Whoever finds no room waits in line.
-Belongs to one event loop. Knows no HTTP.
+A server that failed is passed over for a growing pause as long as another one is well. Requests
+that find no room wait in line. Belongs to one event loop. Knows no HTTP.
 """
 
 import asyncio
@@ -25,8 +24,6 @@ class Server:
     """In a row."""
     failed_at: float = -1.0
     passed_over_until: float = 0.0
-    held_until: float = 0.0
-    """It asked to be left alone until then."""
 
 
 class Balance:
@@ -65,39 +62,32 @@ class Balance:
         """It answered: its next failure counts as the first."""
         server.num_failures = 0
 
-    def failed(self, server: Server, *, sent: float, wait_s: float = 0.0) -> None:
-        """It failed a request sent at `sent`, and asked for a pause of `wait_s` seconds."""
-        now = self._clock()
+    def failed(self, server: Server, *, sent: float) -> None:
+        """It failed a request sent at `sent`."""
         # Many requests in flight fail with one server: only those sent since count anew.
-        if sent >= server.failed_at:
-            pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**server.num_failures)
-            server.num_failures = min(server.num_failures + 1, 16)
-            server.passed_over_until = now + pause
-            server.failed_at = now
-        server.held_until = max(server.held_until, now + wait_s)
+        if sent < server.failed_at:
+            return
+        now = self._clock()
+        pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**server.num_failures)
+        server.num_failures = min(server.num_failures + 1, 16)
+        server.passed_over_until = now + pause
+        server.failed_at = now
 
     def now(self) -> float:
         """Seconds, as `failed` wants them."""
         return self._clock()
 
-    def soonest_s(self) -> float:
-        """Seconds until any server may be asked, for those that asked for a pause."""
-        return max(0.0, min(server.held_until for server in self.servers) - self._clock())
+    def has_another(self, server: Server) -> bool:
+        """Whether another server is well, so that a request which fails here can go there."""
+        now = self._clock()
+        return any(s.passed_over_until <= now for s in self.servers if s is not server)
 
     def _free(self) -> Server | None:
         now = self._clock()
-        best, one_is_well = None, False
-        for server in self.servers:
-            if server.held_until > now:
-                continue
-            is_well = server.passed_over_until <= now
-            one_is_well |= is_well
-            if server.in_flight < self._limit:
-                rank = (not is_well, server.in_flight)
-                if best is None or rank < best[0]:
-                    best = (rank, server)
+        well = [server for server in self.servers if server.passed_over_until <= now]
         # A well server that is full is waited for, rather than to ask one that just failed.
-        return None if best is None or (best[0][0] and one_is_well) else best[1]
+        free = [server for server in well or self.servers if server.in_flight < self._limit]
+        return min(free, key=lambda server: server.in_flight, default=None)
 
     def _hand_out(self) -> None:
         while self._line:
@@ -113,12 +103,7 @@ class Balance:
     def _look_again(self) -> None:
         """Nobody may give a place back before the next pause ends: wake up by then."""
         now = self._clock()
-        ends = [
-            end
-            for server in self.servers
-            for end in (server.passed_over_until, server.held_until)
-            if end > now
-        ]
+        ends = [s.passed_over_until for s in self.servers if s.passed_over_until > now]
         if self._alarm:
             self._alarm.cancel()
             self._alarm = None

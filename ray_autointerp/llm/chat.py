@@ -8,14 +8,23 @@ from ray_autointerp.errors import LLMError
 from ray_autointerp.llm.client import Request
 
 _CHOICES_HELD = 64
+THINKING_OFF: Mapping[str, Any] = {"enable_thinking": False}
+"""The switch that templates of thinking models have, such as Qwen3's."""
 
 
 class Chat:
     """The tokenizer of an instruct model. One thread at a time: fast tokenizers are not shared."""
 
-    def __init__(self, tokenizer: Any, model: str) -> None:
+    def __init__(
+        self, tokenizer: Any, model: str, template_kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        """`template_kwargs` are passed to the chat template; thinking is off unless they say so."""
         self._tokenizer = tokenizer
         self._model = model
+        # A template, several by name, or none.
+        template = str(getattr(tokenizer, "chat_template", None))
+        switches = {name: value for name, value in THINKING_OFF.items() if name in template}
+        self._template_kwargs = {**switches, **(template_kwargs or {})}
         self.choice_tokens = lru_cache(_CHOICES_HELD)(self._choice_tokens)
         """As `_choice_tokens`, remembered for the few tuples of choices that judges use."""
 
@@ -36,7 +45,11 @@ class Chat:
     def _template(self, messages: list[dict[str, str]]) -> list[int]:
         try:
             ids = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=False
+                messages,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+                **self._template_kwargs,
             )
         except ValueError as error:
             raise LLMError(

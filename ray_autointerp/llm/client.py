@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
+from ray_autointerp.plan.step import AnswerKind
 from ray_autointerp.prompts.message import Message
 
 
@@ -28,6 +29,13 @@ class Request:
     choices: tuple[str, ...] | None = None
     """The answer is one token, the first of one of these; their log-probabilities come back."""
 
+    @property
+    def kind(self) -> AnswerKind:
+        """The form of the answer."""
+        if self.choices is not None:
+            return "choice"
+        return "text" if self.json_schema is None else "json"
+
     @cached_property
     def key(self) -> str:
         """A digest of everything that decides the answer: equal requests are one question."""
@@ -36,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the LLM said."""
+    """What the LLM answered."""
 
     text: str
     finish_reason: Literal["stop", "length", "error", "over_budget", "quarantined"]
@@ -53,7 +61,7 @@ class Answer:
     """Prompt tokens read from the prefix cache."""
 
 
-class LLM(Protocol):
+class LLMClient(Protocol):
     """Something that answers. Many requests may be in flight at once."""
 
     async def start(self) -> None:

@@ -1,22 +1,25 @@
-"""One life of an engine: its processes are watched from outside, and end with it.
+"""The processes of one engine, from start to end, watched from outside.
 
-vLLM tells its waiters of a death in most cases, not in all: a request that is being added at that
-moment waits for ever. So every request here races the engine's death, which is seen by the
-process's own end, and by silence. Knows no prompts.
+vLLM fails the requests in flight when an engine dies in most cases, not in all: a request that is
+being added at that moment waits for ever. So every request here races the engine's end, which is
+seen by the exit of its process, or by no answer for too long. Knows no prompts.
 """
 
 import asyncio
 import contextlib
+import getpass
 import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -34,27 +37,29 @@ _SPAWNED = {
     "SPT_NOENV": "1",
 }
 _LINES_KEPT = 400
-_LOOK_S = 1.0
-_LAST_WORDS_S = 1.0
-"""How long a death waits for the exit code and for the last lines of its output."""
+_CHECK_S = 1.0
+_EXIT_S = 1.0
+"""How long to wait for the exit code and the last lines of output of a process that ended."""
 _ONE_START = threading.Lock()
 """A start borrows this process's environment and standard output."""
 
 
-class EngineLife:
+class EngineProcesses:
     """The processes of one engine, from start to end. Use it from one event loop."""
 
     def __init__(self, timeout_s: float) -> None:
         self.engine: Any = None
-        self.said: deque[str] = deque(maxlen=_LINES_KEPT)
+        self.output: deque[str] = deque(maxlen=_LINES_KEPT)
         """The last lines that the engine's processes printed."""
         self._timeout_s = timeout_s
         self._marker = uuid4().hex
+        self._folder: str | None = None
+        """What the processes put into the temporary folder, sockets above all."""
         self._reaper: subprocess.Popen[bytes] | None = None
         self._cores: list[BaseProcess] = []
         self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._in_flight: set[asyncio.Task[Any]] = set()
-        self._heard_at = 0.0
+        self._answered_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
 
@@ -81,18 +86,18 @@ class EngineLife:
             work.close()
             raise self._death()
         if not self._in_flight:
-            self._heard_at = time.monotonic()
+            self._answered_at = time.monotonic()
         task = asyncio.create_task(work)
         self._in_flight.add(task)
         try:
             racing: set[asyncio.Future[Any]] = {task, self._died}
             await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
             if task.done() and not (task.exception() and self._is_failing()):
-                self._heard_at = time.monotonic()
+                self._answered_at = time.monotonic()
                 return task.result()
-            with contextlib.suppress(TimeoutError):  # the process's end says more than vLLM does
-                await asyncio.wait_for(asyncio.shield(self._died), 2 * _LAST_WORDS_S)
-            self._die(end_of(None, self.said))
+            with contextlib.suppress(TimeoutError):  # the exit code tells more than vLLM's error
+                await asyncio.wait_for(asyncio.shield(self._died), 2 * _EXIT_S)
+            self._die(end_of(None, self.output))
             raise self._death()
         finally:
             self._in_flight.discard(task)
@@ -100,49 +105,50 @@ class EngineLife:
             task.cancel()
 
     async def close(self) -> None:
-        """End the engine and all its processes; who still waits is told that it died."""
-        self._die("it was closed", in_peace=True)
+        """End the engine and all its processes. Requests in flight raise EngineDied."""
+        self._die("it was closed", is_graceful=True)
         assert self._ending is not None
         await asyncio.shield(self._ending)
 
     def _made(self, make: Callable[[], Any]) -> Any:
         with _ONE_START:
-            resource_tracker.ensure_running()  # serves all lives, so it carries no life's marker
+            resource_tracker.ensure_running()  # serves all engines, so it carries no marker
             marker = f"{_MARKER}={self._marker}"
-            self._reaper = _reaper(marker)
+            self._folder = tempfile.mkdtemp(prefix="engine-")
+            self._reaper = _reaper(marker, self._folder)
             before = multiprocessing.active_children()
-            spawned = {_MARKER: self._marker, **_SPAWNED}
+            spawned = {_MARKER: self._marker, **_SPAWNED, **_temporary(self._folder)}
             try:
-                with _environment(spawned), _heard(self.said):
+                with _environment(spawned), _captured(self.output):
                     engine = make()
                 self._cores = [c for c in multiprocessing.active_children() if c not in before]
                 return engine
             finally:
                 if self.is_over:  # closed meanwhile: nobody else will look for what came late
-                    reaper.end_all(marker)
+                    reaper.end_all(marker, self._folder)
 
     def _core_ended(self, core: BaseProcess) -> None:
         asyncio.get_running_loop().remove_reader(core.sentinel)
-        self._tasks.append(asyncio.create_task(self._mourn(core)))
+        self._tasks.append(asyncio.create_task(self._await_exit(core)))
 
-    async def _mourn(self, core: BaseProcess) -> None:
-        until = time.monotonic() + _LAST_WORDS_S
+    async def _await_exit(self, core: BaseProcess) -> None:
+        until = time.monotonic() + _EXIT_S
         while core.exitcode is None and time.monotonic() < until:
             await asyncio.sleep(0.02)
         if core.exitcode is None or core.exitcode >= 0:
             await asyncio.sleep(0.1)  # for the last lines to pass through the pipe
-        self._die(end_of(core.exitcode, self.said))
+        self._die(end_of(core.exitcode, self.output))
 
     async def _watch(self) -> None:
-        pause = min(_LOOK_S, self._timeout_s / 4)
+        pause = min(_CHECK_S, self._timeout_s / 4)
         silent_s = 0.0
-        heard_at = self._heard_at
+        answered_at = self._answered_at
         while not self.is_over:
             await asyncio.sleep(pause)
-            if not self._in_flight or heard_at != self._heard_at:
-                heard_at, silent_s = self._heard_at, 0.0
+            if not self._in_flight or answered_at != self._answered_at:
+                answered_at, silent_s = self._answered_at, 0.0
                 continue
-            silent_s += pause  # counted, not timed: a process that slept itself blames nobody
+            silent_s += pause  # counted, not timed: this process may have been suspended itself
             if silent_s >= self._timeout_s:
                 self._die(
                     f"it hung: no answer for {self._timeout_s:g} s with {len(self._in_flight)} "
@@ -155,13 +161,13 @@ class EngineLife:
     def _death(self) -> EngineDied:
         return EngineDied(f"The vLLM engine died: {self._died.result()}. A new one is started.")
 
-    def _die(self, why: str, *, in_peace: bool = False) -> None:
+    def _die(self, why: str, *, is_graceful: bool = False) -> None:
         if not self._died.done():
             self._died.set_result(why)
-            self._ending = asyncio.create_task(self._end(in_peace))
+            self._ending = asyncio.create_task(self._end(is_graceful))
 
-    async def _end(self, in_peace: bool) -> None:
-        if in_peace:  # it frees what it shares with others; a dead or hung one is killed first
+    async def _end(self, is_graceful: bool) -> None:
+        if is_graceful:  # it frees what it shares with others; a dead or hung one is killed first
             self._shut_down()
         await asyncio.to_thread(self._end_processes)
         self._shut_down()
@@ -183,13 +189,26 @@ class EngineLife:
         assert self._reaper.stdout is not None
         self._reaper.stdin.close()
         if self._reaper.wait() != 0:  # somebody killed it first
-            reaper.end_all(f"{_MARKER}={self._marker}")
+            reaper.end_all(f"{_MARKER}={self._marker}", self._folder)
         self._reaper.stdout.close()
 
 
-def _reaper(marker: str) -> subprocess.Popen[bytes]:
+def _temporary(folder: str) -> dict[str, str]:
+    """The variables with which an engine's processes put temporary files into the folder.
+
+    Compiled kernels stay where they are, for the next engine.
+    """
+    kernels = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    return {
+        "VLLM_RPC_BASE_PATH": folder,  # read in this process too, which knows its own TMPDIR
+        "TMPDIR": folder,
+        "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR", str(kernels)),
+    }
+
+
+def _reaper(marker: str, folder: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", reaper.__file__, marker],
+        [sys.executable, "-I", "-S", reaper.__file__, marker, folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -217,8 +236,8 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _heard(lines: deque[str]) -> Iterator[None]:
-    """Processes started meanwhile print, for life, to this process's stderr and into `lines`."""
+def _captured(lines: deque[str]) -> Iterator[None]:
+    """Processes started meanwhile print to this process's stderr and into `lines`."""
     ours = os.dup(1), os.dup(2)
     read, write = os.pipe()
     threading.Thread(target=_pass_on, args=(read, os.dup(2), lines), daemon=True).start()
@@ -238,13 +257,13 @@ def _heard(lines: deque[str]) -> Iterator[None]:
 
 
 def _pass_on(read: int, onward: int, lines: deque[str]) -> None:
-    with os.fdopen(read, "rb") as said, os.fdopen(onward, "wb", buffering=0) as heard:
-        for line in said:  # until the last of the processes ended
+    with os.fdopen(read, "rb") as printed, os.fdopen(onward, "wb", buffering=0) as stderr:
+        for line in printed:  # until the last of the processes ended
             lines.append(line.decode(errors="replace").rstrip())
             with contextlib.suppress(OSError):
-                heard.write(line)
+                stderr.write(line)
 
 
 def _drop(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
-        task.exception()  # was read, or belongs to a life that is over
+        task.exception()  # was read, or belongs to an engine that has ended

@@ -7,35 +7,35 @@ from pathlib import Path
 
 _ORIGIN = re.compile(r"^\([^()]*pid=\d+\)\s*")
 _STAMP = re.compile(r"^(?:ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \[[^\]]*\]\s*")
-_RAISED = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\b(?:: (?P<said>.+))?$")
+_RAISED = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\b(?:: (?P<message>.+))?$")
 _POINTERS = ("root cause", "stack trace", "EngineCore encountered", "initialization failed")
 """Errors that only point at another error."""
 _FAILED = re.compile(r"'EngineCore\w*': (-\d+)")
 
 
 def reason(lines: Iterable[str]) -> str | None:
-    """The last error in the output of the engine's processes that says something of its own."""
+    """The last error in the output of the engine's processes that names a cause."""
     for line in reversed(list(lines)):
         raised = _RAISED.match(_STAMP.sub("", _ORIGIN.sub("", line.strip())))
-        said = raised and (raised["said"] or raised[0])
-        if said and not any(pointer in said for pointer in _POINTERS):
-            return _first_sentence(said)
+        message = raised and (raised["message"] or raised[0])
+        if message and not any(pointer in message for pointer in _POINTERS):
+            return _first_sentence(message)
     return None
 
 
 def end_of(exit_code: int | None, lines: Iterable[str]) -> str:
-    """How a process ended: the signal that killed it, or the error it told of."""
+    """How a process ended: the signal that killed it, or the error that it printed."""
     if exit_code is not None and exit_code < 0:
         name = _signal_name(-exit_code)
         hint = ", which a machine short of memory does" if name == "SIGKILL" else ""
         return f"it was killed by {name}{hint}"
-    if (said := reason(lines)) is not None:
-        return said
-    return "it said no reason" if exit_code is None else f"its process ended with code {exit_code}"
+    if (cause := reason(lines)) is not None:
+        return cause
+    return "it gave no reason" if exit_code is None else f"its process ended with code {exit_code}"
 
 
 def ended_silently(error: Exception, lines: Iterable[str]) -> bool:
-    """Whether the engine's processes ended while it started and none said why: they were killed.
+    """Whether the engine's processes ended while it started and none printed why: they were killed.
 
     vLLM names the exit code, and so the signal, only where it was there in time.
     """

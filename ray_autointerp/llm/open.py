@@ -2,14 +2,16 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
-from ray_autointerp.config import LLMSection
+from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import LLMError
-from ray_autointerp.llm.client import LLM, Answer, Request
+from ray_autointerp.llm.client import Answer, LLMClient, Request
 from ray_autointerp.llm.scripted import ScriptedLLM
+from ray_autointerp.plan.answer_kinds import answer_kinds
+from ray_autointerp.plan.step import AnswerKind
 
 
 def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
@@ -49,17 +51,41 @@ def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
         )
 
 
-def open_llm(section: LLMSection, *, threads: int, gpus: float = 0) -> LLM:
-    """The LLM itself; a vLLM engine starts with the first request. Raises LLMError."""
+def open_llm(
+    section: LLMSection,
+    *,
+    threads: int,
+    gpus: float = 0,
+    kinds: Collection[AnswerKind] = get_args(AnswerKind),
+) -> LLMClient:
+    """The LLM itself; a vLLM engine starts with the first request. Raises LLMError.
+
+    `kinds` are the answers that will be asked for: an endpoint that cannot give them is refused
+    when it starts.
+    """
     if section.backend == "scripted":
         return ScriptedLLM(_script(section.script))
     if section.backend == "endpoint":
         from ray_autointerp.llm.endpoint import EndpointLLM
 
-        return EndpointLLM(section)
+        return EndpointLLM(section, kinds)
     from ray_autointerp.llm.vllm_engine import VLLMEngine  # imports vLLM, which is slow
 
     return VLLMEngine(section, threads=threads, gpus=gpus)
+
+
+async def check_judge(config: Config) -> None:
+    """See that a judge at an endpoint can judge, before the explainer is paid.
+
+    Raises as the judge's `start` does. A judge that is down is found out when it is asked.
+    """
+    if config.judge is None or config.judge.backend != "endpoint":
+        return
+    judge = open_llm(config.judge, threads=1, kinds=answer_kinds(config, "judge"))
+    try:
+        await judge.start()
+    finally:
+        await judge.close()
 
 
 def _script(name: str) -> Callable[[Request], Answer]:

@@ -1,15 +1,17 @@
-"""A small process that ends an engine's processes when the actor that started them is gone.
+"""A small process that ends an engine's processes when the actor that started them is gone, and
+removes their folder of temporary files.
 
-vLLM's children outlive a parent that is killed: they wait on sockets. Each engine life therefore
+vLLM's children outlive a parent that is killed: they wait on sockets. Each engine therefore
 has a reaper, started before its first child. It waits for the end of its standard input, which
 comes when the actor closes it or dies in whatever way, and then kills every process that carries
-the life's marker in its environment. Run as a script, without this package: it must start at once
+the engine's marker in its environment. Run as a script, without this package: it must start at once
 and hold next to no memory.
 """
 
 import contextlib
 import os
 import select
+import shutil
 import signal
 import sys
 import time
@@ -32,8 +34,8 @@ def marked(marker: str) -> list[int]:
     return found
 
 
-def end_all(marker: str) -> None:
-    """Kill every marked process, until several looks in a row find none."""
+def end_all(marker: str, folder: str | None = None) -> None:
+    """Kill every marked process, until several looks in a row find none; then remove the folder."""
     empty = 0
     while empty < _LOOKS:
         found = marked(marker)
@@ -42,10 +44,12 @@ def end_all(marker: str) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(_PAUSE_S)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def main(marker: str) -> None:
-    """Say `ready`, wait for the parent's end, then end all that is marked."""
+def main(marker: str, folder: str | None = None) -> None:
+    """Print `ready`, wait for the parent's end, then end all that is marked."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     parent = os.getppid()
@@ -53,8 +57,8 @@ def main(marker: str) -> None:
     # A process forked by the actor may hold the pipe open longer than the actor lives.
     while os.getppid() == parent and not select.select([sys.stdin], [], [], 1.0)[0]:
         pass
-    end_all(marker)
+    end_all(marker, folder)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -29,7 +29,7 @@ class ScriptedLLM:
         """Nothing to start."""
 
     async def ask(self, request: Request) -> Answer:
-        """What the script says."""
+        """What the script answers."""
         return self._script(request)
 
     async def close(self) -> None:
@@ -48,15 +48,15 @@ def planted_script(request: Request) -> Answer:
 
 def _explanation(asked: str) -> str:
     marked = Counter(token.strip() for token in _MARKED.findall(asked))
-    said = []
+    parts = []
     if marked:
-        said.append(f'responds to "{marked.most_common(1)[0][0]}"')
+        parts.append(f'responds to "{marked.most_common(1)[0][0]}"')
     promoted = re.search(
         r"^(?:Raised, these become more likely|Promoted tokens): (.*)$", asked, re.M
     )
     if promoted and (tokens := _QUOTED.findall(promoted[1])):
-        said.append(f'leads to "{tokens[0].strip()}"')
-    return " and ".join(said) or "nothing at all"
+        parts.append(f'leads to "{tokens[0].strip()}"')
+    return " and ".join(parts) or "nothing at all"
 
 
 def _sentences(asked: str, schema: object) -> str:

@@ -19,7 +19,7 @@ from ray_autointerp.config import LLMSection
 from ray_autointerp.errors import EngineDied, LLMError, TransientError
 from ray_autointerp.llm.chat import Chat
 from ray_autointerp.llm.client import Answer, Request
-from ray_autointerp.llm.engine_process import EngineLife
+from ray_autointerp.llm.engine_process import EngineProcesses
 from ray_autointerp.llm.failures import ended_silently, start_failure
 
 _CPU_ARGUMENTS = {
@@ -35,11 +35,11 @@ _SHARE_OF_FRACTION = 0.9
 """Of an engine's fraction of a card: the rest is for what vLLM does not count."""
 
 _LOOP = {"min_pattern_size": 2, "max_pattern_size": 24, "min_count": 4}
-"""Tokens that say the same four times over: a small model in a loop would go on to the limit."""
+"""Tokens that repeat four times in a row: a small model in a loop would go on to the limit."""
 
 
 class VLLMEngine:
-    """One engine in this process; it starts with the first request, or when told to.
+    """One engine in this process; it starts with the first request, or by `start`.
 
     `threads` bounds the cores of an engine without a GPU; `gpus` is what Ray lent this process, a
     fraction below 1 or a whole number.
@@ -49,14 +49,14 @@ class VLLMEngine:
         self._section = section
         self._threads = threads
         self._gpus = gpus
-        self._opening: asyncio.Task[EngineLife] | None = None
+        self._opening: asyncio.Task[EngineProcesses] | None = None
         self._chat: Chat | None = None
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="chat")
         self._numbers = itertools.count()
 
     async def ask(self, request: Request) -> Answer:
         """One answer. Raises LLMError if the engine cannot start, EngineDied if it died."""
-        life = await self._alive()
+        running = await self._running()
         loop = asyncio.get_running_loop()
         token_ids, sampling = await loop.run_in_executor(self._tokenizing, self._prepared, request)
         room = self._section.max_model_len - request.max_tokens
@@ -66,7 +66,7 @@ class VLLMEngine:
         from vllm.exceptions import VLLMClientError, VLLMServerError
 
         try:
-            output = await life.outcome(self._generated(life.engine, token_ids, sampling))
+            output = await running.outcome(self._generated(running.engine, token_ids, sampling))
         except VLLMClientError as error:
             return Answer(str(error), "error", num_prompt_tokens=len(token_ids))
         except VLLMServerError as error:
@@ -75,7 +75,7 @@ class VLLMEngine:
 
     async def start(self) -> None:
         """Start the engine, unless it runs. Raises LLMError."""
-        await self._alive()
+        await self._running()
 
     async def close(self) -> None:
         """Stop the engine; none of its processes is left."""
@@ -91,44 +91,45 @@ class VLLMEngine:
 
         Raises as `ask` does.
         """
-        life = await self._alive()
-        await life.outcome(life.engine.reset_prefix_cache())
+        running = await self._running()
+        await running.outcome(running.engine.reset_prefix_cache())
 
-    async def _alive(self) -> EngineLife:
+    async def _running(self) -> EngineProcesses:
         while True:
             if self._opening is None:
                 self._opening = asyncio.create_task(self._opened())
             opening = self._opening
             try:  # shielded: a request that is cancelled takes no engine from the others
-                life = await asyncio.shield(opening)
+                running = await asyncio.shield(opening)
             except BaseException as error:
                 if opening.done() and self._opening is opening:
                     self._opening = None
                 if opening.cancelled() and isinstance(error, asyncio.CancelledError):
                     raise EngineDied("The vLLM engine was closed while it started.") from None
                 raise
-            if not life.is_over:
-                return life
-            await life.close()  # a card holds one engine: the dead one leaves it first
+            if not running.is_over:
+                return running
+            await running.close()  # a card holds one engine: the dead one leaves it first
             if self._opening is opening:
                 self._opening = None
 
-    async def _opened(self) -> EngineLife:
-        """A new life. An engine that is killed while it starts is started once more."""
+    async def _opened(self) -> EngineProcesses:
+        """A new engine. An engine that is killed while it starts is started once more."""
         for is_last in (False, True):
-            life = EngineLife(self._section.timeout_s)
+            running = EngineProcesses(self._section.timeout_s)
             try:
-                await life.open(self._made)
+                await running.open(self._made)
                 break
             except LLMError:
                 raise
             except Exception as error:
-                if is_last or not ended_silently(error, life.said):
-                    why = start_failure(self._section.model, error, life.said)
+                if is_last or not ended_silently(error, running.output):
+                    why = start_failure(self._section.model, error, running.output)
                     raise LLMError(why) from error
         # vLLM reads its own copy in the loop while this one is at work in its thread.
-        self._chat = Chat(copy.deepcopy(life.engine.get_tokenizer()), self._section.model)
-        return life
+        tokenizer = copy.deepcopy(running.engine.get_tokenizer())
+        self._chat = Chat(tokenizer, self._section.model, self._section.chat_template_kwargs)
+        return running
 
     def _made(self) -> Any:
         _set_environment(self._threads)
@@ -186,24 +187,24 @@ class VLLMEngine:
         return self._chat.choice_tokens(choices)
 
     def _answer(self, request: Request, output: Any) -> Answer:
-        said = output.outputs[0]
+        completion = output.outputs[0]
         logprobs = None
         if request.choices is not None:
-            seen = said.logprobs[0]
+            seen = completion.logprobs[0]
             tokens = self._tokens(request.choices)
             logprobs = {choice: float(seen[token].logprob) for choice, token in tokens.items()}
         return Answer(
-            text=said.text,
-            finish_reason="stop" if said.finish_reason == "stop" else "length",
+            text=completion.text,
+            finish_reason="stop" if completion.finish_reason == "stop" else "length",
             choice_logprobs=logprobs,
             num_prompt_tokens=len(output.prompt_token_ids),
-            num_generated_tokens=len(said.token_ids),
+            num_generated_tokens=len(completion.token_ids),
             num_cached_tokens=output.num_cached_tokens or 0,
         )
 
 
 def engine_arguments(section: LLMSection, *, gpus: float, is_cpu: bool) -> dict[str, Any]:
-    """What vLLM is started with: the config's own `engine_args` have the last word."""
+    """What vLLM is started with: the config's own `engine_args` win."""
     arguments: dict[str, Any] = {
         "model": section.model,
         "dtype": section.dtype,

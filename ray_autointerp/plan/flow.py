@@ -265,6 +265,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         work=work.explain,
         method_reads=evidence_of,
         requests=units.explain_requests,
+        answer_kind="text",
     ),
     Step(
         "write_sentences",
@@ -278,6 +279,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("llm", "prompts"),
         work=work.write_sentences,
         requests=units.sentence_requests,
+        answer_kind="json",
     ),
     Step(
         "input_score",
@@ -315,6 +317,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("judge", "prompts"),
         work=work.output_score,
         requests=units.judge_requests,
+        answer_kind="choice",
         label_columns=_columns(
             "output_", "win_rate", "win_rate_low", "win_rate_high", "three_set_success"
         ),

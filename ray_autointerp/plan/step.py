@@ -29,6 +29,9 @@ those that hold the judge: the same ones, unless the config names a judge of its
 LLM_POOLS: tuple[Pool, ...] = ("llm", "judge")
 """The pools whose workers ask a language model."""
 
+AnswerKind = Literal["text", "json", "choice"]
+"""The form of an LLM's answers: free text, JSON of a schema, log-probabilities of choices."""
+
 Methods = Literal["none", "keywords", "explained", "described", "scored", "maps", "modes"]
 """What a step has tasks for, each with a folder of its own: nothing of the kind, the description
 methods (keywords alone, those an LLM call or a joining makes, all, those the config scores), the
@@ -81,6 +84,8 @@ class Step:
     """What every task reads beside `reads`, where the config decides."""
     requests: Callable[[str, Config], int] | None = None
     """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
+    answer_kind: AnswerKind | None = None
+    """The form of the answers to those requests."""
     is_chain: bool = False
     """Whether each shard goes on where the shard before ended, and so waits for it."""
     label_columns: tuple[tuple[str, str], ...] = ()

@@ -16,7 +16,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from ray_autointerp.errors import AutointerpError, TaskError
-from ray_autointerp.llm.client import LLM, Answer, Request
+from ray_autointerp.llm.client import Answer, LLMClient, Request
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import Pool
 from ray_autointerp.records.layout import ANSWERS, answers_folder
@@ -47,7 +47,13 @@ class Answers:
     """
 
     def __init__(
-        self, llm: LLM, task: Task, store: Store, spending: Spending, *, width: int | None = None
+        self,
+        llm: LLMClient,
+        task: Task,
+        store: Store,
+        spending: Spending,
+        *,
+        width: int | None = None,
     ) -> None:
         self._llm, self._task, self._store, self._spending = llm, task, store, spending
         self._width = width

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
-from ray_autointerp.llm.client import LLM
+from ray_autointerp.llm.client import LLMClient
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import Input, Step
 from ray_autointerp.records.task import Task
@@ -33,8 +33,8 @@ class WorkerContext(Tables):
         self,
         run: Run,
         *,
-        llm: LLM | None = None,
-        judge: LLM | None = None,
+        llm: LLMClient | None = None,
+        judge: LLMClient | None = None,
         spending: Spending | None = None,
     ) -> None:
         """`judge` is asked by steps of that pool; None is the `llm`."""
@@ -47,7 +47,7 @@ class WorkerContext(Tables):
         self.num_not_finite = 0
         """Rows that a task's view wrote as `failed` because of NaN or infinity."""
 
-    def for_task(self, task: Task, llm: LLM | None = None) -> Self:
+    def for_task(self, task: Task, llm: LLMClient | None = None) -> Self:
         """This context as the task's stage sees it: with what its step declares, and whom to ask.
 
         Reading an undeclared config field raises UndeclaredConfigError.
@@ -110,12 +110,12 @@ class WorkerContext(Tables):
         return self._models.sae(sae_id)
 
     @property
-    def llm(self) -> LLM:
+    def llm(self) -> LLMClient:
         """Whom the stage asks."""
         assert self._llm is not None, "an llm step ran on a worker without an LLM"
         return self._llm
 
-    def llm_of(self, task: Task) -> LLM:
+    def llm_of(self, task: Task) -> LLMClient:
         """The worker's LLM that answers a step of this pool: the explainer or the judge."""
         llm = self._judge if step_named(task.step).pool == "judge" else self._llm
         assert llm is not None, f"{task.name} ran on a worker without its LLM"

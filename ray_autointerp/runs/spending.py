@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import OverBudget
-from ray_autointerp.llm.client import LLM, Answer, Request
+from ray_autointerp.llm.client import Answer, LLMClient, Request
 from ray_autointerp.plan.bill import cost, reached
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import Pool
@@ -124,7 +124,7 @@ class Spending:
             raise OverBudget(self.closed)
         return Answer("", "over_budget")
 
-    async def ask(self, llm: LLM, task: Task, request: Request) -> tuple[Answer, Usage]:
+    async def ask(self, llm: LLMClient, task: Task, request: Request) -> tuple[Answer, Usage]:
         """The answer, and what it cost.
 
         Raises what the LLM raises; the engine's seconds are billed to the task all the same.

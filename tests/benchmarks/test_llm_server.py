@@ -34,9 +34,12 @@ def asked(*requests: Request) -> tuple[list[Answer], dict[str, Any]]:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         llm = EndpointLLM(LLMSection(backend="endpoint", model="mock", endpoints=(f"{url}/v1",)))
         try:
-            answers = await asyncio.gather(*(llm.ask(request) for request in requests))
-            async with ClientSession() as session, session.get(f"{url}/counts") as response:
-                return answers, await response.json()
+            await llm.start()
+            async with ClientSession() as session:
+                await session.post(f"{url}/clear")  # what the start asked
+                answers = await asyncio.gather(*(llm.ask(request) for request in requests))
+                async with session.get(f"{url}/counts") as response:
+                    return answers, await response.json()
         finally:
             await llm.close()
             await runner.cleanup()

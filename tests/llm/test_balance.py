@@ -131,14 +131,13 @@ def test_full_server_that_is_well_is_waited_for(clock: Clock) -> None:
     run(main)
 
 
-def test_server_that_asked_for_a_pause_is_asked_nothing_before() -> None:
-    async def main() -> None:
-        balance = Balance(["a"], limit=10)
-        server = balance.servers[0]
-        balance.failed(server, sent=balance.now(), wait_s=0.2)
-        assert 0 < balance.soonest_s() <= 0.2
-        assert (await balance.take()) is server
-        assert balance.now() >= server.held_until
-        assert balance.soonest_s() == 0
-
-    run(main)
+def test_another_server_counts_while_it_is_well(clock: Clock) -> None:
+    balance = Balance(["a", "b"], limit=10, clock=clock)
+    first, second = balance.servers
+    assert balance.has_another(first)
+    balance.failed(second, sent=clock.now)
+    assert not balance.has_another(first) and balance.has_another(second)
+    clock.now = second.passed_over_until
+    assert balance.has_another(first)
+    alone = Balance(["a"], limit=1)
+    assert not alone.has_another(alone.servers[0])

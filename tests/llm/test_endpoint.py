@@ -1,12 +1,12 @@
 """Endpoints, over real HTTP: what is sent, what is tried again, what is refused in a sentence."""
 
 import asyncio
+import json
 import math
 import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from chat_server import ChatServer, completion, serving
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import LLMSection
-from ray_autointerp.errors import LLMError, TransientError
+from ray_autointerp.errors import LLMError, OutOfCredit, TransientError
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.llm.client import Answer, Request
-from ray_autointerp.llm.endpoint import EndpointLLM, choice_logprobs, retry_after_s
+from ray_autointerp.llm.completion import choice_logprobs
+from ray_autointerp.llm.endpoint import EndpointLLM
 from ray_autointerp.llm.open import open_llm
 from ray_autointerp.llm.scripted import planted_script
 from ray_autointerp.pipeline import label
@@ -63,17 +64,11 @@ def section(*urls: str, **changes: Any) -> LLMSection:
     return LLMSection(backend="endpoint", **values)
 
 
-def answers(
-    section: LLMSection, requests: Sequence[Request], pauses: list[float] | None = None
-) -> list[Answer]:
-    """All asked at once; pauses before another try are noted and not kept."""
-
-    async def sleep(seconds: float) -> None:
-        if pauses is not None:
-            pauses.append(seconds)
+def answers(section: LLMSection, requests: Sequence[Request]) -> list[Answer]:
+    """All asked at once."""
 
     async def main() -> list[Answer]:
-        llm = EndpointLLM(section, sleep=sleep)
+        llm = EndpointLLM(section)
         try:
             return await asyncio.gather(*(llm.ask(request) for request in requests))
         finally:
@@ -83,9 +78,12 @@ def answers(
 
 
 def failing(status: int, message: str = "not now", **headers: str) -> Callable[..., web.Response]:
+    """An error; the client comes back at once, unless `headers` say when."""
+
     def reply(body: dict[str, Any]) -> web.Response:
         error = {"error": {"message": message, "code": status}}
-        return web.json_response(error, status=status, headers=headers)
+        headers_sent = headers or {"Retry-After-Ms": "1"}
+        return web.json_response(error, status=status, headers=headers_sent)
 
     return reply
 
@@ -116,6 +114,7 @@ def test_request_and_answer_are_those_of_the_protocol(serve: Serve) -> None:
             "max_tokens": 9,
             "temperature": 0.7,
             "seed": 5,
+            "chat_template_kwargs": {"enable_thinking": False},
         }
     ]
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
@@ -152,14 +151,15 @@ def test_choice_is_one_token_with_its_log_probabilities(serve: Serve) -> None:
 
 
 def test_choices_are_found_among_listed_tokens() -> None:
-    both = choice_logprobs(("A", "B"), listed(A=-2.0, **{" A": -2.0, "\tB": -0.3}))
+    both = choice_logprobs(("A", "B"), [("A", -2.0), (" A", -2.0), ("\tB", -0.3)])
     assert both is not None
     assert math.isclose(both["A"], -2.0 + math.log(2)), "with and without a space before"
     assert both["B"] == -0.3
-    assert choice_logprobs(("A", "B"), listed(A=-0.1, the=-9.0)) == {"A": -0.1, "B": -9.0}
-    assert choice_logprobs(("A", "B"), listed(the=-0.1, a=-2.0)) is None
-    assert choice_logprobs(("Yes", "No"), listed(Y=-1.0, N=-2.0)) == {"Yes": -1.0, "No": -2.0}
-    assert choice_logprobs(("yes", "yet"), listed(ye=-1.0, **{"": -2.0})) is None
+    assert choice_logprobs(("A", "B"), [("A", -0.1), ("the", -9.0)]) == {"A": -0.1, "B": -9.0}
+    assert choice_logprobs(("A", "B"), [("the", -0.1), ("a", -2.0)]) is None
+    yes_no = {"Yes": -1.0, "No": -2.0}
+    assert choice_logprobs(("Yes", "No"), [("Y", -1.0), ("N", -2.0)]) == yes_no
+    assert choice_logprobs(("yes", "yet"), [("ye", -1.0), ("", -2.0)]) is None
 
 
 def test_server_without_log_probabilities_cannot_judge(serve: Serve) -> None:
@@ -216,12 +216,9 @@ def test_requests_go_to_the_endpoint_that_answers(serve: Serve) -> None:
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 529])
 def test_what_may_pass_is_tried_again(serve: Serve, status: int) -> None:
     server = serve(failing(status), failing(status), completion("at last"))
-    pauses: list[float] = []
-    (answer,) = answers(section(server.url), [HELLO], pauses)
+    (answer,) = answers(section(server.url), [HELLO])
     assert answer.text == "at last"
     assert len(server.bodies) == 3
-    assert len(pauses) == 2
-    assert 0 <= pauses[0] <= 1 and 0 <= pauses[1] <= 2
 
 
 def test_retry_after_is_the_least_pause(serve: Serve) -> None:
@@ -238,36 +235,18 @@ def test_retry_after_is_the_least_pause(serve: Serve) -> None:
     assert seen[1] - seen[0] >= 0.3
 
 
-def test_retry_after_is_seconds_or_a_date() -> None:
-    now = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-    assert retry_after_s("17", now) == 17
-    assert retry_after_s("Thu, 01 Jan 2026 12:01:30 GMT", now) == 90
-    for none in (None, "soon", "-4", "nan", "Thu, 01 Jan 2026 11:00:00 GMT"):
-        assert retry_after_s(none, now) == 0
-
-
-def test_pause_longer_than_the_time_out_ends_the_run_with_a_sentence(serve: Serve) -> None:
+def test_pause_that_is_too_long_ends_the_run_with_a_sentence(serve: Serve) -> None:
     server = serve(failing(429, **{"Retry-After": "86400"}))
-    with pytest.raises(LLMError, match="86400 s: continue the run then"):
+    with pytest.raises(LLMError, match="Retry-After: 86400: continue the run then"):
         answers(section(server.url), [HELLO])
     assert len(server.bodies) == 1
 
 
 def test_answer_that_takes_too_long_is_asked_for_again(serve: Serve) -> None:
-    server = serve(lambda body: (server.hold.set(), completion("on time"))[1])
-    server.hold.clear()
-
-    async def sleep(seconds: float) -> None:
-        server.hold.set()
-
-    async def main() -> Answer:
-        llm = EndpointLLM(section(server.url, timeout_s=0.3), sleep=sleep)
-        try:
-            return await llm.ask(HELLO)
-        finally:
-            await llm.close()
-
-    assert asyncio.run(main()).text == "on time"
+    server = serve(completion("on time"))
+    server.num_held = 1
+    (answer,) = answers(section(server.url, timeout_s=0.3), [HELLO])
+    assert answer.text == "on time"
     assert len(server.bodies) == 2
 
 
@@ -286,22 +265,63 @@ def test_endpoint_that_is_down_costs_nothing_where_another_is_up(serve: Serve) -
 
 def test_tries_end_and_the_error_may_be_tried_later(serve: Serve) -> None:
     server = serve(failing(503, "overloaded"))
-    pauses: list[float] = []
     with pytest.raises(TransientError, match=r"in 3 tries: .*503 \(overloaded\)") as raised:
-        answers(section(server.url, max_tries=3), [HELLO], pauses)
+        answers(section(server.url, max_tries=3), [HELLO])
     assert server.url in str(raised.value)
-    assert len(server.bodies) == 3 and len(pauses) == 2
+    assert len(server.bodies) == 3
     dead = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(TransientError, match=re.escape(dead)):
         answers(section(dead, max_tries=2), [HELLO])
 
 
-@pytest.mark.parametrize("reply", [{"choices": []}, {"error": {"message": "x"}}, [], "no"])
-def test_answer_that_is_none_is_tried_again(serve: Serve, reply: Any) -> None:
-    server = serve(lambda body: web.json_response(reply))
-    with pytest.raises(TransientError, match="no chat completion"):
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ({"choices": []}, "choices"),
+        ({"error": {"message": "the upstream is down"}}, "the upstream is down"),
+        ([], r"\[\]"),
+        ("no", "no"),
+    ],
+)
+def test_answer_that_is_none_is_tried_again_and_shown(serve: Serve, reply: Any, said: str) -> None:
+    server = serve(lambda body: web.json_response(reply, headers={"Retry-After-Ms": "1"}))
+    with pytest.raises(TransientError, match=f"no chat completion.*{said}"):
         answers(section(server.url, max_tries=2), [HELLO])
     assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (402, {"message": "Insufficient Balance"}),
+        (402, {}),
+        (429, {"message": "Quota.", "type": "insufficient_quota", "code": "insufficient_quota"}),
+        (429, {"message": "You exceeded your current quota, please check your plan and billing"}),
+        (400, {"message": "Your credit balance is too low to access the API."}),
+        (200, {"message": "Insufficient credits.", "code": 402}),
+    ],
+)
+def test_missing_money_is_one_sentence_and_not_tried_again(
+    serve: Serve, status: int, error: dict[str, Any]
+) -> None:
+    server = serve(lambda body: web.json_response({"error": error}, status=status))
+    with pytest.raises(OutOfCredit, match="no credit left.*same command continues") as raised:
+        answers(section(server.url), [HELLO])
+    assert server.url in str(raised.value)
+    assert error.get("message", "").rstrip(".") in str(raised.value)
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Rate limit reached: 30000 tokens per minute. Add a payment method at example.com/billing.",
+        "You exceeded your current quota. Please retry in 12.5s.",
+    ],
+)
+def test_rate_limit_is_patience_and_not_money(serve: Serve, message: str) -> None:
+    server = serve(failing(429, message), completion("later"))
+    assert answers(section(server.url), [HELLO])[0].text == "later"
 
 
 @pytest.mark.parametrize(
@@ -309,9 +329,9 @@ def test_answer_that_is_none_is_tried_again(serve: Serve, reply: Any) -> None:
     [
         (401, f"refuses the key.*{VARIABLE}"),
         (403, f"refuses the key.*{VARIABLE}.*served"),
-        (404, "not there.*served.*endpoints.*/v1"),
+        (404, "no chat completions.*served.*endpoints.*/v1"),
         (400, "refuses the request.*no such parameter"),
-        (301, "refuses the request"),
+        (301, "redirects.*endpoints"),
     ],
 )
 def test_refusal_is_one_sentence_without_the_key(serve: Serve, status: int, said: str) -> None:
@@ -339,6 +359,30 @@ def test_key_comes_from_the_environment_alone(
     assert "Authorization" not in server.headers[0], "a loopback server may want none"
     with pytest.raises(LLMError, match=VARIABLE):
         open_llm(section("https://llm.example.com/v1"), threads=1)
+
+
+def test_proxy_of_the_environment_is_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = serve(completion("through the proxy"))
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    (answer,) = answers(section("http://llm.example.com/v1"), [HELLO])
+    assert answer.text == "through the proxy"
+    assert proxy.headers[0]["Host"] == "llm.example.com"
+
+
+def test_loopback_is_not_reached_through_a_proxy(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    assert answers(section(serve(completion()).url), [HELLO])[0].text == "yes"
+
+
+def test_redirect_does_not_carry_the_key_elsewhere(serve: Serve) -> None:
+    other = serve(completion())
+    server = serve(failing(307, Location=f"{other.url}/chat/completions"))
+    with pytest.raises(LLMError, match="redirects"):
+        answers(section(server.url), [HELLO])
+    assert not other.bodies
 
 
 # A run
@@ -372,9 +416,80 @@ def test_run_through_an_endpoint_has_the_labels_of_the_scripted_run(
     server = serve(planted_server)
     asked = section(server.url).model_dump(mode="json")
     run = label(quick_config(tmp_path, {"llm": asked}), run_local, Silent())
-    found, expected = (
-        read_table(open_store(r.uri), labels_file(r.saes[0])) for r in (run, quick_run)
-    )
+    assert_same_labels(run, quick_run)
+    assert server.bodies
+
+
+def paid_server(num_paid: int) -> tuple[Callable[[dict[str, Any]], Any], list[str]]:
+    """The planted server until so many requests are paid for; and those that it answered.
+
+    `append("credit")` on the list pays for all others.
+    """
+    answered: list[str] = []
+
+    def reply(body: dict[str, Any]) -> Any:
+        if len(answered) >= num_paid and "credit" not in answered:
+            return failing(402, "Insufficient Balance")(body)
+        answered.append(json.dumps(body, sort_keys=True))
+        return planted_server(body)
+
+    return reply, answered
+
+
+def assert_same_labels(run: Run, other: Run) -> None:
+    found, expected = (read_table(open_store(r.uri), labels_file(r.saes[0])) for r in (run, other))
     same = [name for name in expected.column_names if name not in {"llm", "judge"}]
     assert found.select(same).to_pylist() == expected.select(same).to_pylist()
-    assert server.bodies
+
+
+@pytest.mark.slow
+def test_run_without_credit_keeps_what_was_answered_and_goes_on(
+    serve: Serve,
+    quick_run: Run,
+    quick_config: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    reply, answered = paid_server(20)
+    asked = section(serve(reply).url, requests_in_flight=4).model_dump(mode="json")
+    config = quick_config(tmp_path, {"llm": asked})
+    for _ in range(2):
+        with pytest.raises(OutOfCredit, match="Insufficient Balance"):
+            label(config, run_local, Silent())
+    answered.append("credit")
+    run = label(config, run_local, Silent())
+    assert len(set(answered)) == len(answered), "no answer was paid for twice"
+    assert_same_labels(run, quick_run)
+
+
+@pytest.mark.parametrize("has_credit_at_the_start", [True, False])
+def test_run_on_ray_without_credit_stops_with_the_same_sentence(
+    serve: Serve,
+    ray_runner: Callable[..., None],
+    quick_config: Callable[..., Any],
+    tmp_path: Path,
+    has_credit_at_the_start: bool,
+) -> None:
+    reply, answered = paid_server(20)
+    server = serve(reply if has_credit_at_the_start else failing(402, "Insufficient Balance"))
+    server.scripts_probes = not has_credit_at_the_start
+    asked = section(server.url).model_dump(mode="json")
+    asked["api_key_variable"] = "NO_KEY_ON_LOOPBACK"  # workers have another environment
+    config = quick_config(tmp_path, {"llm": asked})
+    with pytest.raises(OutOfCredit, match=r"no credit left .*Insufficient Balance"):
+        label(config, ray_runner, Silent())
+    assert len(answered) == (20 if has_credit_at_the_start else 0)
+
+
+@pytest.mark.slow
+def test_judge_that_cannot_judge_is_found_before_the_explainer_is_paid(
+    serve: Serve, quick_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    explainer, judge = serve(planted_server), serve(completion("A"))
+    judge.scripts_probes = True
+    sections = {
+        name: section(server.url).model_dump(mode="json")
+        for name, server in (("llm", explainer), ("judge", judge))
+    }
+    with pytest.raises(LLMError, match="no log-probabilities"):
+        label(quick_config(tmp_path, sections), run_local, Silent())
+    assert not explainer.bodies

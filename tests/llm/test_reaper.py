@@ -1,10 +1,12 @@
 """What an engine started ends with its actor, however that ends."""
 
 import contextlib
+import getpass
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,9 +42,9 @@ def sleeper() -> Iterator[Sleeper]:
         process.wait()
 
 
-def started(marker: str) -> subprocess.Popen[bytes]:
+def started(marker: str, *folder: Path) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", reaper.__file__, marker],
+        [sys.executable, "-I", "-S", reaper.__file__, marker, *folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -68,6 +70,19 @@ def test_reaper_ends_what_is_marked_when_its_input_ends(marker: str, sleeper: Sl
     process.communicate()
     assert process.returncode == 0
     assert own.wait(10) == -signal.SIGKILL
+
+
+def test_reaper_removes_the_folder_after_the_processes(
+    marker: str, sleeper: Sleeper, tmp_path: Path
+) -> None:
+    folder = tmp_path / "engine-1"
+    folder.mkdir()
+    (folder / "socket").touch()
+    process, own = started(marker, folder), sleeper(marker)
+    assert folder.exists()
+    process.communicate()
+    assert own.wait(10) == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_reaper_sees_its_parents_death_though_another_holds_its_input(
@@ -97,7 +112,7 @@ def test_reaper_sees_its_parents_death_though_another_holds_its_input(
 
 @pytest.mark.vllm
 @pytest.mark.timeout(240)
-def test_actor_killed_while_its_engine_starts_leaves_no_process(tmp_path: Path) -> None:
+def test_actor_killed_while_its_engine_starts_leaves_nothing(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import asyncio, sys\n"
@@ -106,7 +121,16 @@ def test_actor_killed_while_its_engine_starts_leaves_no_process(tmp_path: Path) 
         "if __name__ == '__main__':\n"
         "    asyncio.run(open_llm(LLMSection(model=sys.argv[1]), threads=1).start())\n"
     )
-    actor = subprocess.Popen([sys.executable, str(program), str(MODEL)], start_new_session=True)
+    with tempfile.TemporaryDirectory() as temporary:  # short: sockets have short names
+        _killed_actor_leaves_nothing(program, Path(temporary))
+
+
+def _killed_actor_leaves_nothing(program: Path, temporary: Path) -> None:
+    actor = subprocess.Popen(
+        [sys.executable, str(program), str(MODEL)],
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
     try:
         assert until(lambda: bool(engine_of(actor.pid)), 120)
         engine = engine_of(actor.pid)
@@ -115,6 +139,8 @@ def test_actor_killed_while_its_engine_starts_leaves_no_process(tmp_path: Path) 
         actor.wait()
     assert until(lambda: not any(is_alive(process) for process in engine))
     assert until(lambda: not in_session(actor.pid)), "nor the resource tracker"
+    assert until(lambda: not list(temporary.glob("engine-*"))), "nor the engine's files"
+    assert {file.name for file in temporary.iterdir()} <= {f"torchinductor_{getpass.getuser()}"}
 
 
 def engine_of(actor: int) -> list[int]:

@@ -52,7 +52,7 @@ class Asked(LLMWorker):
         """The most requests and the most tokens of a step."""
         llm = (await self._opened()).llm
         assert isinstance(llm, VLLMEngine)
-        scheduler = (await llm._alive()).engine.vllm_config.scheduler_config
+        scheduler = (await llm._running()).engine.vllm_config.scheduler_config
         return scheduler.max_num_seqs, scheduler.max_num_batched_tokens
 
     async def forget(self) -> None:
@@ -78,9 +78,12 @@ def worker(
     worker = ray.remote(Asked).options(runtime_env=environment(run)).remote(run)  # type: ignore[arg-type]
     yield worker
     children = processes("VLLM::")
+    folders = {folder_of(child) for child in children}
+    assert all(any(file.is_socket() for file in folder.iterdir()) for folder in folders)
     ray.get(worker.close.remote())
     ray.kill(worker)
     assert not set(children) & set(processes("VLLM::")), "closing leaves no child process"
+    assert not any(folder.exists() for folder in folders), "nor files"
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +237,7 @@ def test_death_of_an_engine_ends_all_that_was_in_flight_and_the_next_is_answered
 ) -> None:
     """Also what was being added in that moment, which vLLM itself lets wait for ever."""
     ask(Request(chat("Say hello."), max_tokens=1))
+    (folder,) = {folder_of(process) for process in processes("VLLM::")}
     asked = worker.outcomes.remote(long_answers(64))
     time.sleep(0.3)
     for process in processes("VLLM::EngineCore"):
@@ -241,6 +245,7 @@ def test_death_of_an_engine_ends_all_that_was_in_flight_and_the_next_is_answered
     ends = ray.get(asked, timeout=60)
     assert all(end.startswith("EngineDied: The vLLM engine died: it was") for end in ends)
     assert all("killed by SIGKILL" in end for end in ends)
+    assert until(lambda: not folder.exists())
     (answer,) = ask(Request(chat("Say hello."), max_tokens=4))
     assert answer.num_generated_tokens
 
@@ -360,6 +365,12 @@ def marker_of(process: int) -> str:
     """The environment variable by which an engine's processes are known."""
     pairs = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
     return next((p.decode() for p in pairs if p.startswith(b"RAY_AUTOINTERP_ENGINE=")), "")
+
+
+def folder_of(process: int) -> Path:
+    """Where an engine's process puts temporary files."""
+    pairs = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    return next(Path(p[7:].decode()) for p in pairs if p.startswith(b"TMPDIR="))
 
 
 def until(is_so: Callable[[], bool], patience_s: float = 30) -> bool:
