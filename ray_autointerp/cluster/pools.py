@@ -16,7 +16,7 @@ from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
 
 _AHEAD = 2
-"""Rooms of work an engine is given: one that it works on, one that waits."""
+"""Rooms of work a worker is given: one that it works on, one that waits."""
 
 _MOST_TASKS = 1000
 """Method calls one engine actor may have under way; its room is what bounds them."""
@@ -31,7 +31,7 @@ class Pools:
         make = _Make(run)
         self._pools: dict[str, Pool] = {
             "cpu": Pool(make.cpu, _fixed(operations.cpu_workers), _one),
-            "subject": Pool(make.subject, _fixed(operations.subject_workers), _one),
+            "subject": Pool(make.subject, _subject_size(run), _one),
             "llm": Pool(make.llm, _engines(run.config.llm, operations.llm_workers), self._requests),
         }
         if run.config.judge:
@@ -126,7 +126,9 @@ class _Make:
 
     def subject(self) -> Any:
         gpus = self._run.config.operations.subject_gpus
-        made = ray.remote(SubjectWorker).options(**self._options, num_gpus=gpus)
+        made = ray.remote(SubjectWorker).options(
+            **self._options, num_gpus=gpus, max_concurrency=_subject_size(self._run).ahead
+        )
         return made.remote(self._run)
 
     def llm(self) -> Any:
@@ -144,6 +146,13 @@ class _Make:
 
 def _fixed(workers: int) -> Size:
     return Size(workers, workers)
+
+
+def _subject_size(run: Run) -> Size:
+    """With a GPU a worker is given a second task, which begins while the first one writes."""
+    operations = run.config.operations
+    workers = operations.subject_workers
+    return Size(workers, workers, ahead=_AHEAD if operations.subject_gpus else 1)
 
 
 def _engines(section: LLMSection, workers: int | tuple[int, int]) -> Size:

@@ -7,6 +7,7 @@ model that cannot be loaded is an error with its own sentence and not a dead act
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -29,16 +30,36 @@ def _name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+class _Turn:
+    """The use of a worker's models by one task at a time, and when it began."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self.began = now()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self.began = now()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class SubjectWorker:
-    """Runs cpu and subject tasks one at a time; the subject is loaded once."""
+    """Runs cpu and subject tasks; the subject is loaded once, and used by one task at a time.
+
+    With two threads a second task begins while the first one writes what it found.
+    """
 
     def __init__(self, run: Run) -> None:
         self._context = WorkerContext(run)
+        self._models = threading.Lock()
 
     def work(self, task: Task, width: Width = None) -> Receipt:
         """Execute the task; its objects are on the store when the receipt returns."""
-        started, clock = now()
-        done = asyncio.run(execute(task, self._context, width=width))
+        turn = _Turn(self._models)
+        done = asyncio.run(execute(task, self._context, width=width, turn=turn))
+        started, clock = turn.began
         seconds = now()[1] - clock
         return Receipt(task, started, seconds, "done", _name(), done.detail, done.usage)
 

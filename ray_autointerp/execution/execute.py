@@ -7,6 +7,7 @@ worker that only asks an LLM never waits for the subject's libraries.
 
 import importlib
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ray_autointerp.errors import TaskError
@@ -28,11 +29,19 @@ class Done:
     """What its answers cost; of an attempt that failed, `context.spending.claim(task)` knows."""
 
 
-async def execute(task: Task, context: WorkerContext, *, width: int | None = None) -> Done:
+async def execute(
+    task: Task,
+    context: WorkerContext,
+    *,
+    width: int | None = None,
+    turn: AbstractContextManager[object] | None = None,
+) -> Done:
     """Run the task; when this returns, its objects are on the store.
 
     `width` bounds the LLM requests that are asked at once (see Answers). What was answered is
     kept, also where the task fails: with EngineDied, OverBudget, or what else a stage raises.
+    A task that asks no LLM uses the models while it holds `turn`; what its stage leaves to be done
+    without them (`WorkerContext.afterwards`) is done after that.
     """
     before = context.halvings
     try:
@@ -43,7 +52,9 @@ async def execute(task: Task, context: WorkerContext, *, width: int | None = Non
                 await _run(task, view)
         else:
             view = context.for_task(task)
-            await _run(task, view)
+            with turn or nullcontext():
+                await _run(task, view)
+            view.do_what_is_left()
     except (MemoryError, RuntimeError) as error:
         if context.is_out_of_memory(error):
             raise TaskError(

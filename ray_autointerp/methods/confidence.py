@@ -19,4 +19,6 @@ TOP_TOKENS = 1
 def token_confidence(logits_XV: Tensor, num_tokens: int = TOP_TOKENS) -> Tensor:
     """Confidence [...] in nats, float32, of logits after the softcap if there is one."""
     log_p_XV = logits_XV.float().log_softmax(-1)
+    if num_tokens == 1:
+        return -log_p_XV.amax(-1)
     return -log_p_XV.topk(min(num_tokens, logits_XV.shape[-1]), dim=-1).values.mean(-1)

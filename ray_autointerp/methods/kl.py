@@ -20,10 +20,15 @@ def kl_divergence(clean_PV: Tensor, clamped_BPV: Iterable[Tensor]) -> Tensor:
     """
     log_p_PV = clean_PV.double().log_softmax(-1)
     p_PV = log_p_PV.exp()
+    is_zero_PV = p_PV == 0
+    # Looked at once: zeros are rare, and to leave them out of every row costs a third of its time.
+    has_zeros = bool(is_zero_PV.any())
     rows = []
     for clamped_PV in clamped_BPV:
         log_ratio_PV = log_p_PV - clamped_PV.double().log_softmax(-1)
-        rows.append(torch.where(p_PV > 0, p_PV * log_ratio_PV, 0.0).sum(-1))
+        if has_zeros:
+            log_ratio_PV = log_ratio_PV.masked_fill(is_zero_PV, 0.0)
+        rows.append(torch.linalg.vecdot(p_PV, log_ratio_PV))
     return torch.stack(rows).clamp_min(0)
 
 

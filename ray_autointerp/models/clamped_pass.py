@@ -230,6 +230,10 @@ def last_position_states(
     return torch.cat(subject.halving.run(len(latent_B), rows_per_pass, states))
 
 
+_MOST_LOGITS = {"cpu": 0, "cuda": 2**27}
+"""Logits of clamped rows held at once; of one row at least."""
+
+
 @dataclass(frozen=True)
 class NextTokenEffects:
     """How a clamp moves next-token distributions, mean over positions, float32 [B]."""
@@ -241,16 +245,18 @@ class NextTokenEffects:
 
 
 def next_token_effects(subject: Subject, clean_PD: Tensor, clamped_BPD: Tensor) -> NextTokenEffects:
-    """From final normed states at some positions; P x V logits at a time."""
+    """From final normed states at some positions; of some rows at a time the logits, P x V each."""
     clean_PV = subject.unembed(clean_PD)
     before = token_confidence(clean_PV).mean()
     delta: list[Tensor] = []
 
     def clamped() -> Iterator[Tensor]:
-        for clamped_PD in clamped_BPD:
-            clamped_PV = subject.unembed(clamped_PD)
-            delta.append(token_confidence(clamped_PV).mean() - before)
-            yield clamped_PV
+        # Together: a GPU reads the unembedding once for all of them.
+        together = max(1, _MOST_LOGITS[clean_PV.device.type] // clean_PV.numel())
+        for clamped_RPD in clamped_BPD.split(together):
+            for clamped_PV in subject.unembed(clamped_RPD):
+                delta.append(token_confidence(clamped_PV).mean() - before)
+                yield clamped_PV
 
     kl_B = mean_kl(clean_PV, clamped())
     # Fetched together: a GPU would be waited for at every number.

@@ -69,7 +69,8 @@ class Subject:
         self.card = card
         self.tokenizer = tokenizer
         self._model: Any = model.eval().requires_grad_(False)
-        quicken_norms(self._model)
+        if not compile_layers:  # what is compiled needs no help, and is compiled anew for each norm
+            quicken_norms(self._model)
         self._parts: Parts = parts_of(model, card.family)
         self._layer_arguments: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
         self._sink_thresholds: dict[int, float] = {}

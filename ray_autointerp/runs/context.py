@@ -4,7 +4,7 @@ One for each worker; each task gets a view of it, with the config that its step 
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,6 +44,7 @@ class WorkerContext(Tables):
         self.spending = spending or Spending(run.config)
         self._models = LoadedModels(run)
         self._step: Step | None = None
+        self._left: list[Callable[[], None]] = []
         self.num_not_finite = 0
         """Rows that a task's view wrote as `failed` because of NaN or infinity."""
 
@@ -55,6 +56,7 @@ class WorkerContext(Tables):
         view = copy.copy(self)
         view._step = step_named(task.step)
         view.run = replace(self.run, config=declared_config(self.run.config, view._step))
+        view._left = []
         view.num_not_finite = 0
         if llm is not None:
             view._llm = view._judge = llm
@@ -91,6 +93,18 @@ class WorkerContext(Tables):
         )
         self.num_not_finite += num_failed
         return num_failed
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Leave work that needs no model for the end of the task.
+
+        On a GPU the worker's next task uses the models meanwhile.
+        """
+        self._left.append(work)
+
+    def do_what_is_left(self) -> None:
+        """The work that the task's stage left, in its order."""
+        for work in self._left:
+            work()
 
     @property
     def subject(self) -> "Subject":

@@ -133,12 +133,9 @@ class Tables:
         columns: Sequence[str] | None = None,
     ) -> pa.Table:
         """The rows of these latents, in the table's order; `latent` must be among the columns."""
-        part = self.read(
-            table, sae, method, shards=self._shards_of(table, sae, method, latents), columns=columns
-        )
-        is_wanted = pc.is_in(part["latent"], pa.array(latents, pa.int32()))
-        # As a rule the parts hold nothing else, and to copy lists takes as long as to read them.
-        return part if pc.all(is_wanted, min_count=0).as_py() else part.filter(is_wanted)
+        shards = self._shards_of(table, sae, method, latents)
+        wanted = ("latent", np.unique(np.asarray(latents, np.int64)))
+        return self.read(table, sae, method, shards=shards, columns=columns, having=wanted)
 
     def rows(
         self,

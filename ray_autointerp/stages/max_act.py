@@ -18,7 +18,9 @@ from torch import Tensor
 from ray_autointerp.config import Config
 from ray_autointerp.methods.device_sieve import DeviceSieve
 from ray_autointerp.methods.example_rank import BINS_IN_USE, window_hashes
+from ray_autointerp.methods.firing_stats import FiringStats
 from ray_autointerp.methods.max_act import ActiveEntries, ExampleSieve
+from ray_autointerp.methods.top_examples import TopExamples
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.hook_point import Place
 from ray_autointerp.models.sae import Sae
@@ -68,13 +70,23 @@ def run(task: Task, context: WorkerContext) -> None:
 
     context.subject.halving.run(len(windows), context.run.config.operations.micro_batch, look)
     for sae, watch in watches.items():
-        _write(watch, sae, task, context)
+        found = (watch.sieve.stratified(), watch.sieve.examples(), watch.sieve.firing_stats())
+        # To make tables takes a processor as long as a GPU takes for some of the next pass.
+        context.afterwards(partial(_write, watch, *found, sae, task, context))
 
 
-def _write(watch: _Watch, sae: str, task: Task, context: WorkerContext) -> None:
+def _write(
+    watch: _Watch,
+    stratified: TopExamples,
+    top: TopExamples,
+    firing_stats: FiringStats,
+    sae: str,
+    task: Task,
+    context: WorkerContext,
+) -> None:
     first = watch.latents.start
-    refs = example_refs_table(watch.sieve.stratified(), watch.sieve.examples(), first)
-    stats = firing_stats_table(watch.sieve.firing_stats(), first)
+    refs = example_refs_table(stratified, top, first)
+    stats = firing_stats_table(firing_stats, first)
     groups, stats_groups = (
         _row_groups(table["latent"].to_numpy(), context.run.axes, sae) for table in (refs, stats)
     )

@@ -7,7 +7,8 @@ windows' last in `all` and `last`, the active ones in `active`.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -88,11 +89,8 @@ def _columns(
                 context.run.config.evidence.num_changed_tokens,
                 signed,
             )
-            # Fetched together: a GPU would be waited for at every list.
             errors = {
-                side: torch.stack(
-                    [_errors(of, row, measured[p], W_U_DV) for row, p in enumerate(together)]
-                ).tolist()
+                side: _errors(of, [measured[pair] for pair in together], W_U_DV)
                 for side, of in (("promoted", lists.promoted), ("suppressed", lists.suppressed))
             }
             promoted = token_entries(lists.promoted, context.tokenizer)
@@ -113,18 +111,25 @@ def _columns(
                 )
 
 
-def _errors(lists: TokenLists, row: int, measured: Measured, W_U_DV: Tensor) -> Tensor:
-    """Standard errors [K] of one list's mean logit diffs."""
-    columns_DK = W_U_DV[:, lists.ids_BK[row]].float()
+def _errors(lists: TokenLists, measured: Sequence[Measured], W_U_DV: Tensor) -> list[list[float]]:
+    """Standard errors of the listed tokens' mean logit diffs, row by row.
 
-    def logits(means_ND: Tensor) -> Tensor:
-        return (means_ND.float() @ columns_DK)[None]
-
-    return standard_errors(
-        logits(measured.scattered_ND),
-        None if measured.linear_ND is None else logits(measured.linear_ND),
-        measured.num_jacobian,
-    )[0]
+    Rows of as many windows are done together: on a GPU each would be waited for alone.
+    """
+    columns_DBK = W_U_DV[:, lists.ids_BK].float()
+    errors_BK = torch.empty(lists.ids_BK.shape, device=W_U_DV.device)
+    alike: dict[object, list[int]] = defaultdict(list)
+    for row, one in enumerate(measured):
+        alike[len(one.scattered_ND), one.num_jacobian].append(row)
+    for rows in alike.values():
+        columns_RDK = columns_DBK[:, rows].movedim(1, 0)
+        group = [measured[row] for row in rows]
+        scattered_RNK = torch.stack([one.scattered_ND for one in group]).float() @ columns_RDK
+        linear = [one.linear_ND for one in group if one.linear_ND is not None]
+        linear_RNK = torch.stack(linear).float() @ columns_RDK if linear else None
+        errors_BK[rows] = standard_errors(scattered_RNK, linear_RNK, group[0].num_jacobian)
+    found: list[list[float]] = errors_BK.tolist()
+    return found
 
 
 def _with_errors(entries: list[Row], errors: list[float]) -> list[Row]:

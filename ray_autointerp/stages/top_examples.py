@@ -36,6 +36,9 @@ from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 
+_ROW_GROUP = 64
+"""Rows of one row group: who needs the examples of a few latents reads little more."""
+
 _FOLLOWING_TOKENS = 20
 """Tokens after the peaks kept per latent and side."""
 
@@ -61,7 +64,10 @@ def run(task: Task, context: WorkerContext) -> None:
         "near_misses": _near_misses(task, context, shown, offsets),
         "following": _following(shown, offsets, tokenizer),
     }
-    context.write(task, "top_examples", pa.table(columns, schema=TABLES["top_examples"].schema))
+    content = pa.table(columns, schema=TABLES["top_examples"].schema)
+    rows = 2 * len(latents)
+    groups = [min(_ROW_GROUP, rows - start) for start in range(0, rows, _ROW_GROUP)]
+    context.write(task, "top_examples", content, row_groups=groups)
 
 
 def _merged(task: Task, context: WorkerContext) -> tuple[TopExamples, TopExamples]:
