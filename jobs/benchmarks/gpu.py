@@ -57,7 +57,7 @@ LENGTH = 128
 EXAMPLES = 16
 """Of each latent, behind the mode `active`."""
 
-SHARDS = 4
+SHARDS = 3
 """Token shards that a worker does one after the other."""
 
 ID = "sae"
@@ -80,10 +80,10 @@ class Shape:
     product: int
     """Side of the plain matrix product."""
     tokens: int
-    """Of the corpus."""
+    """Of a token shard: about as many as a run has by default."""
 
 
-GEMMA_2_2B = Shape(2304, 9216, 26, 8, 4, 256, 256_000, 16_384, 64, 12, 8192, 524_288)
+GEMMA_2_2B = Shape(2304, 9216, 26, 8, 4, 256, 256_000, 16_384, 64, 12, 8192, 1_048_576)
 TINY = Shape(32, 64, 4, 2, 1, 16, 300, 128, 8, 1, 64, 8192)
 
 

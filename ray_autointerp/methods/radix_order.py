@@ -15,7 +15,7 @@ def radix_order(*keys_N: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
     """As np.lexsort: by the last key, where that ties by the one before; then as they came."""
     order = _order(keys_N[0])
     for key_N in keys_N[1:]:
-        order = order[_order(key_N[order])]
+        order = order.take(_order(key_N.take(order)))
     return order
 
 

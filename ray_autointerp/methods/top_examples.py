@@ -91,20 +91,23 @@ def join_examples(parts: Sequence[TopExamples]) -> TopExamples:
 
 
 def take_examples(examples: TopExamples, chosen: npt.NDArray[np.int64]) -> TopExamples:
-    """Some of the examples, in the order given."""
-    counts = np.diff(examples.offsets_E1)[chosen]
+    """Some of the examples, in the order given.
+
+    `take`, unlike indexing, leaves Python to other threads: a GPU is fed by one of them.
+    """
+    counts = np.diff(examples.offsets_E1).take(chosen)
     offsets = _offsets(counts)
-    shift = np.repeat(examples.offsets_E1[chosen] - offsets[:-1], counts)
+    shift = np.repeat(examples.offsets_E1.take(chosen) - offsets[:-1], counts)
     entries = shift + np.arange(offsets[-1])
     return TopExamples(
-        examples.latents_E[chosen],
-        examples.is_score_E[chosen],
-        examples.windows_E[chosen],
-        examples.peaks_E[chosen],
-        examples.activations_E[chosen],
+        examples.latents_E.take(chosen),
+        examples.is_score_E.take(chosen),
+        examples.windows_E.take(chosen),
+        examples.peaks_E.take(chosen),
+        examples.activations_E.take(chosen),
         offsets,
-        examples.positions_N[entries],
-        examples.values_N[entries],
+        examples.positions_N.take(entries),
+        examples.values_N.take(entries),
     )
 
 

@@ -33,9 +33,9 @@ def example_refs_table(stratified: TopExamples, top: TopExamples, first_latent: 
     return pa.table(
         {
             "latent": pa.array(examples.latents_E + first_latent, pa.int32()),
-            "kind": _words(is_top_E[order], ("stratified", "top")),
+            "kind": _words(is_top_E.take(order), ("stratified", "top")),
             "split": _words(examples.is_score_E, SPLITS),
-            "rank": pa.array(ranks(group_E[order]), pa.int16()),
+            "rank": pa.array(ranks(group_E.take(order)), pa.int16()),
             "window": examples.windows_E,
             "peak": examples.peaks_E,
             "activation": examples.activations_E,
