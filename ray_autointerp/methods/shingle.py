@@ -15,6 +15,7 @@ import numpy.typing as npt
 Side = Literal["explain", "score"]
 
 SHINGLE_LENGTH = 13
+_NONE: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -38,6 +39,28 @@ def shingle_hashes(
     for offset in range(length):
         hashes = hashes * MULTIPLIER + mixed_N[offset : offset + len(hashes)]
     return mix_bits(hashes)
+
+
+def window_shingles(
+    token_ids_N: npt.NDArray[np.integer], offsets_W1: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """The shingle hashes of each window, in order, and the window that each is of.
+
+    Window w has the tokens between two offsets; one without tokens has no shingles.
+    """
+    length_W = np.diff(offsets_W1)
+    is_short_W = length_W < SHINGLE_LENGTH
+    all_N = shingle_hashes(token_ids_N) if len(token_ids_N) >= SHINGLE_LENGTH else _NONE
+    count_W = np.where(is_short_W, 0, length_W - SHINGLE_LENGTH + 1)
+    window_S = np.repeat(np.arange(len(length_W)), count_W)
+    first_W = np.cumsum(count_W) - count_W
+    place_S = np.arange(len(window_S)) + (offsets_W1[:-1] - first_W)[window_S]
+    short = [w for w in np.flatnonzero(is_short_W).tolist() if length_W[w]]
+    whole = [shingle_hashes(token_ids_N[offsets_W1[w] : offsets_W1[w + 1]]) for w in short]
+    hashes = np.concatenate([all_N[place_S], *whole])
+    windows = np.concatenate([window_S, np.array(short, np.int64)])
+    order = np.argsort(windows, kind="stable")
+    return hashes[order], windows[order]
 
 
 def mix_bits(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

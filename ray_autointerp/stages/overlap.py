@@ -7,12 +7,14 @@ refused here, before any pass of the subject. The corpus is read shard by shard,
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 
 from ray_autointerp.errors import CorpusError, TaskError
-from ray_autointerp.methods.shingle import shingle_hashes
+from ray_autointerp.methods.shingle import window_shingles
 from ray_autointerp.methods.window_length import LEAST_EXPLAIN, LEAST_SCORE
 from ray_autointerp.passes.change_windows import change_window_length, length_counts
 from ray_autointerp.records.keys import SPLITS
@@ -20,9 +22,17 @@ from ray_autointerp.records.task import Task
 from ray_autointerp.runs.tables import Tables
 
 _Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
-_NONE: _Hashes = np.zeros(0, np.uint64)
 _MOST_HASHES = 4_000_000
 """Shingles of one side held at once; above, the first by hash stand for all."""
+
+
+@dataclass(frozen=True)
+class _Shingles:
+    """Those of one token shard and side."""
+
+    hashes_S: _Hashes
+    window_S: npt.NDArray[np.int64]
+    num_windows: int
 
 
 def run(task: Task, context: Tables) -> None:
@@ -33,9 +43,9 @@ def run(task: Task, context: Tables) -> None:
     counted = []
     for side, other in zip(SPLITS, reversed(SPLITS), strict=True):
         num_windows, num_copied = 0, 0
-        for hashes in _hashes(side, context):
-            num_windows += len(hashes)
-            num_copied += _num_copied(hashes, known[other])
+        for shingles in _shingles(side, context):
+            num_windows += shingles.num_windows
+            num_copied += _num_copied(shingles, known[other])
         counted.append(
             {
                 "split": side,
@@ -74,27 +84,29 @@ def _check_windows(context: Tables) -> None:
 
 def _known(side: str, context: Tables) -> _Hashes:
     """The shingles of a side, rising: all, or the first by hash."""
-    known = _NONE
-    for hashes in _hashes(side, context):
-        known = np.unique(np.concatenate([known, *hashes]))[:_MOST_HASHES]
+    known: _Hashes = np.zeros(0, np.uint64)
+    for shingles in _shingles(side, context):
+        hashes = shingles.hashes_S
+        if len(known) == _MOST_HASHES:
+            hashes = hashes[hashes < known[-1]]
+        known = np.unique(np.concatenate([known, hashes]))[:_MOST_HASHES]
     return known
 
 
-def _num_copied(windows: list[_Hashes], known: _Hashes) -> int:
+def _num_copied(shingles: _Shingles, known: _Hashes) -> int:
     """Windows that hold a known shingle."""
-    hashes_N = np.concatenate([_NONE, *windows])
-    window_N = np.repeat(np.arange(len(windows)), [len(own) for own in windows])
-    if len(known) == _MOST_HASHES:
-        is_in_range_N = hashes_N <= known[-1]
-        hashes_N, window_N = hashes_N[is_in_range_N], window_N[is_in_range_N]
-    return len(np.unique(window_N[np.isin(hashes_N, known)]))
+    place_S = np.searchsorted(known, shingles.hashes_S)
+    is_known_S = np.append(known, np.uint64(0))[place_S] == shingles.hashes_S
+    is_known_S &= place_S < len(known)
+    return len(np.unique(shingles.window_S[is_known_S]))
 
 
-def _hashes(side: str, context: Tables) -> Iterator[list[_Hashes]]:
-    """Of each window, shard by shard; the first token, which may be BOS, is left out."""
+def _shingles(side: str, context: Tables) -> Iterator[_Shingles]:
+    """Shard by shard; each window's first token, which may be BOS, is left out."""
     for shard in range(context.run.axes.num_token_shards):
         part = context.read("tokens", None, shards=[shard], columns=["split", "token_ids"])
-        token_ids = part.filter(pc.field("split") == side)["token_ids"]
-        ends = np.cumsum(pc.list_value_length(token_ids).to_numpy())
-        windows = np.split(pc.list_flatten(token_ids).to_numpy(), ends[:-1])
-        yield [shingle_hashes(own[1:]) for own in windows if len(own) > 1]
+        token_ids = pc.list_slice(part.filter(pc.field("split") == side)["token_ids"], 1)
+        counts = pc.list_value_length(token_ids).to_numpy()
+        offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        flat_N = pc.list_flatten(token_ids).to_numpy()
+        yield _Shingles(*window_shingles(flat_N, offsets), int((counts > 0).sum()))

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ray_autointerp.methods.shingle import shingle_hashes, split_of
+from ray_autointerp.methods.shingle import shingle_hashes, split_of, window_shingles
 
 
 def documents(num_documents, length, seed=0):
@@ -68,3 +70,18 @@ def test_split_copy_inside_a_boundary_of_other_text_follows_its_smallest_shingle
     smallest = int(shingle_hashes(tokens).argmin())
     excerpt = tokens[smallest : smallest + 13]
     assert split_of(excerpt) == split_of(tokens)
+
+
+@given(
+    windows=st.lists(st.lists(st.integers(0, 3), max_size=40), max_size=6),
+)
+def test_shingles_of_many_windows_are_those_of_each(windows: list[list[int]]) -> None:
+    flat = np.array([token for own in windows for token in own], np.int32)
+    hashes, window = window_shingles(flat, np.cumsum([0, *map(len, windows)]))
+    expected = [
+        (int(value), index)
+        for index, own in enumerate(windows)
+        if own
+        for value in shingle_hashes(own)
+    ]
+    assert list(zip(hashes.tolist(), window.tolist(), strict=True)) == expected
