@@ -49,6 +49,7 @@ from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 from ray_autointerp.stages import token_change as token_change_stage
 
 LENGTH = 128
@@ -87,19 +88,13 @@ GEMMA_2_2B = Shape(2304, 9216, 26, 8, 4, 256, 256_000, 16_384, 64, 12, 8192, 1_0
 TINY = Shape(32, 64, 4, 2, 1, 16, 300, 128, 8, 1, 64, 8192)
 
 
-class RandomContext(WorkerContext):
-    """A context whose tables lie in memory and whose models were never saved."""
+class RandomTables(Tables):
+    """Tables that lie in memory."""
 
-    def __init__(self, run: Run, subject: Subject, sae: Sae) -> None:
+    def __init__(self, run: Run, tokens: pa.Table) -> None:
         super().__init__(run)
-        self._models.__dict__ |= {"subject": subject, "tokenizer": subject.tokenizer}
-        self._sae = sae
         self.examples: dict[int, list[dict[str, int]]] = {}
-        self.tokens = TABLES["tokens"].schema.empty_table()
-
-    def sae(self, _: str) -> Sae:
-        """The only one."""
-        return self._sae
+        self.tokens = tokens
 
     def read(
         self,
@@ -125,12 +120,27 @@ class RandomContext(WorkerContext):
         }
 
 
+class RandomContext(WorkerContext):
+    """A context of such tables, whose models were never saved."""
+
+    def __init__(self, run: Run, tables: RandomTables, subject: Subject, sae: Sae) -> None:
+        super().__init__(run)
+        self.tables = tables
+        self._models.__dict__ |= {"subject": subject, "tokenizer": subject.tokenizer}
+        self._sae = sae
+
+    def sae(self, _: str) -> Sae:
+        """The only one."""
+        return self._sae
+
+
 @dataclass
 class Bench:
     """What all races are run with."""
 
     shape: Shape
     asked: argparse.Namespace
+    tables: RandomTables
     context: RandomContext
     compiled: RandomContext
     """The same with the subject's layers compiled."""
@@ -196,17 +206,17 @@ def build(shape: Shape, asked: argparse.Namespace) -> Bench:
     axes = Axes(1, {ID: LatentRange(0, shape.d_sae)}, 4096, asked.latents, {ID: hook_point}, 1, 64)
     run = Run(config, axes, f"{config.run.root}/random")
     sae = random_sae(shape, hook_point, device)
-    context = RandomContext(run, subject, sae)
-    again = random_subject(shape, device, compile_layers=True)
-    compiled = RandomContext(run, again, sae)
     ids_WT = torch.randint(3, shape.vocab_size, (shape.tokens // LENGTH, LENGTH))
-    context.tokens = compiled.tokens = corpus(ids_WT)
+    tables = RandomTables(run, corpus(ids_WT))
+    context = RandomContext(run, tables, subject, sae)
+    again = random_subject(shape, device, compile_layers=True)
+    compiled = RandomContext(run, tables, again, sae)
     report(
         machine=machine(),
         card=torch.cuda.get_device_name(0) if device.type == "cuda" else "none",
         micro_batch=size,
     )
-    return Bench(shape, asked, context, compiled, ids_WT[: plain.WINDOWS, : plain.TOKENS])
+    return Bench(shape, asked, tables, context, compiled, ids_WT[: plain.WINDOWS, : plain.TOKENS])
 
 
 def random_subject(shape: Shape, device: torch.device, *, compile_layers: bool = False) -> Subject:
@@ -368,7 +378,7 @@ def modes(bench: Bench) -> None:
 def firing(bench: Bench) -> list[int]:
     """The first latents that fire in enough windows, which become their examples."""
     context, wanted = bench.context, bench.asked.latents
-    ids_WT = torch.tensor(context.tokens["token_ids"].to_pylist()[:512])
+    ids_WT = torch.tensor(bench.tables.tokens["token_ids"].to_pylist()[:512])
     sae = context.sae(ID)
     h_WTD = context.subject.residual(ids_WT, context.subject.site(sae.hook_point))
     mask_WT = torch.ones(ids_WT.shape, dtype=torch.bool, device=h_WTD.device)
@@ -378,14 +388,14 @@ def firing(bench: Bench) -> list[int]:
     chosen: list[int] = (windows_L >= EXAMPLES).nonzero()[:wanted, 0].tolist()
     for latent in chosen:
         rows = pairs_N2[pairs_N2[:, 0] == latent][:EXAMPLES, 1].tolist()
-        context.examples[latent] = [{"window": row} for row in rows]
+        bench.tables.examples[latent] = [{"window": row} for row in rows]
     return chosen
 
 
 def jacobian(bench: Bench) -> None:
     """What M costs, what applying it costs, JacobianProj and the control variate."""
     subject, sae, shape = bench.subject, bench.context.sae(ID), bench.shape
-    ids_WT = torch.tensor(bench.context.tokens["token_ids"].to_pylist())[:, : plain.TOKENS]
+    ids_WT = torch.tensor(bench.tables.tokens["token_ids"].to_pylist())[:, : plain.TOKENS]
     latents = list(range(bench.asked.latents))
     clean = {n: clean_run(subject, sae, latents, ids_WT[:n]) for n in (plain.WINDOWS, 128)}
     directions = bench.asked.directions
@@ -451,7 +461,7 @@ def watched(bench: Bench) -> None:
     """The MaxAct pass against the bare forward pass and encoder product."""
     context, subject, sae = bench.context, bench.subject, bench.context.sae(ID)
     site, size = subject.site(sae.hook_point), context.run.config.operations.micro_batch
-    ids_WT = torch.tensor(context.tokens["token_ids"].to_pylist())
+    ids_WT = torch.tensor(bench.tables.tokens["token_ids"].to_pylist())
     number = iter(range(1_000_000))
 
     @torch.inference_mode()

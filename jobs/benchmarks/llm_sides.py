@@ -37,7 +37,7 @@ class PromptWorker(LLMWorker):
         context = await self._opened()
         asked = self._prompts[task.shard * self._share : (task.shard + 1) * self._share]
         async with Answers(
-            context.llm_of(task), task, context.store, context.spending, width=width
+            context.llm_of(task), task, context.tables.store, context.spending, width=width
         ) as answers:
             await asyncio.gather(*(answers.ask(request) for request in asked))
         return context.spending.claim(task)

@@ -25,6 +25,7 @@ from ray_autointerp.runs.answers import remembered
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 
 
 class _Scribe:
@@ -60,7 +61,7 @@ def requests_of(run: Run, method: str | None = None) -> list[Request]:
         if method not in (None, task.method):
             continue
         context = _Reading(run)
-        scribe = _Scribe(remembered(context.store, task)[0])
+        scribe = _Scribe(remembered(context.tables.store, task)[0])
         stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
         asyncio.run(stage.run(task, context.for_task(task, scribe)))
         asked |= scribe.asked
@@ -84,7 +85,7 @@ def _request(raw: dict[str, Any]) -> Request:
 
 
 def _tasks(run: Run) -> Iterator[Task]:
-    tables = WorkerContext(run)
+    tables = Tables(run)
     selected = {sae: tables.selected(sae) for sae in run.saes}
     for step in FLOW:
         if step.pool in LLM_POOLS:

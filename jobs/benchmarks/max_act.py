@@ -47,7 +47,7 @@ def main() -> None:
         (sae_id,) = run.saes
         subject, sae = context.subject, context.sae(sae_id)
         site, size = subject.site(sae.hook_point), run.config.operations.micro_batch
-        rows = context.read("tokens", None).to_pylist()
+        rows = context.tables.read("tokens", None).to_pylist()
         rows.sort(key=lambda row: (-len(row["token_ids"]), row["window"]))
         number = iter(range(1_000_000))
 

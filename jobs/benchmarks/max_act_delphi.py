@@ -16,6 +16,7 @@ above that after loading. Prints JSON lines.
 """
 
 import argparse
+import asyncio
 import json
 import subprocess
 import sys
@@ -204,11 +205,12 @@ def ours(
     import pyarrow.compute as pc
 
     from ray_autointerp.config_file import parse_config
+    from ray_autointerp.execution.execute import execute
     from ray_autointerp.preflight.check import check
     from ray_autointerp.records.task import Task
     from ray_autointerp.runs.context import WorkerContext
     from ray_autointerp.runs.manifest import open_run
-    from ray_autointerp.stages import corpus, max_act
+    from ray_autointerp.stages import corpus
 
     num_windows = num_tokens // WINDOW
     config = {
@@ -235,22 +237,23 @@ def ours(
     for shard in range(shards):
         corpus.run(Task("corpus", None, None, shard, shards), context)
     subject, sae = context.subject, context.sae("random")
-    sae.activations(subject.residual(desk_tokens(context), subject.site(sae.hook_point)))
+    sae.activations(subject.residual(first_window(context), subject.site(sae.hook_point)))
 
     def work() -> None:
         for shard in range(shards):
-            max_act.run(Task("max_act", None, None, shard, shards), context)
+            asyncio.run(execute(Task("max_act", None, None, shard, shards), context))
 
     row = measured(work, num_windows * WINDOW)
-    sample = context.read("window_sample", "random", columns=["latents"])
+    sample = context.tables.read("window_sample", "random", columns=["latents"])
     return {**row, "nonzeros": int(pc.sum(pc.list_value_length(sample["latents"])).as_py())}
 
 
-def desk_tokens(context: Any) -> Any:
-    """Eight windows, to warm up on."""
+def first_window(context: Any) -> Any:
+    """One window, to warm up on."""
     import torch
 
-    return torch.tensor(context.read("tokens", None, shards=[0]).to_pylist()[0]["token_ids"])[None]
+    tokens = context.tables.read("tokens", None, shards=[0])
+    return torch.tensor(tokens["token_ids"].slice(0, 1).to_pylist())
 
 
 if __name__ == "__main__":

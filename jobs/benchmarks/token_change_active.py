@@ -45,8 +45,8 @@ def main() -> None:
         replace(run, config=run.config.model_copy(update={"evidence": evidence}))
     )
     (sae,) = run.saes
-    scale = reference_activations(context, sae)
-    chosen = sorted(context.selection(sae))[: asked.latents]
+    scale = reference_activations(context.tables, sae)
+    chosen = sorted(context.tables.selection(sae))[: asked.latents]
     values = {(latent, sign): sign * scale[latent] for latent in chosen for sign in (1, -1)}
     found: dict[str, dict[Pair, Measured]] = {}
 

@@ -47,7 +47,9 @@ async def execute(
     try:
         if step_named(task.step).pool in LLM_POOLS:
             llm = context.llm_of(task)
-            async with Answers(llm, task, context.store, context.spending, width=width) as answers:
+            async with Answers(
+                llm, task, context.tables.store, context.spending, width=width
+            ) as answers:
                 view = context.for_task(task, answers)
                 await _run(task, view)
         else:

@@ -66,12 +66,12 @@ def measure_all(
 ) -> dict[Pair, Measured]:
     """Clamped at every position of the shared windows, all of them or as many as needed."""
     sae, evidence = context.sae(sae_id), context.run.config.evidence
-    windows_WT = change_windows(context, "explain", evidence.change_windows)
+    windows_WT = change_windows(context.tables, "explain", evidence.change_windows)
     latents = list(dict.fromkeys(latent for latent, _ in values))
     clean = clean_run(context.subject, sae, latents, windows_WT)
     model = None
     if evidence.change_estimator != "exact":
-        known = context.read("change_variance", sae_id).filter(pc.field("status") == "ok")
+        known = context.tables.read("change_variance", sae_id).filter(pc.field("status") == "ok")
         model = variance_model(known.to_pylist())
     if model is None:
         return _exact(context, sae, clean, values)
@@ -83,7 +83,9 @@ def measure_last(
 ) -> dict[Pair, Measured]:
     """Clamped at the final position of the shared windows alone."""
     sae, subject = context.sae(sae_id), context.subject
-    windows_WT = change_windows(context, "explain", context.run.config.evidence.change_windows)
+    windows_WT = change_windows(
+        context.tables, "explain", context.run.config.evidence.change_windows
+    )
     latents = list(dict.fromkeys(latent for latent, _ in values))
     clean = clean_run(subject, sae, latents, windows_WT, keep_keys=True)
     pairs, value_B = list(values), _values(values, subject.device)
@@ -187,7 +189,7 @@ def _corrected(
     """The first window for all; then, by the model, some more for each, or plainly all."""
     sae, subject = context.sae(sae_id), context.subject
     pairs, value_B = list(values), _values(values, clean.h_WTD.device)
-    jacobian = jacobian_of(context, sae_id, clean.h_WTD.device)
+    jacobian = jacobian_of(context.tables, sae_id, clean.h_WTD.device)
     singles = len(jacobian.counts_N)
     x_BD = (sae.W_dec_LD[[p[0] for p in pairs]] * value_B[:, None]).float()
     linear_BND = linear_window_sums(x_BD, jacobian.singles_NDD)
@@ -280,7 +282,7 @@ def _raised_and_lowered(
 
 
 def _explain_rows(context: WorkerContext, sae_id: str, latents: Sequence[int]) -> dict[int, Row]:
-    found = context.rows("top_examples", sae_id, list(dict.fromkeys(latents)))
+    found = context.tables.rows("top_examples", sae_id, list(dict.fromkeys(latents)))
     return {
         latent: next(row for row in rows if row["split"] == "explain")
         for latent, rows in found.items()
@@ -291,7 +293,7 @@ def _clean_examples(
     context: WorkerContext, sae: Sae, latents: Sequence[int], wanted: list[int]
 ) -> CleanRun:
     """The clean pass over whole corpus windows, padded on the right, keys kept."""
-    windows = token_windows(context, wanted)
+    windows = token_windows(context.tables, wanted)
     rows = windows.rows(wanted).tolist()
     by_window = {w: windows.token_ids(row).tolist() for w, row in zip(wanted, rows, strict=True)}
     longest = max(map(len, by_window.values()))

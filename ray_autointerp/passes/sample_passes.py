@@ -43,14 +43,14 @@ def sample_passes(
         sae_id,
         latents,
         value_B,
-        change_windows(context, "explain", evidence.change_windows),
+        change_windows(context.tables, "explain", evidence.change_windows),
     )
     score_BMD, counts_M = _exact_sums(
         context,
         sae_id,
         latents,
         value_B,
-        change_windows(context, "score", evidence.agreement_windows),
+        change_windows(context.tables, "score", evidence.agreement_windows),
     )
     x_BD = (sae.W_dec_LD[latents] * value_B[:, None]).float()
     return SamplePasses(

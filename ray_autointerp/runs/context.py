@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ray_autointerp.models.tokenizer import SubjectTokenizer
 
 
-class WorkerContext(Tables):
+class WorkerContext:
     """The tables and models one worker needs."""
 
     def __init__(
@@ -38,7 +38,7 @@ class WorkerContext(Tables):
         spending: Spending | None = None,
     ) -> None:
         """`judge` is asked by steps of that pool; None is the `llm`."""
-        super().__init__(run)
+        self.tables = Tables(run)
         self._llm = llm
         self._judge = judge or llm
         self.spending = spending or Spending(run.config)
@@ -55,12 +55,18 @@ class WorkerContext(Tables):
         """
         view = copy.copy(self)
         view._step = step_named(task.step)
-        view.run = replace(self.run, config=declared_config(self.run.config, view._step))
+        config = declared_config(self.run.config, view._step)
+        view.tables = self.tables.seen_by(replace(self.run, config=config))
         view._left = []
         view.num_not_finite = 0
         if llm is not None:
             view._llm = view._judge = llm
         return view
+
+    @property
+    def run(self) -> Run:
+        """The run; in a task's view, with the config that its step declares."""
+        return self.tables.run
 
     @property
     def halvings(self) -> int:
@@ -88,7 +94,7 @@ class WorkerContext(Tables):
         """As `Tables.write`; the metadata says where batches were halved."""
         halved = {"halved": str(self.halvings)} if self.halvings else {}
         metadata = {**halved, **(metadata or {})}
-        num_failed = super().write(
+        num_failed = self.tables.write(
             task, table, content, sae=sae, metadata=metadata, row_groups=row_groups
         )
         self.num_not_finite += num_failed

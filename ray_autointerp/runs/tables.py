@@ -4,10 +4,11 @@ Where the parts lie, and which of them hold the latents asked for, is decided he
 else. Knows no model: reports and the driver read runs through it too.
 """
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,12 @@ class Tables:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def seen_by(self, run: Run) -> Self:
+        """The same tables for a run with another config; what is kept is shared."""
+        view = copy.copy(self)
+        view.run = run
+        return view
 
     @cached_property
     def store(self) -> Store:

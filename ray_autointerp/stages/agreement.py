@@ -43,13 +43,15 @@ _COVERAGE_ERRORS = 2.0
 def run(task: Task, context: WorkerContext) -> None:
     """Write `agreement`, `change_variance` and `hub_stats/exact` of one SAE."""
     assert task.sae is not None
-    sample = sorted(latent for latent, m in context.selection(task.sae).items() if m["sample"])
-    jacobian = jacobian_of(context, task.sae, context.subject.device)
+    sample = sorted(
+        latent for latent, m in context.tables.selection(task.sae).items() if m["sample"]
+    )
+    jacobian = jacobian_of(context.tables, task.sae, context.subject.device)
     rows: list[Row] = []
     variances: list[Row] = []
     passes: dict[str, SamplePasses] = {}
     for strength in STRENGTHS:
-        values = _values(context, task.sae, sample, strength)
+        values = _values(context.tables, task.sae, sample, strength)
         latents = [latent for latent in sample if values[latent] is not None]
         unreached = [latent for latent in sample if values[latent] is None]
         for table in (rows, variances):

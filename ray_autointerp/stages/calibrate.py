@@ -28,9 +28,9 @@ from ray_autointerp.runs.context import WorkerContext
 def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `clamps`: a row per latent, sign and KL target."""
     assert task.sae is not None
-    latents = context.chosen(task)
+    latents = context.tables.chosen(task)
     sae = context.sae(task.sae)
-    scale = reference_activations(context, task.sae)
+    scale = reference_activations(context.tables, task.sae)
     curves = [Curve(latent, sign, scale[latent]) for latent in latents for sign in (1, -1)]
     search = KLSearch(curves, context.run.config.steering.kl_targets)
     prompts = [

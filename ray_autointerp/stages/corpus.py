@@ -69,7 +69,7 @@ def _reader(place: Place, context: WorkerContext) -> DocumentReader:
 
 def _end_of(shard: int, context: WorkerContext) -> tuple[Place, int]:
     """Where a token shard ended, and the tokens of all shards up to there."""
-    end = context.metadata("tokens", None, shard)
+    end = context.tables.metadata("tokens", None, shard)
     return Place.parse(end["place"]), int(end["num_tokens"])
 
 

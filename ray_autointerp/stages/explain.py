@@ -27,12 +27,12 @@ _TOKENS_PER_WORD = 3
 async def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `descriptions/<method>`."""
     assert task.sae is not None and task.method is not None
-    latents = context.chosen(task)
+    latents = context.tables.chosen(task)
     tables = {
-        read.table: context.rows(read.table, task.sae, latents, read.method)
+        read.table: context.tables.rows(read.table, task.sae, latents, read.method)
         for read in evidence_of(task.method, context.run.config)
     }
-    stats = context.row("latent_stats", task.sae, latents)
+    stats = context.tables.row("latent_stats", task.sae, latents)
     describe = context.run.config.describe
     rows = await asyncio.gather(
         *(

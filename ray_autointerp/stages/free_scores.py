@@ -41,14 +41,14 @@ _ROWS_OF_LOGITS = 64
 def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `free_scores`."""
     assert task.sae is not None
-    latents = list(context.latents(task))
-    lists = context.rows("vocab_proj", task.sae, latents, columns=["latent", "promoted"])
+    latents = list(context.tables.latents(task))
+    lists = context.tables.rows("vocab_proj", task.sae, latents, columns=["latent", "promoted"])
     lens = {
         latent: [entry["token"] for entry in row["promoted"][:LENS_TOKENS]]
         for latent, (row,) in lists.items()
         if row["promoted"] is not None
     }
-    scale = reference_activations(context, task.sae)
+    scale = reference_activations(context.tables, task.sae)
     effects = output_effects(
         context.subject,
         context.sae(task.sae),
@@ -82,11 +82,11 @@ def _peaks(task: Task, context: WorkerContext) -> list[list[int]]:
 
     By Arrow: as Python objects the excerpts of 512 latents would be millions.
     """
-    table = context.read(
+    table = context.tables.read(
         "top_examples", task.sae, shards=[task.shard], columns=["latent", "split", "examples"]
     )
     explain = table.filter(pc.field("split") == "explain").sort_by("latent").combine_chunks()
-    assert explain["latent"].to_pylist() == list(context.latents(task))
+    assert explain["latent"].to_pylist() == list(context.tables.latents(task))
     examples = pc.list_flatten(explain["examples"])
     tokens = pc.struct_field(examples, "token_ids")
     lengths = pc.list_value_length(tokens).to_numpy()

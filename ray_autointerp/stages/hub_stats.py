@@ -25,8 +25,8 @@ def run(task: Task, context: WorkerContext) -> None:
         stats = hub_stats(sae.W_enc_DL.T, subject.W_E_VD.T)
     else:
         whole, device = context.run.axes.latents[task.sae], sae.W_dec_LD.device
-        scale_L1 = reference_scale(context, task.sae, device)[:, None]
+        scale_L1 = reference_scale(context.tables, task.sae, device)[:, None]
         moved_LD = sae.W_dec_LD[whole.start : whole.stop] * scale_L1
-        mean_DD = jacobian_of(context, task.sae, device).mean_DD
+        mean_DD = jacobian_of(context.tables, task.sae, device).mean_DD
         stats = hub_stats(linear_change(moved_LD, mean_DD), subject.W_U_DV)
     context.write(task, "hub_stats", hub_table(stats))

@@ -36,9 +36,9 @@ class _Read:
 def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `input_scores/<method>`."""
     assert task.sae is not None and task.method is not None
-    latents = context.chosen(task)
-    written = context.rows("sentences", task.sae, latents, task.method)
-    stats = context.row("latent_stats", task.sae, latents)
+    latents = context.tables.chosen(task)
+    written = context.tables.rows("sentences", task.sae, latents, task.method)
+    stats = context.tables.row("latent_stats", task.sae, latents)
     sentences = [
         _Sentence(latent, row["draw"], side, text)
         for latent in latents

@@ -23,7 +23,9 @@ def run(task: Task, context: WorkerContext) -> None:
     assert task.hook_point is not None
     subject, site = context.subject, context.subject.site(task.hook_point)
     directions = context.run.axes.direction_shard(task.shard)
-    windows_WT = change_windows(context, "explain", context.run.config.evidence.jacobian_windows)
+    windows_WT = change_windows(
+        context.tables, "explain", context.run.config.evidence.jacobian_windows
+    )
 
     def batch(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         h_WTD = subject.residual(windows_WT[rows], site)

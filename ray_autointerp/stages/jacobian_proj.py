@@ -15,17 +15,17 @@ from ray_autointerp.runs.context import WorkerContext
 def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `jacobian_proj`."""
     assert task.sae is not None
-    subject, latents = context.subject, context.latents(task)
+    subject, latents = context.subject, context.tables.latents(task)
     decoder_LD = context.sae(task.sae).W_dec_LD[latents.start : latents.stop]
     first = context.run.axes.latents[task.sae].start
-    scale_L = reference_scale(context, task.sae, decoder_LD.device)
+    scale_L = reference_scale(context.tables, task.sae, decoder_LD.device)
     scale_L = scale_L[latents.start - first : latents.stop - first]
-    jacobian = jacobian_of(context, task.sae, decoder_LD.device)
+    jacobian = jacobian_of(context.tables, task.sae, decoder_LD.device)
     lists = jacobian_proj(
         linear_change(decoder_LD * scale_L[:, None], jacobian.mean_DD),
         subject.W_U_DV,
         context.run.config.evidence.num_changed_tokens,
-        read_hub_stats(context, task.sae, "jacobian"),
+        read_hub_stats(context.tables, task.sae, "jacobian"),
     )
     promoted = token_entries(lists.promoted, context.tokenizer)
     suppressed = token_entries(lists.suppressed, context.tokenizer)

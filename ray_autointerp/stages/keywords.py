@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from ray_autointerp.methods.keywords import FiredToken, keyword_description
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
-from ray_autointerp.runs.tables import Tables
+from ray_autointerp.runs.context import WorkerContext
 
 _EXAMPLES_READ = 20
 """Top examples looked at: more adds weak ones."""
@@ -19,15 +19,17 @@ _EXAMPLE_COLUMNS = ("examples.list.element.texts", "examples.list.element.activa
 _LIST_COLUMN = "promoted.list.element.text"
 
 
-def run(task: Task, context: Tables) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `descriptions/keywords`."""
     assert task.sae is not None
-    latents = context.latents(task)
-    examples = context.of_latents(
+    latents = context.tables.latents(task)
+    examples = context.tables.of_latents(
         "top_examples", task.sae, latents, columns=["latent", "split", *_EXAMPLE_COLUMNS]
     )
     examples = examples.filter(pc.field("split") == "explain")
-    lists = context.of_latents("jacobian_proj", task.sae, latents, columns=["latent", _LIST_COLUMN])
+    lists = context.tables.of_latents(
+        "jacobian_proj", task.sae, latents, columns=["latent", _LIST_COLUMN]
+    )
     fired = _fired(examples["examples"].combine_chunks())
     promoted = lists["promoted"].to_pylist()
     texts = [

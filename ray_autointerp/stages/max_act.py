@@ -54,7 +54,7 @@ def run(task: Task, context: WorkerContext) -> None:
     watches = {sae: _watch(sae, context) for sae in context.run.saes}
     places = [place for watch in watches.values() for place in (watch.site, watch.place)]
     # Longest first, so that little is padded.
-    windows = context.read("tokens", None, shards=[task.shard]).to_pylist()
+    windows = context.tables.read("tokens", None, shards=[task.shard]).to_pylist()
     windows.sort(key=lambda row: (-len(row["token_ids"]), row["window"]))
 
     def look(rows: slice) -> None:

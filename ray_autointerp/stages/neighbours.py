@@ -10,7 +10,7 @@ from ray_autointerp.runs.context import WorkerContext
 def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `neighbours`."""
     assert task.sae is not None
-    latents = context.latents(task)
+    latents = context.tables.latents(task)
     W_dec_LD = context.sae(task.sae).W_dec_LD
     nearest = nearest_neighbours(
         W_dec_LD,

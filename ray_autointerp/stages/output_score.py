@@ -51,9 +51,9 @@ class _Material:
 async def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `judgements/<method>` and `output_scores/<method>`."""
     assert task.sae is not None and task.method is not None
-    latents = context.chosen(task)
+    latents = context.tables.chosen(task)
     material = _material(task, context, latents)
-    described = context.row("descriptions", task.sae, latents, task.method)
+    described = context.tables.row("descriptions", task.sae, latents, task.method)
     asks_three = task.method in context.run.config.score.three_set_methods
     judged = await asyncio.gather(
         *(_judged(latent, described[latent], material, context, asks_three) for latent in latents)
@@ -65,16 +65,16 @@ async def run(task: Task, context: WorkerContext) -> None:
 
 def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Material:
     assert task.sae is not None and task.method is not None
-    panel = [latent for latent, row in context.selection(task.sae).items() if row["panel"]]
+    panel = [latent for latent, row in context.tables.selection(task.sae).items() if row["panel"]]
     shown = list(dict.fromkeys([*panel, *latents]))
-    completions = context.rows("completions", task.sae, shown)
+    completions = context.tables.rows("completions", task.sae, shown)
     texts = {
         (latent, _unit(row)): row["text"]
         for latent in shown
         for row in completions[latent]
         if row["status"] == "ok"
     }
-    own = context.row("descriptions", task.sae, shown, task.method)
+    own = context.tables.row("descriptions", task.sae, shown, task.method)
     descriptions = {
         latent: row["description"] for latent, row in own.items() if row["status"] == "ok"
     }

@@ -19,7 +19,7 @@ from ray_autointerp.methods.window_length import LEAST_EXPLAIN, LEAST_SCORE
 from ray_autointerp.passes.change_windows import change_window_length, length_counts
 from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.records.task import Task
-from ray_autointerp.runs.tables import Tables
+from ray_autointerp.runs.context import WorkerContext
 
 _Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 _MOST_HASHES = 4_000_000
@@ -35,7 +35,7 @@ class _Shingles:
     num_windows: int
 
 
-def run(task: Task, context: Tables) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write `overlap`: a row per side. Raises CorpusError: a side has too little text."""
     _check_windows(context)
     documents = _documents(context)
@@ -58,11 +58,11 @@ def run(task: Task, context: Tables) -> None:
     context.write(task, "overlap", counted)
 
 
-def _documents(context: Tables) -> dict[str, set[str]]:
+def _documents(context: WorkerContext) -> dict[str, set[str]]:
     """The documents of each side. Raises TaskError if one is on both."""
     documents: dict[str, set[str]] = {side: set() for side in SPLITS}
     for shard in range(context.run.axes.num_token_shards):
-        part = context.read("tokens", None, shards=[shard], columns=["split", "document_id"])
+        part = context.tables.read("tokens", None, shards=[shard], columns=["split", "document_id"])
         for side in SPLITS:
             ids = part.filter(pc.field("split") == side)["document_id"]
             documents[side].update(map(str, ids.unique().to_pylist()))
@@ -71,10 +71,10 @@ def _documents(context: Tables) -> dict[str, set[str]]:
     return documents
 
 
-def _check_windows(context: Tables) -> None:
+def _check_windows(context: WorkerContext) -> None:
     """Raise CorpusError unless both sides have windows for TokenChange and agreement."""
-    if change_window_length(context) is None:
-        explain, score = (sum(counts.values()) for counts in length_counts(context).values())
+    if change_window_length(context.tables) is None:
+        explain, score = (sum(counts.values()) for counts in length_counts(context.tables).values())
         raise CorpusError(
             f"The corpus has {explain} windows of text to explain from and {score} of other text "
             f"to score on; at least {LEAST_EXPLAIN} and {LEAST_SCORE} are needed: start a new run "
@@ -82,7 +82,7 @@ def _check_windows(context: Tables) -> None:
         )
 
 
-def _known(side: str, context: Tables) -> _Hashes:
+def _known(side: str, context: WorkerContext) -> _Hashes:
     """The shingles of a side, rising: all, or the first by hash."""
     known: _Hashes = np.zeros(0, np.uint64)
     for shingles in _shingles(side, context):
@@ -101,10 +101,10 @@ def _num_copied(shingles: _Shingles, known: _Hashes) -> int:
     return len(np.unique(shingles.window_S[is_known_S]))
 
 
-def _shingles(side: str, context: Tables) -> Iterator[_Shingles]:
+def _shingles(side: str, context: WorkerContext) -> Iterator[_Shingles]:
     """Shard by shard; each window's first token, which may be BOS, is left out."""
     for shard in range(context.run.axes.num_token_shards):
-        part = context.read("tokens", None, shards=[shard], columns=["split", "token_ids"])
+        part = context.tables.read("tokens", None, shards=[shard], columns=["split", "token_ids"])
         token_ids = pc.list_slice(part.filter(pc.field("split") == side)["token_ids"], 1)
         counts = pc.list_value_length(token_ids).to_numpy()
         offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

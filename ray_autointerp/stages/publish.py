@@ -23,6 +23,7 @@ from ray_autointerp.prompts.repeated_text import repeated
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 from ray_autointerp.storage.parquet import write_table
@@ -38,10 +39,10 @@ _MOVED = {"promotes": "promoted", "suppresses": "suppressed"}
 Column: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
 
 
-def run(task: Task, context: Tables) -> None:
+def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `labels`."""
     assert task.sae is not None
-    shard = _Shard(context, task.sae, context.latents(task))
+    shard = _Shard(context.tables, task.sae, context.tables.latents(task))
     method, label, best_status = shard.label()
     is_chosen = pa.array([latent in shard.chosen for latent in shard.latents])
     statistics = shard.aligned("latent_stats", None, _STATISTICS)

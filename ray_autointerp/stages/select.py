@@ -16,7 +16,7 @@ def run(task: Task, context: WorkerContext) -> None:
     """Write the `selection` of one SAE: a row per latent of its range."""
     assert task.sae is not None
     rule, seed = context.run.config.select, context.run.config.run.seed
-    stats = context.read("latent_stats", task.sae, columns=["latent", "is_dead"]).to_pylist()
+    stats = context.tables.read("latent_stats", task.sae, columns=["latent", "is_dead"]).to_pylist()
     alive = hash_order((row["latent"] for row in stats if not row["is_dead"]), seed, "select")
     panel, sample = set(alive[: rule.panel]), set(alive[: rule.sample])
     picks = {
@@ -54,7 +54,7 @@ def _best(context: WorkerContext, sae: str, alive: list[int]) -> list[int]:
     rule = context.run.config.select
     if rule.rule != "top":
         return []
-    table = context.read("free_scores", sae, columns=["latent", rule.by]).to_pylist()
+    table = context.tables.read("free_scores", sae, columns=["latent", rule.by]).to_pylist()
     score = {row["latent"]: row[rule.by] for row in table}
     none = float("-inf")
     return sorted(alive, key=lambda i: none if score[i] is None else score[i], reverse=True)

@@ -19,7 +19,7 @@ from ray_autointerp.runs.tables import Row
 def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `completions`: a row per latent, prompt, sign, KL and draw."""
     assert task.sae is not None
-    latents = context.chosen(task)
+    latents = context.tables.chosen(task)
     clamps = _clamps(context, task.sae, latents)
     rows: list[Row] = []
     for latent in latents:
@@ -82,7 +82,7 @@ def _seed(row: Row, context: WorkerContext) -> int:
 def _clamps(
     context: WorkerContext, sae: str, latents: list[int]
 ) -> Mapping[tuple[int, int, float], Row]:
-    rows = context.rows("clamps", sae, latents)
+    rows = context.tables.rows("clamps", sae, latents)
     return {
         (latent, row["sign"], _close(row["kl_target"])): row
         for latent in latents

@@ -31,10 +31,10 @@ _TOGETHER = 64
 def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `token_change/<mode>`: a row per latent and sign."""
     assert task.sae is not None and task.method is not None
-    clamps = clamp_values(context, task.sae, context.chosen(task))
+    clamps = clamp_values(context.tables, task.sae, context.tables.chosen(task))
     values = {pair: value for pair, value in clamps.items() if value is not None}
     measured = MEASURES[task.method](context, task.sae, values) if values else {}
-    columns = dict(_columns(context, measured, read_hub_stats(context, task.sae, "exact")))
+    columns = dict(_columns(context, measured, read_hub_stats(context.tables, task.sae, "exact")))
     rows = []
     for pair, value in clamps.items():
         row: Row = {"latent": pair[0], "sign": pair[1]}

@@ -46,11 +46,11 @@ _FOLLOWING_TOKENS = 20
 def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `top_examples` and `latent_stats`."""
     assert task.sae is not None
-    latents, tokenizer = context.latents(task), context.tokenizer
+    latents, tokenizer = context.tables.latents(task), context.tokenizer
     _write_stats(task, context, latents)
     length = context.run.config.evidence.excerpt_tokens
     top, stratified = _merged(task, context)
-    windows = token_windows(context, np.concatenate([top.windows_E, stratified.windows_E]))
+    windows = token_windows(context.tables, np.concatenate([top.windows_E, stratified.windows_E]))
     shown = excerpts(windows, _peaks(top), length, tokenizer)
     offsets = _offsets(top, latents)
     columns = {
@@ -83,7 +83,7 @@ def _merged(task: Task, context: WorkerContext) -> tuple[TopExamples, TopExample
     }
     merged = dict.fromkeys(rankings, empty_examples())
     for shard in range(context.run.axes.num_token_shards):
-        refs = context.read("example_refs", task.sae, shards=[shard], row_group=task.shard)
+        refs = context.tables.read("example_refs", task.sae, shards=[shard], row_group=task.shard)
         for kind, ranking in rankings.items():
             part = examples_of_table(refs.filter(pc.field("kind") == kind))
             merged[kind] = merge_examples([merged[kind], part], num_kept[kind], ranking)
@@ -122,8 +122,8 @@ def _near_misses(
 ) -> "pa.Array[Any]":
     """A list of excerpts for each latent and side, around tokens on which it is silent."""
     assert task.sae is not None
-    latents, evidence = context.latents(task), context.run.config.evidence
-    sample = WindowSample(context, task.sae, latents)
+    latents, evidence = context.tables.latents(task), context.run.config.evidence
+    sample = WindowSample(context.tables, task.sae, latents)
     tokens, activations = shown.peak_tokens_E().tolist(), shown.activations_E.tolist()
     found = []
     counts = []
@@ -168,7 +168,7 @@ def _write_stats(task: Task, context: WorkerContext, latents: range) -> None:
     wanted = ("latent", np.arange(latents.start, latents.stop))
     parts = []
     for shard in range(context.run.axes.num_token_shards):
-        stats = context.read("firing_stats", task.sae, shards=[shard], having=wanted)
+        stats = context.tables.read("firing_stats", task.sae, shards=[shard], having=wanted)
         parts.append(firing_stats_of_table(stats, len(latents)))
     merged = merge_firing_stats(parts)
     found = latent_stats(merged)

@@ -11,21 +11,21 @@ def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `vocab_proj`."""
     assert task.sae is not None
     subject, sae, evidence = context.subject, context.sae(task.sae), context.run.config.evidence
-    latents = context.latents(task)
+    latents = context.tables.latents(task)
     lists = vocab_proj(
         sae.W_dec_LD[latents.start : latents.stop],
         subject.final_norm,
         subject.W_U_DV,
         evidence.num_vocab_tokens,
         b_U_V=subject.b_U_V,
-        hub=read_hub_stats(context, task.sae, "lens"),
+        hub=read_hub_stats(context.tables, task.sae, "lens"),
         rank_by=evidence.vocab_rank_by,
     )
     reads = embedding_reads(
         sae.W_enc_DL.T[latents.start : latents.stop],
         subject.W_E_VD,
         evidence.num_read_tokens,
-        read_hub_stats(context, task.sae, "reads"),
+        read_hub_stats(context.tables, task.sae, "reads"),
     )
     columns = {
         "promoted": lists.promoted,

@@ -22,8 +22,8 @@ _LEAST_TEMPERATURE = 0.7
 async def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `sentences/<method>`: a row per latent and draw."""
     assert task.sae is not None and task.method is not None
-    latents = context.chosen(task)
-    described = context.row("descriptions", task.sae, latents, task.method)
+    latents = context.tables.chosen(task)
+    described = context.tables.row("descriptions", task.sae, latents, task.method)
     rows = await asyncio.gather(
         *(
             _draw(latent, draw, described[latent], context)

@@ -76,11 +76,14 @@ def read_table(
         raise StoreError(f"{name} in {store.uri} has no column {', '.join(absent)}.")
     if row_group is not None and not 0 <= row_group < file.num_row_groups:
         raise StoreError(f"{name} in {store.uri} has no row group {row_group}.")
+    wanted = None if columns is None else list(columns)
     rows = [row_group] if row_group is not None else list(range(file.num_row_groups))
     if having is not None:
         rows = [group for group in rows if _may_hold(file.metadata.row_group(group), *having)]
     try:
-        table = file.read_row_groups(rows, columns=None if columns is None else list(columns))
+        # One by one: Arrow cannot read dictionaries inside lists across row groups.
+        groups = [file.read_row_groups([group], columns=wanted) for group in rows]
+        table = pa.concat_tables(groups or [file.read_row_groups([], columns=wanted)])
     except (pa.ArrowException, OSError) as error:
         raise _corrupt(store, name, error) from error
     if having is not None:

@@ -19,7 +19,7 @@ NEW = {
 
 def run(task, context):
     """Write one latent shard of `toy_lists`."""
-    rows = [{"latent": i, "status": "ok", "word": f"toy{i}"} for i in context.latents(task)]
+    rows = [{"latent": i, "status": "ok", "word": f"toy{i}"} for i in context.tables.latents(task)]
     context.write(task, "toy_lists", rows)
 ''',
     "prompts/toy.py": '''"""Toy: one word to a prompt."""
@@ -41,8 +41,8 @@ def ask(evidence, cap_words):
 
 def run(task, context):
     """Write one selection shard of `toy_scores/<method>`."""
-    latents = context.chosen(task)
-    rows = context.row("descriptions", task.sae, latents, task.method)
+    latents = context.tables.chosen(task)
+    rows = context.tables.row("descriptions", task.sae, latents, task.method)
     context.write(
         task,
         "toy_scores",

@@ -62,6 +62,8 @@ def test_windows_are_as_long_as_configured_or_as_the_texts(
     split: Callable[..., WorkerContext], words: int, tokens: int
 ) -> None:
     context = split([text(number, words) for number in range(200)])
-    explain, score = (change_windows(context, side, 8) for side in ("explain", "score"))
+    explain, score = (change_windows(context.tables, side, 8) for side in ("explain", "score"))
     assert explain.shape == score.shape == (8, tokens), "BOS and the text, as far as configured"
-    assert (change_windows(context, "explain", 24)[:8] == explain).all(), "a longer list begins so"
+    assert (change_windows(context.tables, "explain", 24)[:8] == explain).all(), (
+        "a longer list begins so"
+    )

@@ -30,6 +30,10 @@ class WorkerContext:
         }
         self.written: list[dict[str, Any]] = []
 
+    @property
+    def tables(self) -> Any:
+        return self
+
     def read(self, table: str, _sae: str, columns: list[str]) -> pa.Table:
         return pa.Table.from_pylist(self._tables[table]).select(columns)
 
