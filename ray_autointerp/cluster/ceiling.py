@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from ray_autointerp.plan.bill import cost, reached
+from ray_autointerp.plan.bill import ceiling_reached
 from ray_autointerp.plan.step import Pool
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs.answers import spent_before
@@ -55,7 +55,4 @@ class Ceiling:
         for paid in self._paid.values():
             for pool, usage in paid.items():
                 by_pool[pool] = by_pool.get(pool, Usage()) + usage
-        prices = {"llm": self._config.llm.price, "judge": self._config.judging.price}
-        num_tokens = sum(usage.num_tokens for usage in by_pool.values())
-        money = sum(cost(usage, prices[pool]) for pool, usage in by_pool.items())
-        return reached(self._config.budget, num_tokens, money)
+        return ceiling_reached(self._config, by_pool)

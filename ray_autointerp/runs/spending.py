@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import OverBudget
 from ray_autointerp.llm.client import Answer, LLMClient, Request
-from ray_autointerp.plan.bill import cost, reached
+from ray_autointerp.plan.bill import ceiling_reached
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import Pool
 from ray_autointerp.records.task import Task
@@ -56,7 +56,6 @@ class _Account:
     """One section's engine: its clock, its room, its sums."""
 
     def __init__(self, section: LLMSection) -> None:
-        self.price = section.price
         self.clock = EngineClock()
         # The engine bounds itself too; here, so that a ceiling is looked at just before asking.
         self.room = asyncio.Semaphore(section.requests_in_flight * max(1, len(section.endpoints)))
@@ -73,11 +72,14 @@ class Spending:
 
     def __init__(self, config: Config, before: Mapping[Pool, Usage] | None = None) -> None:
         """`before`: what the run's answers cost before, by pool; only a ceiling asks for it."""
-        self._budget = config.budget
+        self._config = config
         before = before or {}
         llm = _Account(config.llm)
         judge = _Account(config.judge) if config.judge else llm
         self._accounts: dict[Pool, _Account] = {"llm": llm, "judge": judge}
+        self._engines: dict[Pool, _Account] = {"llm": llm}
+        if config.judge:
+            self._engines["judge"] = judge
         for pool, usage in before.items():
             self._accounts[pool].before += usage
         self._unclaimed: defaultdict[Task, Usage] = defaultdict(Usage)
@@ -87,19 +89,14 @@ class Spending:
     def closed(self) -> str | None:
         """The sentence that says why nothing more is asked; None while there is money."""
         if self._closed is None:
-            accounts = set(self._accounts.values())
-            num_tokens = sum(account.spent.num_tokens for account in accounts)
-            money = sum(cost(account.spent, account.price) for account in accounts)
-            self._closed = reached(self._budget, num_tokens, money)
+            spent = {pool: account.spent for pool, account in self._engines.items()}
+            self._closed = ceiling_reached(self._config, spent)
         return self._closed
 
     @property
     def paid(self) -> Mapping[Pool, Usage]:
         """What this process has paid, by pool; a judge that is the explainer pays with it."""
-        paid: dict[Pool, Usage] = {"llm": self._accounts["llm"].paid}
-        if self._accounts["judge"] is not self._accounts["llm"]:
-            paid["judge"] = self._accounts["judge"].paid
-        return paid
+        return {pool: account.paid for pool, account in self._engines.items()}
 
     def close(self, reason: str) -> None:
         """Ask nothing more: the ceiling was reached elsewhere. What is in flight is answered."""
@@ -120,7 +117,7 @@ class Spending:
         """
         if self.closed is None:
             return None
-        if self._budget.when_reached == "stop":
+        if self._config.budget.when_reached == "stop":
             raise OverBudget(self.closed)
         return Answer("", "over_budget")
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_autointerp.config import BudgetSection, PriceSection
-from ray_autointerp.plan.bill import cost, is_priced, reached
+from ray_autointerp.config import Config, PriceSection
+from ray_autointerp.plan.bill import ceiling_reached, cost, is_priced
 from ray_autointerp.records.usage import Usage
 
 USAGE = Usage(10, 3_000_000, 1_000_000, 500_000, 1800.0)
@@ -47,17 +47,30 @@ def test_cost_of_a_sum_is_the_sum_of_costs(a: Usage, b: Usage, price: PriceSecti
 @pytest.mark.parametrize(
     ("budget", "said"),
     [
-        (BudgetSection(), None),
-        (BudgetSection(max_tokens=1001), None),
-        (BudgetSection(max_tokens=1000), "budget.max_tokens = 1,000 is reached: 1,000 tokens"),
-        (BudgetSection(max_cost=2.6), None),
-        (BudgetSection(max_cost=2.5), "budget.max_cost = 2.5 is reached: 2.5 spent"),
+        ({}, None),
+        ({"max_tokens": 1001}, None),
+        ({"max_tokens": 1000}, "budget.max_tokens = 1,000 is reached: 1,000 tokens"),
+        ({"max_cost": 2.6}, None),
+        ({"max_cost": 2.5}, "budget.max_cost = 2.5 is reached: 2.5 spent"),
     ],
 )
 def test_reached_ceiling_is_a_sentence_that_says_how_to_go_on(
-    budget: BudgetSection, said: str | None
+    budget: dict[str, float], said: str | None
 ) -> None:
-    sentence = reached(budget, 1000, 2.5)
+    engine = {"backend": "scripted", "script": "m:f"}
+    config = Config.model_validate(
+        {
+            "run": {"name": "run"},
+            "subject": {"model": "model"},
+            "sae": [{"id": "s", "path": "sae"}],
+            "corpus": {"path": "c.parquet"},
+            "llm": {**engine, "price": {"prompt": 1000}},
+            "judge": {**engine, "price": {"prompt": 4000}},
+            "budget": budget,
+        }
+    )
+    # 0.5 for 500 tokens of the explainer, 2 for as many of the judge.
+    sentence = ceiling_reached(config, {"llm": Usage(1, 500), "judge": Usage(1, 500)})
     if said is None:
         assert sentence is None
     else:
