@@ -1,6 +1,6 @@
 """The subject: a language model that can be stopped at a hook point and resumed from it.
 
-Loaded by TransformerLens' bridge, whose hook-point names are used everywhere; the passes call the
+Loaded by Hugging Face; hook points have the names of TransformerLens' bridge; the passes call the
 Hugging Face layers directly, because the bridge cannot skip the layers below the hook (platform
 notes 2, 16). A hook point of the residual stream is a *site*: the number of layers below it; what
 latents read inside a block is captured on the way (hook_point.py).
@@ -98,7 +98,6 @@ class Subject:
         tokenizer = SubjectTokenizer.load(model, revision=revision)
         loaded = load_model(
             model,
-            tokenizer,
             device=device,
             dtype=dtype,
             model_kwargs=model_kwargs or {},

@@ -9,6 +9,7 @@ import pytest
 import torch
 from sae_lens import SAE
 from torch import Tensor
+from transformer_lens_bridge import boot
 
 from ray_autointerp.models.clamped_pass import (
     all_positions_kl,
@@ -18,7 +19,6 @@ from ray_autointerp.models.clamped_pass import (
     position_mask,
     window_changes,
 )
-from ray_autointerp.models.load_model import boot
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformer_lens_bridge import boot
 
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.methods.vocab_proj import apply_norm
-from ray_autointerp.models.load_model import boot
 from ray_autointerp.models.subject import Subject
 
 Tiny = Callable[..., Subject]
