@@ -66,8 +66,8 @@ def main() -> None:
 
 def measured(case: str, root: Path) -> dict[str, object]:
     """One whole run, watched."""
-    latents, millions = (int(part) for part in case.split(":"))
-    made = write_inputs(root, latents, millions * 1_000_000)
+    latents, millions = int(case.split(":")[0]), float(case.split(":")[1])
+    made = write_inputs(root, latents, int(millions * 1_000_000))
     watch = Watch()
     started = time.perf_counter()
     run = label(made, run_ray, Silent())
