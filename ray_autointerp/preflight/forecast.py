@@ -1,11 +1,11 @@
 """What the LLM steps of a run will ask, in tokens, before anything is done.
 
-The project's own prompts are rendered with sample evidence evidence and counted in the LLM's own
+The project's own prompts are rendered with sample evidence and counted in the LLM's own
 tokenizer and chat template. Of every kind a dozen are counted and their mean is multiplied by the
 requests of plan/units.py. What is asked again after a bad answer is not foreseen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from statistics import fmean
@@ -68,25 +68,9 @@ def forecast(config: Config, axes: Axes) -> Forecast:
         for method in methods_of(step, config):
             assert method is not None
             requests = num_requests(Task(step.name, None, method, 0, 1), config, chosen)
-            for kind in _kinds(step.name, method, requests, config, sample_prompts):
+            for kind in KINDS[step.name](method, requests, config, sample_prompts):
                 steps[step.name] += counter.usage(kind)
     return Forecast(steps, tuple(notes))
-
-
-def _kinds(
-    step: str, method: str, requests: int, config: Config, sample_prompts: SamplePrompts
-) -> Iterator[_Kind]:
-    match step:
-        case "explain":
-            yield from _explained(method, requests, config, sample_prompts)
-        case "write_sentences":
-            number = config.score.num_sentences
-            texts = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
-            yield _Kind([sentences.ask(t, number) for t in texts], [written(number)], requests)
-        case "output_score":
-            yield from _judged(method, requests, config, sample_prompts)
-        case _:
-            raise AssertionError(f"no forecast for the step {step}")
 
 
 def _explained(
@@ -103,6 +87,14 @@ def _explained(
         shown = [prompt for prompt in prompts if prompt is not None]
         if shown:  # nothing is known of evidence that a run has yet to make
             yield _Kind(shown, [answered(part, cap, i) for i in range(_SAMPLES)], requests)
+
+
+def _sentences(
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    number = config.score.num_sentences
+    texts = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
+    yield _Kind([sentences.ask(text, number) for text in texts], [written(number)], requests)
 
 
 def _judged(
@@ -130,6 +122,14 @@ def _judged(
         ):
             asked.append(judge.ask_two(text, *sets))
     yield _Kind(asked, None, two)
+
+
+KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], Iterator[_Kind]]] = {
+    "explain": _explained,
+    "write_sentences": _sentences,
+    "output_score": _judged,
+}
+"""By step that asks an LLM, the kinds of its requests for one method."""
 
 
 class _Counter:

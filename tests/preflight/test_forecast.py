@@ -15,7 +15,9 @@ from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.pipeline import label
 from ray_autointerp.plan.estimate import estimate
-from ray_autointerp.preflight.forecast import forecast
+from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.step import LLM_POOLS
+from ray_autointerp.preflight.forecast import KINDS, forecast
 from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
@@ -139,3 +141,7 @@ def test_what_the_config_makes_shorter_is_foreseen_shorter(
 
 def test_forecast_is_the_same_every_time(quick_run: Run) -> None:
     assert forecast(quick_run.config, quick_run.axes) == forecast(quick_run.config, quick_run.axes)
+
+
+def test_every_step_that_asks_an_llm_is_foreseen() -> None:
+    assert KINDS.keys() == {step.name for step in FLOW if step.pool in LLM_POOLS}
