@@ -24,8 +24,8 @@ def worked_answers(messages: Iterable[Message]) -> tuple[str, ...]:
 
 def repeats_any(text: str, worked: Iterable[str]) -> bool:
     """Whether a text holds the whole of a worked answer."""
-    said = f" {normal_form(text)} "
-    return any(f" {normal_form(answer)} " in said for answer in worked)
+    words = f" {normal_form(text)} "
+    return any(f" {normal_form(answer)} " in words for answer in worked)
 
 
 def repeated(texts: Mapping[int, str]) -> frozenset[int]:

@@ -177,19 +177,19 @@ def _stats(stats: Row, is_chosen: bool) -> list[Text]:
 
 def _free(row: Row) -> list[Text]:
     """The scores without an LLM."""
-    said = [f"S_in {_number(row['s_in'])}"]
+    parts = [f"S_in {_number(row['s_in'])}"]
     if row["status"] == "ok":
-        said += [
+        parts += [
             f"S_out {row['s_out']:.3f}",
             f"KL {row['effect_kl']:.2f} nats at its maximum, {row['effect_kl_amplified']:.2f} "
             "amplified",
             f"delta confidence {row['delta_confidence']:+.2f}",
         ]
     else:
-        said.append(f"effects: {row['status']}")
+        parts.append(f"effects: {row['status']}")
     if row["single_token_share"] is not None:
-        said.append(f"peaks on {_quoted(row['single_token'])} in {row['single_token_share']:.0%}")
-    return [Text(part) for part in said]
+        parts.append(f"peaks on {_quoted(row['single_token'])} in {row['single_token_share']:.0%}")
+    return [Text(part) for part in parts]
 
 
 def _examples(examples: Sequence[Row], width: int) -> Iterator[Text]:

@@ -35,14 +35,14 @@ def conditional_put_holds(store: Store, writers: int = 16, rounds: int = 3) -> P
     for _ in range(rounds):
         name = f"probe-{uuid4().hex}"
         try:
-            told = _race(store, name, writers)
-            winning = {_bytes_of(writer) for writer, is_ours in enumerate(told) if is_ours}
+            wrote = _race(store, name, writers)
+            winning = {_bytes_of(writer) for writer, is_ours in enumerate(wrote) if is_ours}
             before = store.get(name)
             is_put_again = store.put_if_absent(name, b"a late writer")
             stayed = before in winning and not is_put_again and store.get(name) == before
         finally:
             store.delete(name)
-        winners.append(sum(told))
+        winners.append(sum(wrote))
         overwritten += not stayed
     return ProbeResult(writers, tuple(winners), overwritten)
 

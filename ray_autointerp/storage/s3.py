@@ -185,25 +185,25 @@ class S3Store:
     def _failure(
         self, action: str, error: aws.BotoCoreError | aws.ClientError
     ) -> StoreError | TransientError:
-        said = f"Cannot {action} in {self.uri}"
+        message = f"Cannot {action} in {self.uri}"
         if isinstance(error, aws.ClientError):
             status, code = _status(error), str(error.response["Error"].get("Code", ""))
             if code == "NoSuchBucket":
-                return StoreError(f"{said}: there is no bucket {self.bucket!r}.")
+                return StoreError(f"{message}: there is no bucket {self.bucket!r}.")
             if status == 404:
-                return MissingObject(f"{said}: it is not there.")
+                return MissingObject(f"{message}: it is not there.")
             reason = f"{status} {error.response['Error'].get('Message') or code}".rstrip(".")
             if {status, code} & _BUSY:
-                return TransientError(f"{said}: the store answers {reason}.")
+                return TransientError(f"{message}: the store answers {reason}.")
             if status in (401, 403):
-                return StoreError(f"{said}: the credentials in use are refused ({reason}).")
-            return StoreError(f"{said}: the store answers {reason}.")
+                return StoreError(f"{message}: the credentials in use are refused ({reason}).")
+            return StoreError(f"{message}: the store answers {reason}.")
         reason = str(error).rstrip(".")
         if isinstance(error, aws.ConnectionError):
-            return UnreachableStore(f"{said}: the endpoint cannot be reached ({reason}).")
+            return UnreachableStore(f"{message}: the endpoint cannot be reached ({reason}).")
         if isinstance(error, _LOST_REPLY):
-            return TransientError(f"{said}: the connection broke ({reason}).")
-        return StoreError(f"{said}: {reason}.")
+            return TransientError(f"{message}: the connection broke ({reason}).")
+        return StoreError(f"{message}: {reason}.")
 
 
 def _status(error: aws.ClientError) -> int:
