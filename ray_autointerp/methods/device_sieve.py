@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ray_autointerp.errors import TaskError
 from ray_autointerp.methods.example_rank import LOWEST_EXPONENT, NUM_BINS
-from ray_autointerp.methods.firing_stats import EXPLAIN, SCORE, FiringStats
+from ray_autointerp.methods.firing_stats import FiringStats, tokens_by_side
 from ray_autointerp.methods.max_act import ActiveEntries
+from ray_autointerp.methods.offsets import offsets_of
 from ray_autointerp.methods.top_examples import TopExamples, empty_examples
 
 _SIGN = -(2**63)
@@ -138,9 +139,7 @@ class DeviceSieve:
     ) -> None:
         """Take in a batch of windows, as `ExampleSieve.add` does. Raises TaskError likewise."""
         is_score = is_score_W.cpu().numpy().astype(bool)
-        num_tokens = num_tokens_W.cpu().numpy()
-        self._num_tokens_S[EXPLAIN] += num_tokens[~is_score].sum()
-        self._num_tokens_S[SCORE] += num_tokens[is_score].sum()
+        self._num_tokens_S += tokens_by_side(num_tokens_W.cpu().numpy(), is_score)
         device = entries.values_N.device
         found = self._examples_of(windows_W.to(device), is_score_W.to(device), entries)
         if len(found.side_E) == 0:
@@ -281,7 +280,7 @@ def _fetched(found: _Examples | None) -> TopExamples:
         found.windows_E.cpu().numpy(),
         found.peaks_E.cpu().numpy(),
         found.activations_E.cpu().numpy(),
-        np.concatenate([[0], found.counts_E.cumsum(0).cpu().numpy()]),
+        offsets_of(found.counts_E.cpu().numpy()),
         found.positions_N.cpu().numpy(),
         found.values_N.cpu().numpy(),
     )

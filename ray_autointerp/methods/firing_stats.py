@@ -33,6 +33,13 @@ class FiringStats:
     """Active tokens per power of two of activation (example_rank.py)."""
 
 
+def tokens_by_side(
+    num_tokens_W: npt.NDArray[np.integer[Any]], is_score_W: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Tokens [S] of each side, from those of each window."""
+    return np.array([num_tokens_W[~is_score_W].sum(), num_tokens_W[is_score_W].sum()], np.int64)
+
+
 @dataclass(frozen=True)
 class LatentStats:
     """What a reader wants to know of each latent; masked entries are nulls, never numbers.

@@ -22,7 +22,7 @@ from ray_autointerp.methods.example_rank import (
     Strongest,
     activation_bins,
 )
-from ray_autointerp.methods.firing_stats import EXPLAIN, SCORE, FiringStats
+from ray_autointerp.methods.firing_stats import FiringStats, tokens_by_side
 from ray_autointerp.methods.radix_order import radix_order
 from ray_autointerp.methods.top_examples import (
     TopExamples,
@@ -142,9 +142,7 @@ class ExampleSieve:
         `TaskError`: it means the pass went wrong, and a maximum over it would mean nothing.
         """
         is_score = is_score_W.cpu().numpy().astype(bool)
-        num_tokens = num_tokens_W.cpu().numpy()
-        self._num_tokens_S[EXPLAIN] += num_tokens[~is_score].sum()
-        self._num_tokens_S[SCORE] += num_tokens[is_score].sum()
+        self._num_tokens_S += tokens_by_side(num_tokens_W.cpu().numpy(), is_score)
         found = _examples_of(windows_W.cpu().numpy(), is_score, entries)
         if len(found.latents_E) == 0:
             return

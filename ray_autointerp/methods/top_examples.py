@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ray_autointerp.methods.example_rank import Ranking, Strongest
+from ray_autointerp.methods.offsets import offsets_of
 from ray_autointerp.methods.radix_order import radix_order
 
 
@@ -84,7 +85,7 @@ def join_examples(parts: Sequence[TopExamples]) -> TopExamples:
         np.concatenate([part.windows_E for part in parts]),
         np.concatenate([part.peaks_E for part in parts]),
         np.concatenate([part.activations_E for part in parts]),
-        _offsets(counts_E),
+        offsets_of(counts_E),
         np.concatenate([part.positions_N for part in parts]),
         np.concatenate([part.values_N for part in parts]),
     )
@@ -96,7 +97,7 @@ def take_examples(examples: TopExamples, chosen: npt.NDArray[np.int64]) -> TopEx
     `take`, unlike indexing, leaves Python to other threads: a GPU is fed by one of them.
     """
     counts = np.diff(examples.offsets_E1).take(chosen)
-    offsets = _offsets(counts)
+    offsets = offsets_of(counts)
     shift = np.repeat(examples.offsets_E1.take(chosen) - offsets[:-1], counts)
     entries = shift + np.arange(offsets[-1])
     return TopExamples(
@@ -109,10 +110,6 @@ def take_examples(examples: TopExamples, chosen: npt.NDArray[np.int64]) -> TopEx
         examples.positions_N.take(entries),
         examples.values_N.take(entries),
     )
-
-
-def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
 def run_starts(keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -282,7 +282,12 @@ def _raised_and_lowered(
 
 
 def _explain_rows(context: WorkerContext, sae_id: str, latents: Sequence[int]) -> dict[int, Row]:
-    found = context.tables.rows("top_examples", sae_id, list(dict.fromkeys(latents)))
+    found = context.tables.rows(
+        "top_examples",
+        sae_id,
+        list(dict.fromkeys(latents)),
+        columns=["latent", "split", "examples.list.element.window"],
+    )
     return {
         latent: next(row for row in rows if row["split"] == "explain")
         for latent, rows in found.items()

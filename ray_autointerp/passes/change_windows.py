@@ -74,7 +74,8 @@ def length_counts(tables: Tables) -> Mapping[str, LengthCounts]:
 
 def _ranked(tables: Tables, shard: int, side: Side, length: int) -> Iterator[tuple[int, int, int]]:
     """The turn within its document, the hash and the id of each window that is long enough."""
-    part = tables.read("tokens", None, shards=[shard])
+    columns = ["window", "document", "split", "token_ids"]
+    part = tables.read("tokens", None, shards=[shard], columns=columns)
     is_long = pc.greater_equal(pc.list_value_length(part["token_ids"]), pa.scalar(length))
     part = part.filter(is_long).filter(pc.field("split") == side)
     seed = tables.run.config.run.seed

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_autointerp.methods.firing_stats import FiringStats
+from ray_autointerp.methods.offsets import offsets_of
 from ray_autointerp.methods.radix_order import radix_order
 from ray_autointerp.methods.top_examples import TopExamples, join_examples, ranks, take_examples
+from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.runs.tables import Row
@@ -49,14 +51,13 @@ def example_refs_table(stratified: TopExamples, top: TopExamples, first_latent: 
 def examples_of_table(refs: pa.Table) -> TopExamples:
     """The examples of rows of `example_refs`."""
     refs = refs.combine_chunks()
-    counts = pc.list_value_length(refs["positions"]).to_numpy()
     return TopExamples(
         latents_E=refs["latent"].to_numpy(),
         is_score_E=np.array(refs["split"].to_pylist(), object) == "score",
         windows_E=refs["window"].to_numpy(),
         peaks_E=refs["peak"].to_numpy(),
         activations_E=refs["activation"].to_numpy(),
-        offsets_E1=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+        offsets_E1=list_offsets(refs["positions"]),
         positions_N=pc.list_flatten(refs["positions"]).to_numpy(),
         values_N=pc.list_flatten(refs["values"]).to_numpy(),
     )
@@ -112,6 +113,6 @@ def _words(is_second_E: np.ndarray[Any, Any], words: tuple[str, str]) -> "pa.Arr
 
 def _lists(parts: list[Any], kind: pa.DataType) -> "pa.Array[Any]":
     """A list for each part, joined by numpy: Arrow would go number by number."""
-    offsets = np.cumsum([0, *map(len, parts)])
+    offsets = offsets_of(np.array([len(part) for part in parts], np.int64))
     flat = np.concatenate([np.zeros(0, np.int16), *parts])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(flat, kind))

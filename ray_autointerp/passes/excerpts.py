@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ray_autointerp.methods.offsets import offsets_of
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.passes.token_windows import TokenWindows
 from ray_autointerp.records.schemas import EXAMPLE
@@ -84,7 +85,7 @@ def excerpts(
     # Three quarters before the peak: what makes a latent fire mostly stands to its left.
     start_E = np.maximum(first_E, np.minimum(peak_E - (3 * length) // 4, size_E - length))
     stop_E = np.minimum(start_E + length, size_E)
-    offsets_E1 = np.concatenate([[0], np.cumsum(stop_E - start_E)])
+    offsets_E1 = offsets_of(stop_E - start_E)
     source_N = np.arange(offsets_E1[-1])
     source_N += np.repeat(begin_E + start_E - offsets_E1[:-1], stop_E - start_E)
     excerpt_A = np.repeat(np.arange(len(row_E)), np.diff(peaks.offsets_E1))

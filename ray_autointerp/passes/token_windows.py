@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.records.keys import WINDOWS_PER_TOKEN_SHARD
 from ray_autointerp.runs.tables import Tables
 
@@ -50,11 +51,10 @@ def token_windows(tables: Tables, ids: npt.ArrayLike) -> TokenWindows:
         for shard in np.unique(shard_W).tolist()
     ]
     rows = pa.concat_tables([tables.read("tokens", None, shards=[]), *parts]).combine_chunks()
-    counts = pc.list_value_length(rows["token_ids"]).to_numpy()
     return TokenWindows(
         rows["window"].to_numpy(),
         rows["document"].to_numpy(),
         rows["document_id"].combine_chunks(),
-        np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+        list_offsets(rows["token_ids"]),
         pc.list_flatten(rows["token_ids"]).to_numpy(),
     )

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_autointerp.methods.keywords import FiredToken, keyword_description
+from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -57,6 +58,5 @@ def _fired(lists: "pa.Array[Any]") -> list[list[list[FiredToken]]]:
     tokens = list(map(FiredToken, texts.to_pylist(), values_N[is_active_N].tolist()))
     ends = np.searchsorted(example_N, np.arange(len(examples) + 1)).tolist()
     by_example = [tokens[start:stop] for start, stop in zip(ends[:-1], ends[1:], strict=True)]
-    counts = pc.fill_null(pc.list_value_length(first), 0).to_numpy()  # a failed row has no list
-    bounds = np.cumsum([0, *counts]).tolist()
+    bounds = list_offsets(first).tolist()
     return [by_example[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]

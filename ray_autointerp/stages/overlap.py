@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_autointerp.errors import CorpusError, TaskError
 from ray_autointerp.methods.shingle import window_shingles
 from ray_autointerp.methods.window_length import LEAST_EXPLAIN, LEAST_SCORE
 from ray_autointerp.passes.change_windows import change_window_length, length_counts
+from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -39,23 +41,26 @@ def run(task: Task, context: WorkerContext) -> None:
     """Write `overlap`: a row per side. Raises CorpusError: a side has too little text."""
     _check_windows(context)
     documents = _documents(context)
-    known = {side: _known(side, context) for side in SPLITS}
-    counted = []
-    for side, other in zip(SPLITS, reversed(SPLITS), strict=True):
-        num_windows, num_copied = 0, 0
-        for shingles in _shingles(side, context):
-            num_windows += shingles.num_windows
-            num_copied += _num_copied(shingles, known[other])
-        counted.append(
+    known = _known(context)
+    num_windows, num_copied = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
+    for shingles in _shingles(context):
+        for side, other in zip(SPLITS, reversed(SPLITS), strict=True):
+            num_windows[side] += shingles[side].num_windows
+            num_copied[side] += _num_copied(shingles[side], known[other])
+    context.write(
+        task,
+        "overlap",
+        [
             {
                 "split": side,
                 "num_documents": len(documents[side]),
-                "num_windows": num_windows,
-                "num_overlapping": num_copied,
-                "share": num_copied / num_windows if num_windows else None,
+                "num_windows": num_windows[side],
+                "num_overlapping": num_copied[side],
+                "share": num_copied[side] / num_windows[side] if num_windows[side] else None,
             }
-        )
-    context.write(task, "overlap", counted)
+            for side in SPLITS
+        ],
+    )
 
 
 def _documents(context: WorkerContext) -> dict[str, set[str]]:
@@ -82,14 +87,15 @@ def _check_windows(context: WorkerContext) -> None:
         )
 
 
-def _known(side: str, context: WorkerContext) -> _Hashes:
-    """The shingles of a side, rising: all, or the first by hash."""
-    known: _Hashes = np.zeros(0, np.uint64)
-    for shingles in _shingles(side, context):
-        hashes = shingles.hashes_S
-        if len(known) == _MOST_HASHES:
-            hashes = hashes[hashes < known[-1]]
-        known = np.unique(np.concatenate([known, hashes]))[:_MOST_HASHES]
+def _known(context: WorkerContext) -> dict[str, _Hashes]:
+    """The shingles of each side, rising: all, or the first by hash."""
+    known: dict[str, _Hashes] = {side: np.zeros(0, np.uint64) for side in SPLITS}
+    for shingles in _shingles(context):
+        for side in SPLITS:
+            before, hashes = known[side], shingles[side].hashes_S
+            if len(before) == _MOST_HASHES:
+                hashes = hashes[hashes < before[-1]]
+            known[side] = np.unique(np.concatenate([before, hashes]))[:_MOST_HASHES]
     return known
 
 
@@ -101,12 +107,15 @@ def _num_copied(shingles: _Shingles, known: _Hashes) -> int:
     return len(np.unique(shingles.window_S[is_known_S]))
 
 
-def _shingles(side: str, context: WorkerContext) -> Iterator[_Shingles]:
-    """Shard by shard; each window's first token, which may be BOS, is left out."""
+def _shingles(context: WorkerContext) -> Iterator[dict[str, _Shingles]]:
+    """Of both sides, shard by shard; each window's first token, which may be BOS, is left out."""
     for shard in range(context.run.axes.num_token_shards):
         part = context.tables.read("tokens", None, shards=[shard], columns=["split", "token_ids"])
-        token_ids = pc.list_slice(part.filter(pc.field("split") == side)["token_ids"], 1)
-        counts = pc.list_value_length(token_ids).to_numpy()
-        offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        flat_N = pc.list_flatten(token_ids).to_numpy()
-        yield _Shingles(*window_shingles(flat_N, offsets), int((counts > 0).sum()))
+        yield {side: _shingles_of(part.filter(pc.field("split") == side)) for side in SPLITS}
+
+
+def _shingles_of(windows: pa.Table) -> _Shingles:
+    token_ids = pc.list_slice(windows["token_ids"], 1)
+    offsets = list_offsets(token_ids)
+    hashes_S, window_S = window_shingles(pc.list_flatten(token_ids).to_numpy(), offsets)
+    return _Shingles(hashes_S, window_S, int((np.diff(offsets) > 0).sum()))

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_autointerp.passes.agreement_curve import nearest_map
+from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.prompts.repeated_text import repeated
@@ -145,11 +145,11 @@ class _Shard:
         lists = rows["examples"].combine_chunks()
         examples = pc.list_flatten(lists)
         texts = pc.struct_field(examples, "texts")
-        places = _bounds(texts)[:-1] + pc.struct_field(examples, "peak").to_numpy()
+        places = list_offsets(texts)[:-1] + pc.struct_field(examples, "peak").to_numpy()
         found = pc.list_flatten(texts).take(places).cast(pa.dictionary(pa.int32(), pa.string()))
         words = found.dictionary.to_pylist()
         peaks = [words[index] for index in found.indices.to_numpy().tolist()]
-        ends = _bounds(lists).tolist()
+        ends = list_offsets(lists).tolist()
         return [
             list(dict.fromkeys(peaks[start:stop]))[:_SHOWN_TOKENS]
             for start, stop, side in zip(
@@ -202,10 +202,4 @@ def _first_texts(lists: "pa.ChunkedArray[Any]") -> "pa.Array[Any]":
     """Of each list of tokens the texts of the first; none for a null."""
     first = pc.list_slice(lists.combine_chunks(), 0, _SHOWN_TOKENS)
     texts = pc.struct_field(pc.list_flatten(first), "text")
-    return pa.ListArray.from_arrays(pa.array(_bounds(first), pa.int32()), texts)
-
-
-def _bounds(lists: "pa.Array[Any]") -> npt.NDArray[np.int64]:
-    """Where each list begins among the values of all, and their number; a null has none."""
-    counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return pa.ListArray.from_arrays(pa.array(list_offsets(first), pa.int32()), texts)

@@ -20,6 +20,7 @@ from ray_autointerp.methods.example_rank import (
 )
 from ray_autointerp.methods.firing_stats import latent_stats, merge_firing_stats
 from ray_autointerp.methods.near_miss import following_tokens
+from ray_autointerp.methods.offsets import offsets_of
 from ray_autointerp.methods.top_examples import (
     TopExamples,
     empty_examples,
@@ -142,7 +143,7 @@ def _near_misses(
         np.zeros(0, np.float32),
     )
     shown = excerpts(sample.windows, silent, evidence.excerpt_tokens, context.tokenizer)
-    return shown.lists(np.cumsum([0, *counts]), context.tokenizer)
+    return shown.lists(offsets_of(np.array(counts)), context.tokenizer)
 
 
 def _following(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ray_autointerp.methods.window_length import window_length
-from ray_autointerp.passes.change_windows import change_windows
+from ray_autointerp.passes.change_windows import Side, change_windows
 from ray_autointerp.passes.token_windows import token_windows
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.runs.run import Run
@@ -41,7 +41,7 @@ def test_window_that_was_not_read_is_no_other(quick_run: Run, corpus: list[Row])
 @pytest.mark.parametrize("side", ["explain", "score"])
 @pytest.mark.parametrize("number", [5, 10**6])
 def test_clamped_windows_are_first_by_turn_and_hash(
-    quick_run: Run, corpus: list[Row], side: str, number: int
+    quick_run: Run, corpus: list[Row], side: Side, number: int
 ) -> None:
     evidence, seed = quick_run.config.evidence, quick_run.config.run.seed
     lengths = [
@@ -59,5 +59,5 @@ def test_clamped_windows_are_first_by_turn_and_hash(
         turns[row["document"]] += 1
     expected = [token_ids for _, _, token_ids in sorted(ranked)][:number]
     assert max(turns.values()) > 1, "some document has more than one window"
-    found = change_windows(Tables(quick_run), side, number)  # type: ignore[arg-type]
+    found = change_windows(Tables(quick_run), side, number)
     assert np.array_equal(found.numpy(), expected)
