@@ -24,7 +24,6 @@ from ray_autointerp.llm.balance import Balance
 from ray_autointerp.llm.chat import THINKING_OFF
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.completion import (
-    ServerError,
     choice_logprobs,
     choice_of,
     chosen,
@@ -41,6 +40,8 @@ _log = logging.getLogger(__name__)
 _CONNECT_S = 10.0
 _NO_COMPLETION = "no_completion"
 """Marks a response that came with status 200."""
+_COMPLETION = "completion"
+"""Where a response keeps its first choice and its usage."""
 
 
 class EndpointLLM:
@@ -176,9 +177,8 @@ class EndpointLLM:
         dialect = Dialect()
         for probe in self._probes:
             dialect, response = await self._probed(url, probe, dialect, retries)
-            found = choice_of(response.content)
-            assert found is not None, "the response hook has refused it"
-            if probe.choices is not None and len(first_token_logprobs(found[0])) < 2:
+            choice, _ = response.extensions[_COMPLETION]
+            if probe.choices is not None and len(first_token_logprobs(choice)) < 2:
                 dialect = replace(dialect, top_logprobs=0)
                 self._judge_by_samples(url)
         if dialect.json_format == "none":
@@ -193,7 +193,7 @@ class EndpointLLM:
             try:
                 return dialect, await self._post(url, self._body(probe, dialect), retries)
             except openai.APIStatusError as error:
-                refusal = self._error(error)
+                refusal = error_of(error.response.content)
                 if error.status_code not in (400, 422) or refusal.is_out_of_credit(
                     error.status_code
                 ):
@@ -224,9 +224,6 @@ class EndpointLLM:
             )
         self._samples = True
 
-    def _error(self, error: openai.APIStatusError) -> ServerError:
-        return error_of(error.response.content)
-
     def _client(self, url: str) -> openai.AsyncOpenAI:
         timeout_s = self._section.timeout_s
         at_once = self._section.requests_in_flight
@@ -249,7 +246,8 @@ class EndpointLLM:
         """Give the client what its retries go by: a status for errors that were sent with 200."""
         body = await response.aread()
         if response.status_code == 200:
-            if choice_of(body) is not None:
+            if (completion := choice_of(body)) is not None:
+                response.extensions[_COMPLETION] = completion
                 return
             response.extensions[_NO_COMPLETION] = True
             response.status_code = error_of(body).status or 502
@@ -271,9 +269,7 @@ class EndpointLLM:
         )
 
     def _answer(self, request: Request, url: str, response: httpx2.Response) -> Answer | None:
-        completion = choice_of(response.content)
-        assert completion is not None, "the response hook has refused it"
-        choice, usage = completion
+        choice, usage = response.extensions[_COMPLETION]
         text = text_of(choice)
         if request.json_schema is not None:
             text = without_fence(text)

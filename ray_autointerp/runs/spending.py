@@ -74,14 +74,11 @@ class Spending:
         """`before`: what the run's answers cost before, by pool; only a ceiling asks for it."""
         self._config = config
         before = before or {}
-        llm = _Account(config.llm)
-        judge = _Account(config.judge) if config.judge else llm
-        self._accounts: dict[Pool, _Account] = {"llm": llm, "judge": judge}
-        self._engines: dict[Pool, _Account] = {"llm": llm}
+        self._engines: dict[Pool, _Account] = {"llm": _Account(config.llm)}
         if config.judge:
-            self._engines["judge"] = judge
+            self._engines["judge"] = _Account(config.judge)
         for pool, usage in before.items():
-            self._accounts[pool].before += usage
+            self._engine(pool).before += usage
         self._unclaimed: defaultdict[Task, Usage] = defaultdict(Usage)
         self._closed: str | None = None
 
@@ -108,7 +105,7 @@ class Spending:
 
     def room(self, task: Task) -> asyncio.Semaphore:
         """Hold it while asking: as many requests as the task's engine works on at once."""
-        return self._account(task).room
+        return self._engine(step_named(task.step).pool).room
 
     def refusal(self) -> Answer | None:
         """What a question gets once the ceiling is reached; None while there is money.
@@ -126,7 +123,7 @@ class Spending:
 
         Raises what the LLM raises; the engine's seconds are billed to the task all the same.
         """
-        account = self._account(task)
+        account = self._engine(step_named(task.step).pool)
         shares: list[float] = []
         try:
             with account.clock.working(shares.append):
@@ -141,8 +138,9 @@ class Spending:
         self._pay(account, task, tokens)
         return answer, tokens + Usage(engine_seconds=sum(shares))
 
-    def _account(self, task: Task) -> _Account:
-        return self._accounts[step_named(task.step).pool]
+    def _engine(self, pool: Pool) -> _Account:
+        """The engine that answers a pool: the explainer's where no judge is named."""
+        return self._engines.get(pool, self._engines["llm"])
 
     def _pay(self, account: _Account, task: Task, usage: Usage) -> None:
         account.paid += usage
