@@ -25,9 +25,9 @@ import token_change as plain
 import torch
 from race import Side, machine, race, report
 from sae_lens import TopKSAE, TopKSAEConfig
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import AutoModelForCausalLM, Gemma2Config, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, Gemma2Config
+from word_tokenizer import word_tokenizer
 
 from ray_autointerp.config import Config
 from ray_autointerp.execution.execute import execute
@@ -234,13 +234,7 @@ def random_subject(shape: Shape, device: torch.device, *, compile_layers: bool =
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.bfloat16, attn_implementation="eager"
         )
-    words = {"<unk>": 0, "<s>": 1, "</s>": 2}
-    words |= {f"w{i}": i for i in range(3, shape.vocab_size)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
+    fast = word_tokenizer(shape.vocab_size)
     card = SubjectCard(
         "random", "gemma2", shape.d_model, shape.num_layers, shape.vocab_size, 8192, ""
     )

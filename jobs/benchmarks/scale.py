@@ -27,8 +27,8 @@ import pyarrow.parquet as pq
 import torch
 from race import machine
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
+from word_tokenizer import word_tokenizer
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.cluster.run_ray import run_ray
@@ -163,13 +163,7 @@ def write_inputs(root: Path, latents: int, num_tokens: int) -> Config:
 
 def write_subject(folder: Path) -> None:
     """Two random layers, and a tokenizer of as many words as the embedding has rows."""
-    words = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>"])}
-    words |= {f"w{i}": i for i in range(len(words), VOCABULARY)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    ).save_pretrained(folder)
+    word_tokenizer(VOCABULARY).save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
