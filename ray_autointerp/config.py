@@ -215,7 +215,11 @@ class DescribeSection(Section):
     """Which descriptions are made, and how long they may be."""
 
     methods: Annotated[tuple[Method, ...], _GROWTH] = ("ensemble_raw", "max_act", "keywords")
-    """In order of preference: the label is the first of these that is `ok`."""
+    """In order of preference, which decides among descriptions that do equally well."""
+    label_by: Literal["trials", "order"] = "trials"
+    """`trials`: the label is the scored description that does best in trials of their own, which
+    no published score counts. `order`: the first of `methods` that is `ok`; no such trials are
+    made."""
     cap_words: int = Field(default=30, ge=5)
     """One cap for every method, so that none wins by length."""
     num_examples: int = Field(default=10, ge=1)
@@ -233,6 +237,9 @@ class ScoreSection(Section):
     """Activating, and as many neutral, sentences asked for in one answer."""
     num_draws: int = Field(default=3, ge=1)
     """Separately seeded answers; sentences of one answer are one cluster."""
+    num_choosing_draws: int = Field(default=2, ge=2)
+    """Answers beside them by which the label is chosen: two at least, to know how far to trust
+    them."""
     num_units: int = Field(default=12, ge=1)
     """Two-set trials per latent and method: (prompt, KL target, draw), raised latents."""
     three_set_methods: tuple[Method, ...] = ()

@@ -71,6 +71,19 @@ def input_score(
     )
 
 
+def half_aurocs(sentences: Sequence[SentenceActivation]) -> tuple[float | None, float | None]:
+    """AUROC over the sentences of every other draw, and over those of the rest; null where a half
+    lacks a side. Sentences of one draw are one cluster, so no draw is in both halves.
+    """
+    draws = sorted({s.draw for s in sentences})
+    found = []
+    for half in (draws[::2], draws[1::2]):
+        activating = [s.activation for s in sentences if s.draw in half and s.is_activating]
+        neutral = [s.activation for s in sentences if s.draw in half and not s.is_activating]
+        found.append(auroc(activating, neutral) if activating and neutral else None)
+    return found[0], found[1]
+
+
 def auroc(activating: Sequence[float], neutral: Sequence[float]) -> float:
     """The chance that an activating sentence beats a neutral one, ties 1/2 (Mann-Whitney)."""
     activating_A1 = np.asarray(activating, np.float64)[:, None]

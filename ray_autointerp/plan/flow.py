@@ -21,6 +21,9 @@ def _reads(*tables: str) -> tuple[Read, ...]:
 _CHANGE_WINDOWS = ("evidence.change_windows", "evidence.change_window_tokens")
 """The config behind passes/change_windows.py."""
 
+_DRAWS = ("score.num_draws", "score.num_choosing_draws", "describe.label_by")
+"""The config behind the answers of the sentence writer: those published, and those that choose."""
+
 
 def _columns(prefix: str, *names: str) -> tuple[tuple[str, str], ...]:
     return tuple((f"{prefix}{name}", name) for name in names)
@@ -275,7 +278,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="scored",
-        config=("llm", "run.seed", "score.num_sentences", "score.num_draws"),
+        config=("llm", "run.seed", "score.num_sentences", *_DRAWS),
         inputs=("llm", "prompts"),
         work=work.write_sentences,
         requests=units.sentence_requests,
@@ -289,10 +292,12 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "subject",
         methods="scored",
-        config=(*SUBJECT, "corpus.window"),
+        revision=2,
+        config=(*SUBJECT, "corpus.window", *_DRAWS),
         inputs=("subject", "sae"),
         work=work.input_score,
         label_columns=_columns("input_", "difference", "auroc", "hit_rate", "paper_success"),
+        choosing_column="choosing_auroc",
     ),
     Step(
         "output_score",
@@ -335,12 +340,17 @@ FLOW: tuple[Step, ...] = (
     Step(
         "publish",
         _reads(*_PUBLISHED),
-        ("labels",),
+        ("choices", "labels"),
         "sae",
         "latents",
         "cpu",
-        revision=2,
-        config=("evidence.change_modes", "describe.methods", "score.methods"),
+        revision=3,
+        config=(
+            "evidence.change_modes",
+            "describe.methods",
+            "describe.label_by",
+            "score.methods",
+        ),
     ),
 )
 

@@ -53,9 +53,17 @@ def explain_requests(method: str, _: Config) -> int:
     return len(EXPLAINERS[method].parts) or 1
 
 
+def num_sentence_draws(config: Config) -> int:
+    """Answers of the sentence writer: those that are published first, then those that choose."""
+    score = config.score
+    return score.num_draws + (
+        score.num_choosing_draws if config.describe.label_by == "trials" else 0
+    )
+
+
 def sentence_requests(_: str, config: Config) -> int:
     """Requests behind the sentences of one description."""
-    return config.score.num_draws
+    return num_sentence_draws(config)
 
 
 def judge_requests(method: str, config: Config) -> int:

@@ -5,7 +5,12 @@ only the data does (alive latents).
 """
 
 from ray_autointerp.plan.sizes import Sizes, Work
-from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT, explain_requests, texts_per_latent
+from ray_autointerp.plan.units import (
+    JUDGEMENTS_PER_UNIT,
+    explain_requests,
+    num_sentence_draws,
+    texts_per_latent,
+)
 
 _SEARCH_PASSES = 25
 """Clamp values tried per latent and sign in calibration: about 13 to bracket, 12 to bisect."""
@@ -90,18 +95,17 @@ def explain(sizes: Sizes) -> Work:
 
 def write_sentences(sizes: Sizes) -> Work:
     """Requests for sentences."""
-    score = sizes.config.score
-    return Work(
-        f"{sizes.chosen} latents x {len(score.methods)} methods x {score.num_draws} answers"
-    )
+    methods, draws = len(sizes.config.score.methods), num_sentence_draws(sizes.config)
+    return Work(f"{sizes.chosen} latents x {methods} methods x {draws} answers")
 
 
 def input_score(sizes: Sizes) -> Work:
     """Passes over written sentences."""
     score = sizes.config.score
-    sentences = score.num_draws * 2 * score.num_sentences
+    draws = num_sentence_draws(sizes.config)
+    sentences = draws * 2 * score.num_sentences
     return Work(
-        f"{sizes.chosen} latents x {len(score.methods)} methods x {score.num_draws} x "
+        f"{sizes.chosen} latents x {len(score.methods)} methods x {draws} x "
         f"{2 * score.num_sentences} sentences",
         sizes.chosen * len(score.methods) * sentences * _SENTENCE_TOKENS,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -38,6 +38,10 @@ EXAMPLE = pa.struct(
 SENTENCE_ACTIVATION = pa.struct(
     [("draw", _I16), ("side", _STR), ("activation", _F32), ("token", _STR)]
 )
+
+CANDIDATE = pa.struct([("method", _STR), ("halves", pa.list_(_F32)), ("expected", _F32)])
+"""A description that may become the label: its scores in the two halves of the choosing trials,
+and the score that is expected of it."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,7 @@ TABLES: dict[str, Table] = {
         paper_success=_F32,
         num_activating=_I16,
         num_neutral=_I16,
+        choosing_auroc=pa.list_(_F32),
         activations=pa.list_(SENTENCE_ACTIVATION),
     ),
     "completions": _table(
@@ -267,10 +272,21 @@ TABLES: dict[str, Table] = {
         three_set_success=_F32,
         word_overlap_win_rate=_F32,
     ),
+    "choices": _table(
+        _LATENT,
+        status=_STR,
+        method=_STR,
+        runner_up=_STR,
+        margin=_F32,
+        reliability=_F32,
+        candidates=pa.list_(CANDIDATE),
+    ),
     "labels": _table(
         _LATENT,
         label=_STR,
         method=_STR,
+        runner_up=_STR,
+        margin=_F32,
         status=_STR,
         repeated=pa.list_(_STR),
         chosen=_BOOL,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ray_autointerp.methods.input_score import SentenceActivation, input_score
+from ray_autointerp.methods.input_score import SentenceActivation, half_aurocs, input_score
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.records.task import Task
@@ -60,6 +60,7 @@ def run(task: Task, context: WorkerContext) -> None:
                 read,
                 stats[latent]["max_activation"],
                 written[latent],
+                context.run.config.score.num_draws,
             )
             for latent in latents
         ],
@@ -72,15 +73,19 @@ def _scored(
     read: dict[_Sentence, _Read],
     maximum: float | None,
     written: Sequence[Row],
+    num_published: int,
 ) -> Row:
-    score = input_score(
-        [SentenceActivation(s.draw, s.side == "activating", read[s].activation) for s in sentences],
-        maximum,
-    )
-    failed = next((row["status"] for row in written if row["status"] != "ok"), "no_evidence")
+    """Published are the sentences of the first draws; the others choose the label."""
+    found = [
+        SentenceActivation(s.draw, s.side == "activating", read[s].activation) for s in sentences
+    ]
+    published = [s for s in found if s.draw < num_published]
+    score = input_score(published, maximum)
+    asked = (row["status"] for row in written if row["draw"] < num_published)
+    failed = next((status for status in asked if status != "ok"), "no_evidence")
     return {
         "latent": latent,
-        "status": "ok" if sentences else failed,
+        "status": "ok" if published else failed,
         "difference": score.difference,
         "difference_over_max": score.difference_over_max,
         "auroc": score.auroc,
@@ -88,6 +93,7 @@ def _scored(
         "paper_success": score.paper_success,
         "num_activating": score.num_activating,
         "num_neutral": score.num_neutral,
+        "choosing_auroc": half_aurocs([s for s in found if s.draw >= num_published]),
         "activations": [
             {
                 "draw": s.draw,

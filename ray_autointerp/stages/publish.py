@@ -1,13 +1,15 @@
 """publish: the labels, one row per latent, and the one file for people.
 
-The label is the first `ok` description in the config's order: no choosing by the scores that
-are then published. A latent that was not chosen keeps its keywords.
+The label is the scored description that does best in choosing trials, which no published score
+counts (methods/choice.py), or the first `ok` one in the config's order. A latent that was not
+chosen keeps its keywords.
 
 A description whose text several latents of the SAE have is `lint` here and not in its own table:
 only who reads all of them can tell, whatever the shards and the order of tasks. `keywords` are
 computed and exempt.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -15,7 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ray_autointerp.methods.choice import choose
 from ray_autointerp.passes.agreement_curve import nearest_map
+from ray_autointerp.passes.choosing_trials import choosing_trials
 from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.reads import producer_of
@@ -25,7 +29,7 @@ from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.run import Run
-from ray_autointerp.runs.tables import Tables
+from ray_autointerp.runs.tables import Row, Tables
 from ray_autointerp.storage.parquet import write_table
 
 _SHOWN_TOKENS = 5
@@ -43,13 +47,23 @@ def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `labels`."""
     assert task.sae is not None
     shard = _Shard(context.tables, task.sae, context.tables.latents(task))
-    method, label, best_status = shard.label()
+    described = shard.described()
+    choices = shard.choices(described)
+    context.write(task, "choices", choices)
+    method: Any = pa.array([choice["method"] for choice in choices], pa.string())
+    label: Any = pa.nulls(len(shard.latents), pa.string())
+    best_status = label
+    for name, (status, text) in reversed(described.items()):
+        label = pc.if_else(pc.fill_null(pc.equal(method, pa.scalar(name)), False), text, label)
+        best_status = pc.coalesce(status, best_status)
     is_chosen = pa.array([latent in shard.chosen for latent in shard.latents])
     statistics = shard.aligned("latent_stats", None, _STATISTICS)
     columns: dict[str, Any] = {
         "latent": pa.array(shard.latents, pa.int32()),
         "label": label,
         "method": method,
+        "runner_up": [choice["runner_up"] for choice in choices],
+        "margin": [choice["margin"] for choice in choices],
         # Without a label, what came of the method that the config prefers.
         "status": pc.if_else(
             pc.is_valid(method),
@@ -96,21 +110,49 @@ class _Shard:
         place = pc.index_in(pa.array(self.latents, pa.int32()), rows["latent"].combine_chunks())
         return rows.take(place)
 
-    def label(self) -> tuple[Column, Column, Any]:
-        """The first method in the config's order with an `ok` description, the description, and
-        the status of the first method that has a row.
-        """
-        method: Any = pa.nulls(len(self.latents), pa.string())
-        label = first_status = method
-        for name in reversed(self._tables.run.config.describe.methods):
+    def described(self) -> dict[str, tuple[Any, Column]]:
+        """Status and text of every description, by method in the config's order."""
+        found: dict[str, tuple[Any, Column]] = {}
+        for name in self._tables.run.config.describe.methods:
             rows = self.aligned("descriptions", name, ["status", "description"])
             is_repeated = pa.array([latent in self._repeated[name] for latent in self.latents])
             status: Any = pc.if_else(is_repeated, "lint", rows["status"])
-            is_ok = pc.fill_null(pc.equal(status, pa.scalar("ok")), False)
-            method = pc.if_else(is_ok, name, method)
-            label = pc.if_else(is_ok, rows["description"], label)
-            first_status = pc.coalesce(status, first_status)
-        return method, label, first_status
+            found[name] = status, rows["description"]
+        return found
+
+    def choices(self, described: Mapping[str, tuple[Any, Column]]) -> list[Row]:
+        """A row of `choices` per latent: which of its descriptions becomes the label, and why."""
+        trials = choosing_trials(self._tables, self._sae)
+        names = list(described)
+        is_ok_ML = [
+            pc.equal(status, pa.scalar("ok")).to_pylist() for status, _ in described.values()
+        ]
+        first = names.index("keywords") if "keywords" in names else None
+        rows: list[Row] = []
+        for place, latent in enumerate(self.latents):
+            row: Row = {"latent": latent, "status": "no_evidence", "method": None}
+            row |= {"runner_up": None, "margin": None}
+            candidates = [i for i, is_ok_L in enumerate(is_ok_ML) if is_ok_L[place]]
+            if candidates:
+                expected = trials.expected(latent)
+                chosen = choose(expected, candidates, first)
+                row |= {
+                    "status": "ok",
+                    "method": names[chosen.winner],
+                    "runner_up": None if chosen.runner_up is None else names[chosen.runner_up],
+                    "margin": chosen.margin,
+                    "reliability": trials.reliability,
+                    "candidates": [
+                        {
+                            "method": names[i],
+                            "halves": trials.halves(latent, i),
+                            "expected": None if math.isnan(expected[i]) else expected[i],
+                        }
+                        for i in candidates
+                    ],
+                }
+            rows.append(row)
+        return rows
 
     def repeated(self) -> list[list[str]]:
         """The methods whose text several other latents have too."""

@@ -1,12 +1,13 @@
 """write_sentences: from each description, sentences that should and should not activate.
 
 Several separately seeded answers per description, because sentences of one answer are one
-cluster (methods 16). The writer sees the description alone.
+cluster (methods 16). The last ones only choose the label. The writer sees the description alone.
 """
 
 import asyncio
 
 from ray_autointerp.passes.ask import ask_and_read
+from ray_autointerp.plan.units import num_sentence_draws
 from ray_autointerp.prompts import sentences
 from ray_autointerp.prompts.message import digest
 from ray_autointerp.records.keys import derive_seed
@@ -28,7 +29,7 @@ async def run(task: Task, context: WorkerContext) -> None:
         *(
             _draw(latent, draw, described[latent], context)
             for latent in latents
-            for draw in range(context.run.config.score.num_draws)
+            for draw in range(num_sentence_draws(context.run.config))
         )
     )
     context.write(task, "sentences", rows)

@@ -1,0 +1,116 @@
+"""Which description becomes a latent's label: the one that does best in choosing trials.
+
+Choosing trials share nothing with those whose scores are published, so the winner's published
+score is not inflated by having been chosen. Each description has two half scores, of disjoint
+trials. A latent with few trials is chosen for by noise; so what sets a description apart from its
+method and its latent is shrunk by its reliability, measured between the halves (split-half
+correlation, Spearman-Brown). With useless trials the best method wins everywhere, with perfect ones
+each latent's best description.
+"""
+
+# L latents, M methods; two halves H
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_ROUNDS = 100
+"""Of alternating means; two or three suffice unless most cells are empty."""
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What each description is expected to score."""
+
+    expected_LM: Array
+    """On the scale of the scores; NaN where a description has no trials."""
+    reliability: float
+    """From 0 (what is particular to a description is noise) to 1."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The winner among one latent's descriptions. Indices are those of the methods."""
+
+    winner: int
+    runner_up: int | None
+    margin: float | None
+    """Expected score of the winner less that of the runner-up."""
+
+
+def estimates(halves_HLM: Array) -> Estimates:
+    """Expected scores of every description of an SAE from its choosing trials.
+
+    `halves_HLM` are mean scores of each half of the trials, NaN where there are none. The model is
+    score = latent + method + rest; only the rest is shrunk.
+    """
+    is_known_LM = ~np.isnan(halves_HLM).all(0)
+    scores_LM = np.full(is_known_LM.shape, np.nan)
+    scores_LM[is_known_LM] = np.nanmean(halves_HLM[:, is_known_LM], 0)
+    fitted_LM = _additive_fit(scores_LM)
+    has_both_LM = ~np.isnan(halves_HLM).any(0)
+    one_N, other_N = (
+        (half_LM - _additive_fit(half_LM))[has_both_LM]
+        for half_LM in np.where(has_both_LM, halves_HLM, np.nan)
+    )
+    num_latents, num_methods = (np.any(has_both_LM, axis).sum() for axis in (1, 0))
+    num_free = int(len(one_N) - num_latents - num_methods + 1)
+    reliability = _reliability(one_N, other_N, num_free)
+    return Estimates(fitted_LM + reliability * (scores_LM - fitted_LM), reliability)
+
+
+def choose(expected_M: Sequence[float], candidates: Sequence[int], first: int | None) -> Choice:
+    """The winner among the candidates, which come in order of preference.
+
+    One without trials loses to one with; among those the order decides. `first` wins ties of
+    trials: an LLM's description must beat the keywords, not equal them.
+    """
+    assert candidates, "nothing to choose from"
+
+    def rank(method: int) -> tuple[float, bool, int]:
+        expected = expected_M[method]
+        if np.isnan(expected):
+            return np.inf, True, candidates.index(method)
+        return -expected, method != first, candidates.index(method)
+
+    winner, *others = sorted(candidates, key=rank)
+    if not others:
+        return Choice(winner, None, None)
+    margin = float(expected_M[winner] - expected_M[others[0]])
+    return Choice(winner, others[0], None if np.isnan(margin) else margin)
+
+
+def _additive_fit(scores_LM: Array) -> Array:
+    """Least squares of latent + method on the cells that are there, by alternating means."""
+    latent_L1, method_M = np.zeros((len(scores_LM), 1)), np.zeros(scores_LM.shape[1])
+    for _ in range(_ROUNDS):
+        before_M = method_M
+        latent_L1 = _means(scores_LM - method_M, 1)[:, None]
+        method_M = _means(scores_LM - latent_L1, 0)
+        if np.allclose(before_M, method_M, rtol=0, atol=1e-12):
+            break
+    return np.where(np.isnan(scores_LM), np.nan, latent_L1 + method_M)
+
+
+def _means(scores_LM: Array, axis: int) -> Array:
+    """Means over what is there; 0 where nothing is."""
+    count = (~np.isnan(scores_LM)).sum(axis)
+    means: Array = np.nansum(scores_LM, axis) / np.maximum(count, 1)
+    return means
+
+
+def _reliability(one_N: Array, other_N: Array, num_free: int) -> float:
+    """Of the mean of two halves, whose rests are given: a standard error below its estimate, so
+    that chance agreement of useless trials does not choose; 0 where it cannot be measured.
+    """
+    spread = np.sqrt((one_N @ one_N) * (other_N @ other_N))
+    # Rounding alone leaves about 1e-16 a cell.
+    if spread < 1e-12 or num_free < 1:
+        return 0.0
+    correlation = one_N @ other_N / spread
+    correlation -= (1 - correlation**2) / np.sqrt(num_free)
+    return float(2 * correlation / (1 + correlation)) if correlation > 0 else 0.0

@@ -1,0 +1,98 @@
+"""The label's choice against least squares, known reliabilities, and what choosing must gain."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ray_autointerp.methods.choice import choose, estimates
+
+NAN = float("nan")
+
+
+def simulated(seed, noise, num_latents=400, num_methods=5, particular=0.1):
+    """True scores, and half scores of trials with that noise; one method is best in the mean."""
+    draw = np.random.default_rng(seed)
+    latent_L1 = draw.normal(0, 0.1, (num_latents, 1))
+    method_M = np.linspace(0.5, 0.6, num_methods)
+    true_LM = latent_L1 + method_M + draw.normal(0, particular, (num_latents, num_methods))
+    return true_LM, true_LM + draw.normal(0, noise, (2, num_latents, num_methods))
+
+
+def least_squares(scores_LM):
+    """latent + method, by lstsq on the cells that are there."""
+    num_latents, num_methods = scores_LM.shape
+    cells = [(i, m) for i in range(num_latents) for m in range(num_methods)]
+    cells = [cell for cell in cells if not np.isnan(scores_LM[cell])]
+    design = np.zeros((len(cells), num_latents + num_methods))
+    for row, (i, m) in enumerate(cells):
+        design[row, i] = design[row, num_latents + m] = 1
+    solution = np.linalg.lstsq(design, np.array([scores_LM[c] for c in cells]), rcond=None)[0]
+    fitted_LM = np.full(scores_LM.shape, np.nan)
+    for row, cell in enumerate(cells):
+        fitted_LM[cell] = design[row] @ solution
+    return fitted_LM
+
+
+@given(seed=st.integers(0, 1000), missing=st.floats(0, 0.4))
+def test_estimate_is_the_additive_fit_and_a_share_of_the_rest(seed, missing):
+    draw = np.random.default_rng(seed)
+    halves = draw.uniform(0, 1, (2, 7, 4))
+    halves[:, draw.uniform(size=(7, 4)) < missing] = NAN
+    made = estimates(halves)
+    scores = halves.mean(0)
+    fitted = least_squares(scores)
+    expected = fitted + made.reliability * (scores - fitted)
+    np.testing.assert_allclose(made.expected_LM, expected, atol=1e-6)
+    assert 0 <= made.reliability <= 1
+
+
+@pytest.mark.parametrize(("noise", "reliability"), [(0.0, 1.0), (0.1, 2 / 3), (0.3, 2 / 11)])
+def test_reliability_is_the_share_of_variance_that_is_not_noise(noise, reliability):
+    _, halves = simulated(0, noise, num_latents=3000)
+    assert estimates(halves).reliability == pytest.approx(reliability, abs=0.04)
+
+
+def test_reliability_without_anything_to_measure_it_by_is_zero():
+    assert estimates(np.full((2, 3, 2), NAN)).reliability == 0
+    assert estimates(np.full((2, 3, 2), 0.5)).reliability == 0
+    one_half = np.stack([np.eye(3), np.full((3, 3), NAN)])
+    made = estimates(one_half)
+    assert made.reliability == 0 and not np.isnan(made.expected_LM).any()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.2, 0.5])
+def test_choice_is_no_worse_than_the_best_method_and_better_where_trials_can_tell(noise):
+    gains = []
+    for seed in range(10):
+        true, halves = simulated(seed, noise)
+        expected = estimates(halves).expected_LM
+        winners = [choose(row, range(5), None).winner for row in expected]
+        gains.append(true[np.arange(len(true)), winners].mean() - true.mean(0).max())
+    assert np.mean(gains) > -0.005
+    if noise <= 0.2:
+        assert np.mean(gains) > 0.03
+    unshrunk = [int(row.argmax()) for row in halves.mean(0)]
+    if noise == 0.5:  # the check would be void if choosing by the trials alone were as good
+        assert true[np.arange(len(true)), unshrunk].mean() - true.mean(0).max() < -0.01
+
+
+def test_winner_runner_up_and_margin():
+    chosen = choose([0.5, 0.7, 0.6], [0, 1, 2], first=0)
+    assert (chosen.winner, chosen.runner_up) == (1, 2)
+    assert chosen.margin == pytest.approx(0.1)
+    assert choose([0.5], [0], first=0).margin is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "candidates", "winner"),
+    [
+        ([0.6, 0.6, 0.6], [0, 1, 2], 2),  # equal: the keywords
+        ([0.6, 0.6, 0.5], [0, 1, 2], 0),  # equal: the order
+        ([0.9, 0.6, 0.5], [1, 2], 1),  # what is no description cannot win
+        ([NAN, 0.1, NAN], [0, 1, 2], 1),  # trials before none
+        ([NAN, NAN, NAN], [0, 1, 2], 0),  # no trials: the order, keywords like any other
+    ],
+)
+def test_ties_and_missing_trials(expected, candidates, winner):
+    assert choose(expected, candidates, first=2).winner == winner
