@@ -50,6 +50,8 @@ class Description:
     row: Row
     input_score: Row | None = None
     output_score: Row | None = None
+    choice: Row | None = None
+    """Of the label's own description: its row of `choices`, once labels are there."""
     is_repeated: bool = False
     """Whether several latents have the text: `lint`, though its own table cannot know."""
 
@@ -138,7 +140,7 @@ def marked(texts: Iterable[str], activations: Iterable[float], maximum: float) -
 
 def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Iterator[Description]:
     config = tables.run.config
-    repeated = _repeated(tables, sae, latent)
+    repeated, choice = _published(tables, sae, latent)
     for method in config.describe.methods:
         if method != "keywords" and not is_chosen:
             continue
@@ -149,15 +151,19 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
                 tables.row(name, sae, [latent], method)[latent]
                 for name in ("input_scores", "output_scores")
             )
-        yield Description(method, row, into, out, method in repeated)
+        is_label = choice is not None and choice["method"] == method
+        yield Description(method, row, into, out, choice if is_label else None, method in repeated)
 
 
-def _repeated(tables: Tables, sae: str, latent: int) -> Sequence[str]:
-    """The methods whose description several latents have; none is known before labels are."""
+def _published(tables: Tables, sae: str, latent: int) -> tuple[Sequence[str], Row | None]:
+    """The methods whose description several latents have, and the label's row of `choices`;
+    nothing is known of them before labels are.
+    """
     try:
-        return tables.row("labels", sae, [latent])[latent]["repeated"] or ()
+        repeated = tables.row("labels", sae, [latent])[latent]["repeated"] or ()
+        return repeated, tables.row("choices", sae, [latent])[latent]
     except MissingObject:
-        return ()
+        return (), None
 
 
 def _heading(name: str, more: str = "") -> Rule:
@@ -296,9 +302,12 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
     status = row["status"]
     if description.is_repeated:
         status = f"lint: at least {LEAST_LATENTS} latents have this text"
-    yield Text.assemble(
+    title = Text.assemble(
         (description.method, "bold"), " · ", (status, "green" if status == "ok" else "red")
     )
+    if description.choice is not None:
+        title.append(" · ").append(_label_note(description.choice), style="bold")
+    yield title
     if is_ok:
         for line in row["description"].splitlines():
             yield _indented(Text(printable(line)))
@@ -312,6 +321,13 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
         )
         fits = cell_len(spelt) <= width - _INDENT
         yield _indented(Text(spelt if fits else short, style="cyan"))
+
+
+def _label_note(choice: Row) -> str:
+    """That this is the label, and how clearly it won."""
+    if choice["margin"] is None:
+        return "the label"
+    return f"the label, {choice['margin']:.3f} before {choice['runner_up']} in choosing trials"
 
 
 def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:

@@ -179,24 +179,56 @@ def test_keywords_name_trigger_and_effect_without_an_llm(
 def test_true_descriptions_pass_both_scores_of_nearly_every_latent(
     planted_run: Run, planted: PlantedTruth
 ) -> None:
-    labels = [row for row in rows(planted_run, "labels") if planted.is_alive(row["latent"])]
-    assert len(labels) == planted.num_alive
-    assert (
-        share(row["input_auroc"] == 1 and row["input_paper_success"] == 1 for row in labels) > 0.95
+    into, out = (
+        [row for row in rows(planted_run, table, "ensemble_raw") if planted.is_alive(row["latent"])]
+        for table in ("input_scores", "output_scores")
     )
-    assert share(row["output_win_rate"] == 1 for row in labels) >= 0.95
-    assert share(row["output_three_set_success"] == 1 for row in labels) >= 0.95
+    assert len(into) == len(out) == planted.num_alive
+    assert share(row["auroc"] == 1 and row["paper_success"] == 1 for row in into) > 0.95
+    assert share(row["win_rate"] == 1 for row in out) >= 0.95
+    assert share(row["three_set_success"] == 1 for row in out) >= 0.95
 
 
-def test_label_is_the_first_ok_description_of_the_preferred_methods(planted_run: Run) -> None:
+def test_label_is_the_winner_of_trials_that_no_published_score_counts(planted_run: Run) -> None:
+    """TokenChange's descriptions do not say what fires; among those that do, keywords win ties."""
+    score = planted_run.config.score
+    for method in score.methods:
+        for row in rows(planted_run, "input_scores", method):
+            draws = sorted({found["draw"] for found in row["activations"]})
+            if row["status"] == "ok":
+                assert draws == list(range(score.num_draws + score.num_choosing_draws))
+                assert row["num_activating"] == score.num_draws * score.num_sentences
+    for row, choice in zip(rows(planted_run, "labels"), rows(planted_run, "choices"), strict=True):
+        assert (row["method"], row["margin"]) == (choice["method"], choice["margin"])
+        expected = {one["method"]: one["expected"] for one in choice["candidates"]}
+        known = {name: value for name, value in expected.items() if value is not None}
+        assert known.keys() <= set(score.methods)
+        assert expected[row["method"]] == max(known.values())
+        assert row["margin"] >= 0 and row["runner_up"] != row["method"] == "keywords"
+
+
+def test_label_by_order_is_the_first_ok_description(
+    planted_run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run = published_again(planted_run, tmp_path_factory.mktemp("order") / "run", "order")
     by_method = {
-        method: {row["latent"]: row for row in rows(planted_run, "descriptions", method)}
-        for method in planted_run.config.describe.methods
+        method: {row["latent"]: row for row in rows(run, "descriptions", method)}
+        for method in run.config.describe.methods
     }
-    for row in rows(planted_run, "labels"):
+    for row in rows(run, "labels"):
         ok = [m for m, made in by_method.items() if made[row["latent"]]["status"] == "ok"]
         assert row["method"] == ok[0]
         assert row["label"] == by_method[ok[0]][row["latent"]]["description"]
+        assert row["margin"] is None
+
+
+def published_again(run: Run, folder: Path, label_by: str) -> Run:
+    shutil.copytree(run.uri, folder, ignore=shutil.ignore_patterns("labels*", "choices"))
+    describe = run.config.describe.model_copy(update={"label_by": label_by})
+    config = run.config.model_copy(update={"describe": describe})
+    copy = replace(run, uri=str(folder), config=config)
+    run_local(copy, Silent())
+    return copy
 
 
 @pytest.fixture(scope="module")

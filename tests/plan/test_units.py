@@ -26,9 +26,13 @@ def test_an_explainer_is_asked_once_a_latent_and_concat_once_a_part(quick_config
     assert asked(config, "explain", "ensemble_concat") == 5 * len(CONCAT_ORDER)
 
 
-def test_writer_is_asked_once_a_draw(quick_config: Planted) -> None:
-    config = quick_config("x", {"score": {"num_draws": 3}})
-    assert asked(config, "write_sentences", "keywords") == 5 * 3
+@pytest.mark.parametrize(("label_by", "draws"), [("trials", 3 + 4), ("order", 3)])
+def test_writer_is_asked_once_a_draw_and_for_those_that_choose(
+    quick_config: Planted, label_by: str, draws: int
+) -> None:
+    score = {"num_draws": 3, "num_choosing_draws": 4}
+    config = quick_config("x", {"score": score, "describe": {"label_by": label_by}})
+    assert asked(config, "write_sentences", "keywords") == 5 * draws
 
 
 def test_judge_is_asked_in_both_orders_of_both_descriptions(quick_config: Planted) -> None:
