@@ -209,6 +209,18 @@ class SelectSection(Section):
     """Alive latents from which partners and strangers of output scores are drawn; always chosen."""
     sample: int = Field(default=48, ge=1)
     """Alive latents set aside for agreement measurements; always chosen."""
+    controls: int = Field(default=200, ge=0)
+    """Chosen alive latents whose descriptions are also scored shuffled, as every score's floor: the
+    panel first, then by seeded hash. 0 makes no controls."""
+
+    @model_validator(mode="after")
+    def _controls_hold_the_panel(self) -> Self:
+        if 0 < self.controls < self.panel:
+            raise ValueError(
+                f"`controls` = {self.controls} must be 0 or at least `panel` = {self.panel}: "
+                "strangers of shuffled descriptions are drawn from the panel"
+            )
+        return self
 
 
 class DescribeSection(Section):

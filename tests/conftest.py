@@ -92,7 +92,7 @@ def planted_config(planted: PlantedTruth) -> Planted:
 
 
 QUICK: dict[str, dict[str, Any]] = {
-    "select": {"rule": "sample", "num_latents": 6, "panel": 4, "sample": 3},
+    "select": {"rule": "sample", "num_latents": 6, "panel": 4, "sample": 3, "controls": 0},
     "score": {
         "methods": ["ensemble_raw", "keywords"],
         "num_units": 4,

@@ -49,7 +49,8 @@ def main() -> None:
     asked = parser.parse_args()
     made, ids = config(asked.saes), [f"s{i}" for i in range(asked.saes)]
     axes = sizes(made, ids, asked.width)
-    selected = Selected(asked.width, min(made.select.panel, asked.width))
+    panel, controls = (min(size, asked.width) for size in (made.select.panel, made.select.controls))
+    selected = Selected(asked.width, panel, controls)
     started = time.perf_counter()
     schedule = Schedule(made, axes)
     noted = 0

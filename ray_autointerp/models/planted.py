@@ -219,6 +219,7 @@ agreement_windows = 16
 rule = "all"
 panel = 40
 sample = 8
+controls = 40
 
 [describe]
 methods = [

@@ -7,6 +7,7 @@ LLM pool.
 from dataclasses import dataclass
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.controls import is_control
 from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.shards import Axes, Selected, methods_of, tasks_of
 from ray_autointerp.plan.sizes import Sizes, Work
@@ -34,7 +35,7 @@ def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Li
     `layer` is the hook's, counted from 0: clamped passes run only the layers above it.
     """
     selected = {sae: expected_selection(config, len(r)) for sae, r in axes.latents.items()}
-    chosen = num_chosen(config, axes)
+    chosen = num_described(None, config, axes)
     sizes = Sizes(
         config,
         chosen,
@@ -49,8 +50,9 @@ def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Li
     for step in FLOW:
         tasks = tasks_of(step, config, axes, selected)
         work = step.work(sizes) if step.work else Work("")
-        requests = chosen * sum(
-            _requests(step, method, config) for method in methods_of(step, config)
+        requests = sum(
+            num_described(method, config, axes) * _requests(step, method, config)
+            for method in methods_of(step, config)
         )
         lines.append(
             Line(step.name, step.pool, len(tasks or ()), work.text, work.subject_tokens, requests)
@@ -66,9 +68,12 @@ def num_requests(task: Task, config: Config, num_latents: int) -> int:
     return num_latents * _requests(step_named(task.step), task.method, config)
 
 
-def num_chosen(config: Config, axes: Axes) -> int:
-    """Latents that LLM steps and exact clamps are spent on, of every SAE together, at most."""
-    return sum(expected_selection(config, len(r)).num_chosen for r in axes.latents.values())
+def num_described(method: str | None, config: Config, axes: Axes) -> int:
+    """Latents of every SAE together, at most, that a description method is for: the chosen ones, of
+    a control those of the control sample.
+    """
+    selected = [expected_selection(config, len(r)) for r in axes.latents.values()]
+    return sum(s.num_controls if is_control(method) else s.num_chosen for s in selected)
 
 
 def _requests(step: Step, method: str | None, config: Config) -> int:
@@ -91,4 +96,5 @@ def expected_selection(config: Config, num_latents: int) -> Selected:
     # Sample and panel begin the same hash order; a list or the best latents may lie outside it.
     is_nested = rule.rule in ("sample", "all")
     chosen = max(picked, drawn) if is_nested else picked + drawn
-    return Selected(min(chosen, num_latents), panel)
+    chosen = min(chosen, num_latents)
+    return Selected(chosen, panel, min(rule.controls, chosen))

@@ -4,6 +4,7 @@ To add a description method, add its prompt (prompts/<method>.py) and a line to 
 """
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.controls import method_of
 from ray_autointerp.plan.step import Explainer, Read
 from ray_autointerp.prompts import ensemble, max_act, token_change, vocab_proj
 
@@ -55,6 +56,11 @@ def map_reads(name: str, _: Config) -> tuple[Read, ...]:
 def mode_reads(mode: str, _: Config) -> tuple[Read, ...]:
     """The tables of a mode of TokenChange."""
     return tuple(Read(table) for table in MODE_READS[mode])
+
+
+def shuffled_reads(variant: str, _: Config) -> tuple[Read, ...]:
+    """The panel's descriptions by the method that the variant shuffles."""
+    return (Read("descriptions", "panel", method=method_of(variant)),)
 
 
 def rule_reads(config: Config) -> tuple[Read, ...]:

@@ -10,7 +10,13 @@ folder of the method's name, so methods never wait for each other.
 """
 
 from ray_autointerp.plan import units, work
-from ray_autointerp.plan.evidence import evidence_of, map_reads, mode_reads, rule_reads
+from ray_autointerp.plan.evidence import (
+    evidence_of,
+    map_reads,
+    mode_reads,
+    rule_reads,
+    shuffled_reads,
+)
 from ray_autointerp.plan.step import SUBJECT, WEIGHTS, Read, Step
 
 
@@ -269,6 +275,17 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         method_reads=evidence_of,
         requests=units.explain_requests,
         answer_kind="text",
+    ),
+    Step(
+        "shuffle",
+        _reads("selection"),
+        ("descriptions",),
+        "sae",
+        "selection",
+        "cpu",
+        methods="shuffled",
+        config=("run.seed",),
+        method_reads=shuffled_reads,
     ),
     Step(
         "write_sentences",

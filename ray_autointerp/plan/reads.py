@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.flow import FLOW, step_named
+from ray_autointerp.plan.controls import is_control
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.plan.step import Read, Step
 
@@ -28,8 +29,12 @@ def producers(table: str) -> tuple[Step, ...]:
 
 def producer_of(table: str, method: str | None) -> Step:
     """The step that writes a table (for `descriptions`: of that method)."""
-    name = "keywords" if method == "keywords" and table == "descriptions" else None
-    return step_named(name) if name else producers(table)[-1]
+    made = producers(table)
+    if len(made) == 1:
+        return made[0]
+    kinds = {"keywords": method == "keywords", "shuffled": is_control(method)}
+    kind = next((name for name, is_kind in kinds.items() if is_kind), "explained")
+    return next(step for step in made if step.methods == kind)
 
 
 def variants_read(
@@ -41,7 +46,7 @@ def variants_read(
         if read.method is not None:
             yield read, producer_of(read.table, read.method), read.method
         elif makers[0].methods == "none":
-            yield read, makers[-1], None
+            yield read, makers[0], None
         elif method is not None:
             yield read, producer_of(read.table, method), method
         else:

@@ -229,14 +229,14 @@ class Schedule:
         """These groups' sizes are known: count what they wait for, then note what exists."""
         groups = list(groups)
         for group in groups:
-            count = shard_count(group.step, group.sae, self._axes, self._selected)
+            count = shard_count(group.step, group.sae, group.method, self._axes, self._selected)
             group.num_shards = count
             group.state = bytearray(count)
             group.objects_left = array("H", [group.objects_per_shard]) * count
             if group.step.split == "selection":
                 assert group.sae is not None
                 self._num_unknown[group.step.name] -= 1
-                group.num_panel = self._axes.num_panel_shards(self._selected[group.sae])
+                group.num_panel = min(self._axes.num_panel_shards(self._selected[group.sae]), count)
                 group.panel_left = group.num_panel
             self._total[group.step.name] += count
         for group in groups:
@@ -276,7 +276,8 @@ class Schedule:
         group.num_done += 1
         self._done[group.step.name] += 1
         for reader in group.aligned:
-            if reader.num_shards is not None:
+            # A control has the first shards alone.
+            if reader.num_shards is not None and shard < reader.num_shards:
                 reader.inputs_left[shard] -= 1
                 self._wake(reader, (shard,))
         if group.step.is_chain and shard + 1 < len(group.state):
@@ -326,4 +327,4 @@ def part_count(
     method: str | None,
 ) -> int:
     """How many parts a table has, once the selection it may be cut over is known."""
-    return shard_count(producer_of(table, method), sae, axes, selected)
+    return shard_count(producer_of(table, method), sae, method, axes, selected)

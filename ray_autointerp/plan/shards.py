@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.controls import is_control, shuffled
 from ray_autointerp.plan.evidence import MAPS
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import Step
@@ -33,6 +34,8 @@ class Selected:
 
     num_chosen: int
     num_panel: int
+    num_controls: int
+    """The panel among them, if there are any."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ class Axes:
         """Shards over the chosen latents; none when nothing was chosen."""
         return num_shards(selected.num_chosen, self.selected_per_shard)
 
+    def num_control_shards(self, selected: Selected) -> int:
+        """Shards over the control sample: the first of the selection, the last perhaps a part."""
+        return num_shards(selected.num_controls, self.selected_per_shard)
+
     def num_panel_shards(self, selected: Selected) -> int:
         """The first shards of the selection, which hold the panel."""
         return num_shards(selected.num_panel, self.selected_per_shard)
@@ -96,13 +103,14 @@ def num_shards(size: int, per_shard: int) -> int:
 
 def methods_of(step: Step, config: Config) -> Sequence[str | None]:
     """The methods a step runs for, in the config's order; one None where it has no method."""
-    described = config.describe.methods
+    scored = config.score.methods
+    controls = tuple(map(shuffled, scored)) if config.select.controls else ()
     return {
         "none": (None,),
         "keywords": ("keywords",),
-        "explained": tuple(m for m in described if m != "keywords"),
-        "described": described,
-        "scored": config.score.methods,
+        "explained": tuple(m for m in config.describe.methods if m != "keywords"),
+        "shuffled": controls,
+        "scored": (*scored, *controls),
         "maps": MAPS,
         "modes": config.evidence.change_modes,
     }[step.methods]
@@ -117,8 +125,12 @@ def owners_of(step: Step, axes: Axes) -> Sequence[str | None]:
     return (None,)
 
 
-def shard_count(step: Step, owner: str | None, axes: Axes, selected: Mapping[str, Selected]) -> int:
-    """Shards of a step for one owner. KeyError while the selection it is cut over is not known."""
+def shard_count(
+    step: Step, owner: str | None, method: str | None, axes: Axes, selected: Mapping[str, Selected]
+) -> int:
+    """Shards of a step for one owner and method. KeyError while the selection that it is cut over
+    is not known.
+    """
     match step.split:
         case "token":
             return axes.num_token_shards
@@ -131,6 +143,8 @@ def shard_count(step: Step, owner: str | None, axes: Axes, selected: Mapping[str
             return axes.num_latent_shards(owner)
         case "selection":
             assert owner is not None
+            if is_control(method):
+                return axes.num_control_shards(selected[owner])
             return axes.num_selection_shards(selected[owner])
 
 
@@ -151,8 +165,8 @@ def tasks_of(
             owner if step.scope == "hook" else None,
         )
         for owner in owners
-        for count in [shard_count(step, owner, axes, selected)]
         for method in methods_of(step, config)
+        for count in [shard_count(step, owner, method, axes, selected)]
         for shard in range(count)
     ]
 

@@ -5,6 +5,7 @@ less is asked.
 """
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.controls import method_of
 from ray_autointerp.plan.evidence import EXPLAINERS
 
 JUDGEMENTS_PER_UNIT = 4
@@ -68,5 +69,5 @@ def sentence_requests(_: str, config: Config) -> int:
 
 def judge_requests(method: str, config: Config) -> int:
     """Requests behind the output score of one description."""
-    asks_three = method in config.score.three_set_methods
+    asks_three = method_of(method) in config.score.three_set_methods
     return config.score.num_units * JUDGEMENTS_PER_UNIT + int(asks_three)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import SubjectError
-from ray_autointerp.plan.estimate import num_chosen, num_requests
+from ray_autointerp.plan.controls import method_of
+from ray_autointerp.plan.estimate import num_described, num_requests
 from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.forecast import Forecast, asked_of
@@ -54,7 +55,6 @@ def forecast(config: Config, axes: Axes) -> Forecast:
 
     subject = SubjectTokenizer.load(config.subject.model, revision=config.subject.revision)
     sample_prompts = SamplePrompts(config, subject)
-    chosen = num_chosen(config, axes)
     notes: dict[str, None] = {}
     steps = {}
     for step in FLOW:
@@ -67,7 +67,8 @@ def forecast(config: Config, axes: Axes) -> Forecast:
         steps[step.name] = Usage()
         for method in methods_of(step, config):
             assert method is not None
-            requests = num_requests(Task(step.name, None, method, 0, 1), config, chosen)
+            latents = num_described(method, config, axes)
+            requests = num_requests(Task(step.name, None, method, 0, 1), config, latents)
             for kind in KINDS[step.name](method, requests, config, sample_prompts):
                 steps[step.name] += counter.usage(kind)
     return Forecast(steps, tuple(notes))
@@ -103,7 +104,7 @@ def _judged(
     """Two-set trials: the same sets under two descriptions; and the three-set question."""
     units = [prompt for prompt, *_ in two_set_units(config)]
     two = requests
-    if method in config.score.three_set_methods:
+    if method_of(method) in config.score.three_set_methods:
         three = requests // (len(units) * JUDGEMENTS_PER_UNIT + 1)
         two -= three
         texts = [prompt for prompt, *_ in three_set_texts(config)]

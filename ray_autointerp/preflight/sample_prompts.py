@@ -14,6 +14,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.errors import CorpusError
 from ray_autointerp.methods.keywords import FiredToken, keyword_description
 from ray_autointerp.passes.documents import Document, read_documents
+from ray_autointerp.plan.controls import method_of
 from ray_autointerp.prompts import ensemble
 from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS
 from ray_autointerp.prompts.shown import Rows, Shown
@@ -77,7 +78,7 @@ class SamplePrompts:
 
     def description(self, method: str, index: int) -> str:
         """About as long as a description by this method."""
-        cap = self._config.describe.cap_words
+        cap, method = self._config.describe.cap_words, method_of(method)
         if method == "keywords":
             return " ".join(self._keywords(index).split()[:cap])
         if method == "ensemble_concat":

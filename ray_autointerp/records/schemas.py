@@ -143,11 +143,20 @@ TABLES: dict[str, Table] = {
         _LATENT,
         status=_STR,
         description=_STR,
+        source=_I32,  # the latent that a control's was made for
         answer=_STR,
         finish_reason=_STR,
         prompt_digest=_STR,
     ),
-    "selection": _table(_LATENT, chosen=_BOOL, reason=_STR, panel=_BOOL, sample=_BOOL, order=_I64),
+    "selection": _table(
+        _LATENT,
+        chosen=_BOOL,
+        reason=_STR,
+        panel=_BOOL,
+        sample=_BOOL,
+        control=_BOOL,
+        order=_I64,
+    ),
     "clamps": _table(
         {"latent": _I32, "sign": _I8, "kl_target": _F32},
         status=_STR,

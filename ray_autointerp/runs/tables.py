@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ray_autointerp.plan.controls import is_control
 from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.plan.schedule import part_count
 from ray_autointerp.plan.shards import Selected
@@ -89,16 +90,21 @@ class Tables:
         """How many latents the published selection holds."""
 
         def read() -> Selected:
-            table = self.read("selection", sae, columns=["chosen", "panel"])
-            return Selected(*(pc.sum(table[name]).as_py() or 0 for name in ("chosen", "panel")))
+            marks = ["chosen", "panel", "control"]
+            table = self.read("selection", sae, columns=marks)
+            return Selected(*(pc.sum(table[name]).as_py() or 0 for name in marks))
 
         return self.kept(("selected", sae), read)
 
     def chosen(self, task: Task) -> list[int]:
-        """The latents of a task that is cut over the selection, in selection order."""
+        """The latents of a task that is cut over the selection, in selection order; of a control
+        those of the control sample.
+        """
         assert task.sae is not None
         size = self.run.axes.selected_per_shard
         order = list(self.selection(task.sae))
+        if is_control(task.method):
+            order = order[: self.selected(task.sae).num_controls]
         return order[task.shard * size : (task.shard + 1) * size]
 
     def read(

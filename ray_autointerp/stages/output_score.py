@@ -22,6 +22,7 @@ from ray_autointerp.methods.output_score import (
 from ray_autointerp.methods.panel_draw import Opponents, Unit, draw_opponents
 from ray_autointerp.methods.word_overlap import word_overlap_log_odds
 from ray_autointerp.passes.ask import ask_to_choose, choice_status
+from ray_autointerp.plan.controls import method_of
 from ray_autointerp.plan.units import three_set_texts, two_set_units
 from ray_autointerp.prompts import judge
 from ray_autointerp.records.keys import hash_order
@@ -54,7 +55,7 @@ async def run(task: Task, context: WorkerContext) -> None:
     latents = context.tables.chosen(task)
     material = _material(task, context, latents)
     described = context.tables.row("descriptions", task.sae, latents, task.method)
-    asks_three = task.method in context.run.config.score.three_set_methods
+    asks_three = method_of(task.method) in context.run.config.score.three_set_methods
     judged = await asyncio.gather(
         *(_judged(latent, described[latent], material, context, asks_three) for latent in latents)
     )

@@ -1,9 +1,10 @@
 """select: which latents get exact clamps and LLM money, and the seeded subsets among them.
 
 The panel (partners and strangers of output scores) and the sample (agreement) are each the first
-alive latents by hash(seed, latent), so that no result depends on how shards are cut. The order
-puts the panel first, because every output score waits for it; the others follow by latent id, as
-in the tables of all latents, so that a shard of those reads few shards of the selection.
+alive latents by hash(seed, latent), so that no result depends on how shards are cut; the controls
+are the first alive chosen ones. The order puts the panel first, because every output score waits
+for it, then the other controls, which so fill few shards; the rest follow by latent id, as in the
+tables of all latents, so that a shard of those reads few shards of the selection.
 """
 
 from ray_autointerp.errors import ConfigError
@@ -30,8 +31,10 @@ def run(task: Task, context: WorkerContext) -> None:
         raise ConfigError(
             f"select.latents has {min(outside)}, which is not among the latents of {task.sae}."
         )
-    chosen = sorted(panel | sample | picks, key=lambda latent: (latent not in panel, latent))
-    order = {latent: place for place, latent in enumerate(chosen)}
+    chosen = panel | sample | picks
+    controls = set([latent for latent in alive if latent in chosen][: rule.controls])
+    in_order = sorted(chosen, key=lambda i: (i not in panel, i not in controls, i))
+    order = {latent: place for place, latent in enumerate(in_order)}
     context.write(
         task,
         "selection",
@@ -42,6 +45,7 @@ def run(task: Task, context: WorkerContext) -> None:
                 "reason": _reason(latent, picks, panel, sample, rule.rule),
                 "panel": latent in panel,
                 "sample": latent in sample,
+                "control": latent in controls,
                 "order": order.get(latent),
             }
             for latent in (row["latent"] for row in stats)

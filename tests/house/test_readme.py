@@ -32,7 +32,11 @@ def flow_table() -> str:
         nothing = "text" if step.scope == "corpus" else "weights"
         split = "token shard" if step.split == "token" else step.split
         reads = ", ".join(_read(read, step) for read in step.reads) or nothing
-        more = {"explained": "the method's evidence", "modes": "the mode's evidence"}
+        more = {
+            "explained": "the method's evidence",
+            "modes": "the mode's evidence",
+            "shuffled": "the panel's `descriptions/<method>`",
+        }
         if step.methods in more:
             reads = f"{more[step.methods]}, {reads}"
         if step.methods == "maps":
@@ -50,7 +54,12 @@ def _read(read: Read, step: Step) -> str:
 def _shown(table: str, step: Step) -> str:
     if table not in _PER_METHOD:
         return f"`{table}`"
-    own = {"keywords": "keywords", "maps": "<map>", "modes": "<mode>"}
+    own = {
+        "keywords": "keywords",
+        "maps": "<map>",
+        "modes": "<mode>",
+        "shuffled": "<method>.shuffled",
+    }
     kind = "modes" if table == "token_change" else step.methods
     return f"`{table}/{own.get(kind, '<method>')}`"
 

@@ -249,7 +249,9 @@ def shuffled(run: Run, folder: Path, shift: int) -> Run:
     score = run.config.score.model_copy(
         update={"three_set_methods": run.config.score.methods, "num_draws": 1}
     )
-    copy = replace(run, uri=str(folder), config=run.config.model_copy(update={"score": score}))
+    select = run.config.select.model_copy(update={"controls": 0})
+    config = run.config.model_copy(update={"score": score, "select": select})
+    copy = replace(run, uri=str(folder), config=config)
     tables = Tables(copy)
     for method in score.methods:
         described = tables.read("descriptions", SAE, method).to_pylist()
@@ -299,6 +301,27 @@ def test_shuffled_descriptions_score_far_below_true_ones_on_inputs(
 
     assert mean_auroc(planted_run) > 0.95
     assert all(mean_auroc(run) < 0.6 for run in shuffled_runs)
+
+
+def test_controls_are_descriptions_of_others_and_score_at_the_floor(planted_run: Run) -> None:
+    selection = rows(planted_run, "selection")
+    controls = {row["latent"] for row in selection if row["control"]}
+    panel = {row["latent"] for row in selection if row["panel"]}
+    assert len(controls) == planted_run.config.select.controls
+    wins = []
+    for method in planted_run.config.score.methods:
+        true = {row["latent"]: row for row in rows(planted_run, "descriptions", method)}
+        given = rows(planted_run, "descriptions", f"{method}.shuffled")
+        assert {row["latent"] for row in given} == controls
+        for row in given:
+            assert row["source"] in panel - {row["latent"]}
+            assert row["description"] == true[row["source"]]["description"]
+        judged = rows(planted_run, "judgements", f"{method}.shuffled")
+        wins += [t["win"] for t in judged if t["kind"] == "two_set" and t["status"] == "ok"]
+    assert len(wins) > 1000
+    assert is_at_chance(share(wins), len(wins), 1 / 2)
+    floor = [row["auroc"] for row in rows(planted_run, "input_scores", "ensemble_raw.shuffled")]
+    assert share(floor) < 0.6
 
 
 def test_texts_of_a_pair_are_treated_equally_and_half_the_kl_is_found_out(

@@ -22,7 +22,21 @@ def lines(quick_run: Run) -> dict[str, Line]:
 def test_every_step_has_a_line_in_the_flows_order(quick_run: Run) -> None:
     lines = estimate(quick_run.config, quick_run.axes, 4, 1)
     assert [line.step for line in lines] == [step.name for step in FLOW]
-    assert all(line.num_tasks > 0 for line in lines)
+    assert [line.step for line in lines if not line.num_tasks] == ["shuffle"]
+
+
+def test_controls_are_asked_about_for_their_sample_alone(
+    quick_config: Planted, quick_run: Run
+) -> None:
+    def lines(controls: int) -> dict[str, Line]:
+        config = quick_config("x", {"select": {"controls": controls}})
+        return {line.step: line for line in estimate(config, quick_run.axes, 4, 1)}
+
+    none, some = lines(0), lines(4)
+    for step in ("write_sentences", "output_score"):
+        more = some[step].llm_requests - none[step].llm_requests
+        assert more == pytest.approx(none[step].llm_requests * 4 / 6)
+    assert some["explain"] == none["explain"]
 
 
 def test_requests_are_those_the_run_made(quick_run: Run, lines: dict[str, Line]) -> None:

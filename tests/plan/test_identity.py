@@ -99,9 +99,12 @@ def test_identity_growing_scored_methods_changes_no_other_methods_scores() -> No
     old, new = identity(few, AXES, INPUTS), identity(many, AXES, INPUTS)
     assert first_difference(old, new) is None
     assert {name for name in new if name not in old} == {
-        "write_sentences/s/max_act",
-        "input_score/s/max_act",
-        "output_score/s/max_act",
+        "shuffle/s/max_act.shuffled",
+        *(
+            f"{step}/s/{method}"
+            for step in ("write_sentences", "input_score", "output_score")
+            for method in ("max_act", "max_act.shuffled")
+        ),
     }
     assert {name for name in old if old[name] != new[name]} == {"publish/s"}
 

@@ -42,7 +42,7 @@ def axes(saes: int = 2, tokens: int = 3, latents: int = 10, per: int = 4, chosen
     return Axes(tokens, ranges, per, chosen, dict.fromkeys(ids, "hook"), 4, 2)
 
 
-SELECTED = Selected(num_chosen=5, num_panel=3)
+SELECTED = Selected(num_chosen=5, num_panel=3, num_controls=4)
 
 
 def ready_tasks(schedule: Schedule) -> list[Task]:
@@ -284,7 +284,7 @@ def test_schedule_nothing_chosen_still_publishes_labels() -> None:
         assert ready
         schedule.note_objects(objects_of(ready[0], ("s0",)))
         for sae in schedule.unselected:
-            schedule.note_selection(sae, Selected(0, 0))
+            schedule.note_selection(sae, Selected(0, 0, 0))
     steps = {line.step: line for line in schedule.progress()}
     assert steps["publish"].done == 3
     assert steps["calibrate"].total == 0

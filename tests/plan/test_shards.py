@@ -37,4 +37,4 @@ def test_no_size_gives_more_shards_than_a_store_lists_in_seconds(asked: int, siz
 
 def test_panel_shards_hold_the_whole_panel() -> None:
     axes = Axes(1, {"s": LatentRange(0, 100)}, 10, 4, {"s": "h"}, 4, 2)
-    assert axes.num_panel_shards(Selected(20, 5)) == 2
+    assert axes.num_panel_shards(Selected(20, 5, 7)) == 2

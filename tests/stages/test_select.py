@@ -46,7 +46,9 @@ def test_top_takes_the_best_alive_ones(
     scores: list[float | None], seed: int, num_latents: int
 ) -> None:
     dead = {i for i in range(len(scores)) if (i + seed) % 4 == 0}
-    rule = SelectSection(rule="top", by="s_in", num_latents=num_latents, panel=3, sample=1)
+    rule = SelectSection(
+        rule="top", by="s_in", num_latents=num_latents, panel=3, sample=1, controls=5
+    )
     context: Any = WorkerContext(rule, scores, dead)
     select.run(Task("select", "s", None, 0, 1), context)
     picked = {row["latent"] for row in context.written if row["reason"] == "top"}
@@ -57,7 +59,10 @@ def test_top_takes_the_best_alive_ones(
     chosen = {row["latent"] for row in context.written if row["chosen"]}
     panel = {i for i in alive if place[i] < 3}
     assert chosen == picked | panel
-    ordered = sorted(chosen, key=lambda i: (i not in panel, i))
+    controls = set(sorted(chosen, key=place.__getitem__)[:5])
+    assert {row["latent"] for row in context.written if row["control"]} == controls
+    assert panel <= controls
+    ordered = sorted(chosen, key=lambda i: (i not in panel, i not in controls, i))
     assert {row["latent"]: row["order"] for row in context.written if row["chosen"]} == {
         latent: i for i, latent in enumerate(ordered)
     }
