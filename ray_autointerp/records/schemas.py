@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -142,6 +142,24 @@ TABLES: dict[str, Table] = {
         answer=_STR,
         finish_reason=_STR,
         prompt_digest=_STR,
+    ),
+    "keyword_lists": _table(_LATENT, status=_STR, fired=pa.list_(_STR), promoted=pa.list_(_STR)),
+    "keyword_scores": _table(
+        _LATENT,
+        status=_STR,
+        num_firings=_I64,
+        num_predicted=_I64,
+        precision=_F32,
+        recall=_F32,
+        f1=_F32,
+        f1_weighted=_F32,
+        window_auroc=_F32,
+        shuffled_with=_I32,
+        precision_shuffled=_F32,
+        recall_shuffled=_F32,
+        f1_shuffled=_F32,
+        f1_weighted_shuffled=_F32,
+        window_auroc_shuffled=_F32,
     ),
     "selection": _table(_LATENT, chosen=_BOOL, reason=_STR, panel=_BOOL, sample=_BOOL, order=_I64),
     "clamps": _table(
@@ -282,6 +300,8 @@ TABLES: dict[str, Table] = {
         effect_kl=_F32,
         delta_confidence=_F32,
         single_token_share=_F32,
+        keyword_f1=_F32,
+        keyword_f1_shuffled=_F32,
         input_difference=_F32,
         input_auroc=_F32,
         input_hit_rate=_F32,
