@@ -50,6 +50,8 @@ class Description:
     row: Row
     input_score: Row | None = None
     output_score: Row | None = None
+    keyword_score: Row | None = None
+    """Of `keywords` alone."""
     is_repeated: bool = False
     """Whether several latents have the text: `lint`, though its own table cannot know."""
 
@@ -149,7 +151,10 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
                 tables.row(name, sae, [latent], method)[latent]
                 for name in ("input_scores", "output_scores")
             )
-        yield Description(method, row, into, out, method in repeated)
+        told = None
+        if method == "keywords":
+            told = tables.row("keyword_scores", sae, [latent])[latent]
+        yield Description(method, row, into, out, told, method in repeated)
 
 
 def _repeated(tables: Tables, sae: str, latent: int) -> Sequence[str]:
@@ -317,7 +322,13 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
 def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
     """The scores that there are: the name, a shorter one, and the number with its interval."""
     scores = []
-    into, out = description.input_score, description.output_score
+    told, into, out = description.keyword_score, description.input_score, description.output_score
+    if told is not None:
+        if told["status"] == "ok":
+            floor = f" (shuffled {_number(told['f1_shuffled'])})"
+            scores.append((("held-out F1", "F1"), _number(told["f1"]) + floor))
+        else:
+            scores.append((("held-out F1", "F1"), told["status"]))
     if into is not None:
         if into["status"] == "ok":
             scores += [

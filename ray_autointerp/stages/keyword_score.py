@@ -83,7 +83,7 @@ def _sample(context: WorkerContext, sae: str) -> _Sample:
     windows = context.tables.read("window_sample", sae).filter(pc.field("split") == "score")
     token_ids = pc.list_flatten(windows["token_ids"]).to_numpy()
     starts_W1 = list_offsets(windows["token_ids"])
-    latents_N = pc.list_flatten(windows["latents"]).to_numpy()
+    latents_N = np.array(pc.list_flatten(windows["latents"]).to_numpy())  # PyTorch sorts no view
     window_N = np.repeat(np.arange(windows.num_rows), np.diff(list_offsets(windows["latents"])))
     tokens_N = starts_W1[window_N] + pc.list_flatten(windows["positions"]).to_numpy()
     order = radix_order(latents_N)
@@ -117,7 +117,8 @@ def _firings(sample: _Sample, latents: range) -> Firings:
 
 def _keywords(sample: _Sample, rows_L: npt.NDArray[np.int64]) -> Keywords:
     """The keywords of some latents; none for a row below 0."""
-    lists = sample.spellings.take(pa.array([row if row >= 0 else None for row in rows_L.tolist()]))
+    rows = pa.array([row if row >= 0 else None for row in rows_L.tolist()], pa.int64())
+    lists = sample.spellings.take(rows)
     return Keywords(list_offsets(lists), pc.list_flatten(lists).to_numpy())
 
 
