@@ -195,7 +195,8 @@ def test_keywords_foretell_where_every_latent_fires_and_anothers_do_not(
         assert row["precision"] == row["recall"] == row["f1"] == row["f1_weighted"] == 1
         assert row["window_auroc"] == 1
         assert row["f1_shuffled"] == 0 and row["shuffled_with"] != row["latent"]
-        assert row["window_auroc_shuffled"] < 0.6
+    ok = [row for row in found if row["status"] == "ok"]
+    assert 0.4 < share(row["window_auroc_shuffled"] for row in ok) < 0.6
     labels = rows(planted_run, "labels")
     for label, row in zip(labels, found, strict=True):
         assert (label["keyword_f1"], label["keyword_f1_shuffled"]) == (
