@@ -97,7 +97,10 @@ def labels(
     min_output: Annotated[float | None, typer.Option(help="Least output win rate.")] = None,
     sort: Annotated[
         str,
-        typer.Option(help="latent, density, s_in, s_out, effect_kl, input_auroc, output_win_rate."),
+        typer.Option(
+            help="latent, density, s_in, s_out, effect_kl, keyword_f1, input_auroc, "
+            "output_win_rate."
+        ),
     ] = "latent",
     limit: Annotated[int, typer.Option(help="Rows shown; --csv writes all.")] = 40,
     wide: Annotated[

@@ -189,7 +189,7 @@ class SelectSection(Section):
 
     rule: Literal["sample", "all", "list", "top"] = "sample"
     """`sample`: `num_latents` alive ones, first by seeded hash. `list`: those in `latents`. `top`:
-    the `num_latents` alive ones with the highest score `by`."""
+    the `num_latents` alive ones that come first by the score `by`."""
     by: Literal[
         "s_in",
         "s_out",
@@ -198,9 +198,12 @@ class SelectSection(Section):
         "delta_confidence",
         "max_logit_diff",
         "single_token_share",
+        "keyword_f1",
     ] = "s_out"
     """The score without an LLM that the `top` rule goes by, the largest first; ties by seeded hash.
-    A latent without that score is taken last. A high `delta_confidence` blurs the next token."""
+    A latent without that score is taken last. A high `delta_confidence` blurs the next token.
+    `keyword_f1` goes the other way, the smallest first: to latents whose keywords tell least of
+    where they fire."""
     num_latents: int = Field(default=256, ge=0)
     """How many the `sample` and `top` rules take."""
     latents: tuple[int, ...] = ()

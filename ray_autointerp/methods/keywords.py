@@ -18,6 +18,8 @@ WHITESPACE = {
     " ": "a space",
 }
 MIN_SHARE = 0.1
+NUM_WORDS = 6
+"""Words quoted of each kind, at most."""
 
 
 @dataclass(frozen=True)
@@ -28,38 +30,16 @@ class FiredToken:
     activation: float
 
 
-def keyword_description(
-    examples: Sequence[Sequence[FiredToken]],
-    promoted: Sequence[str],
-    background: Mapping[str, int] | None = None,
-    num_fired: int = 6,
-    num_promoted: int = 6,
-) -> str | None:
-    """One line of keywords; null for a latent that neither fired nor promotes anything.
-
-    `promoted` comes strongest first with its leading spaces, which distinguish the start of a
-    word from a piece of one: pieces come last, unless no token of the list has a space.
-    `background` counts token texts in the corpus.
-    """
-    fired = fired_words(examples, num_fired, background)
-    forms: dict[str, str] = {}
-    for text in promoted:
-        if text:
-            forms.setdefault(_key(text), text)
-    parts = []
-    if fired:
-        parts.append("fires on " + ", ".join(_quoted(text) for text in fired))
-    if forms:
-        has_spaces = any(text[0].isspace() for text in forms.values())
-        words = sorted(forms.values(), key=_is_piece) if has_spaces else list(forms.values())
-        shown = (_quoted(text.strip() or text) for text in words[:num_promoted])
-        parts.append("promotes " + ", ".join(shown))
-    return "; ".join(parts) or None
+def keyword_description(fired: Sequence[str], promoted: Sequence[str]) -> str | None:
+    """One line of the words quoted; null where there are none."""
+    parts = {"fires on": fired, "promotes": promoted}
+    said = [f"{verb} {', '.join(map(_quoted, words))}" for verb, words in parts.items() if words]
+    return "; ".join(said) or None
 
 
 def fired_words(
     examples: Sequence[Sequence[FiredToken]],
-    num_words: int,
+    num_words: int = NUM_WORDS,
     background: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Words the latent fires on, best first, without outer spaces; case is ignored.
@@ -68,7 +48,7 @@ def fired_words(
     strongly and in many examples, not for repetition within one. With background counts that sum
     is multiplied by the token's rarity. Under a tenth of the best a token is left out. Of several
     spellings the one with most activation is shown. Ties go by the text, never by the order of
-    the examples.
+    the examples. `background` counts token texts in the corpus.
     """
     activations: defaultdict[str, list[float]] = defaultdict(list)
     forms: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -77,7 +57,7 @@ def fired_words(
         for token in example:
             if not token.text:
                 continue
-            key = _key(token.text)
+            key = spelling(token.text)
             largest[key] = max(largest.get(key, 0.0), token.activation)
             forms[key][token.text.strip() or token.text].append(token.activation)
         for key, activation in largest.items():
@@ -92,13 +72,33 @@ def fired_words(
     ]
 
 
+def promoted_words(promoted: Sequence[str], num_words: int = NUM_WORDS) -> list[str]:
+    """Words the latent promotes, best first, without outer spaces; case is ignored.
+
+    `promoted` comes strongest first with its leading spaces, which distinguish the start of a
+    word from a piece of one: pieces come last, unless no token of the list has a space.
+    """
+    forms: dict[str, str] = {}
+    for text in promoted:
+        if text:
+            forms.setdefault(spelling(text), text)
+    has_spaces = any(text[0].isspace() for text in forms.values())
+    words = sorted(forms.values(), key=_is_piece) if has_spaces else list(forms.values())
+    return [text.strip() or text for text in words[:num_words]]
+
+
+def spelling(text: str) -> str:
+    """What tokens share that count as one word: outer spaces and case are ignored."""
+    return text.strip().casefold() or text
+
+
 def _rarities(keys: Mapping[str, object], background: Mapping[str, int] | None) -> dict[str, float]:
     """log(all / count) as a share of log(all): 1 for a token seen once or never, 0 for all."""
     if not background:
         return dict.fromkeys(keys, 1.0)
     counts: Counter[str] = Counter()
     for text, count in background.items():
-        counts[_key(text)] += count
+        counts[spelling(text)] += count
     log_all = math.log(counts.total() + 1)
     return {key: max(1 - math.log(max(counts[key], 1)) / log_all, 0.0) for key in keys}
 
@@ -106,10 +106,6 @@ def _rarities(keys: Mapping[str, object], background: Mapping[str, int] | None) 
 def _is_piece(text: str) -> bool:
     """Whether a token goes on with a word: letters of a script with cases, no space before."""
     return text[0].isalpha() and text[0].islower()
-
-
-def _key(text: str) -> str:
-    return text.strip().casefold() or text
 
 
 def _quoted(text: str) -> str:

@@ -65,4 +65,9 @@ def shuffled_reads(variant: str, _: Config) -> tuple[Read, ...]:
 
 def rule_reads(config: Config) -> tuple[Read, ...]:
     """The tables of the config's rule of selection."""
-    return (Read("free_scores"),) if config.select.rule == "top" else ()
+    return (Read(score_column(config.select.by)[0]),) if config.select.rule == "top" else ()
+
+
+def score_column(by: str) -> tuple[str, str]:
+    """The table and the column of a score that latents may be selected by."""
+    return ("keyword_scores", "f1") if by == "keyword_f1" else ("free_scores", by)

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 from ray_autointerp.config import Config
 from ray_autointerp.errors import CorpusError
-from ray_autointerp.methods.keywords import FiredToken, keyword_description
+from ray_autointerp.methods.keywords import (
+    FiredToken,
+    fired_words,
+    keyword_description,
+    promoted_words,
+)
 from ray_autointerp.passes.documents import Document, read_documents
 from ray_autointerp.plan.controls import method_of
 from ray_autointerp.prompts import ensemble
@@ -130,9 +135,9 @@ class SamplePrompts:
 
     def _keywords(self, index: int) -> str:
         draw = self._draw("keywords", index)
-        fired = [FiredToken(text, 1.0) for text in self._tokens(draw, _FIRED_EXAMPLES)]
+        fired = fired_words([[FiredToken(t, 1.0)] for t in self._tokens(draw, _FIRED_EXAMPLES)])
         promoted = self._tokens(draw, self._config.evidence.num_vocab_tokens)
-        return keyword_description([[token] for token in fired], promoted) or ""
+        return keyword_description(fired, promoted_words(promoted)) or ""
 
 
 def described(prompt: str, cap_words: int, index: int) -> str:

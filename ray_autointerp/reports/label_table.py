@@ -28,12 +28,16 @@ _SORTS: dict[str, Literal["ascending", "descending"]] = {
     "s_in": "descending",
     "s_out": "descending",
     "effect_kl": "descending",
+    "keyword_f1": "descending",
     "input_auroc": "descending",
     "output_win_rate": "descending",
 }
 SORT_COLUMNS = tuple(_SORTS)
 
 _GAP = "  "
+
+_TOLD = 0.5
+"""F1 of its keywords above which a latent counts as told by its own tokens."""
 
 _LEAST_LABEL = 20
 """Characters a line of a label never goes below, however narrow the terminal."""
@@ -155,7 +159,7 @@ def wide_label_table(table: pa.Table, title: str) -> Table:
 
 
 def basis(run: Run) -> str:
-    """What the numbers of a run rest on, in one sentence: from how little, or how much."""
+    """What the numbers of a run rest on, in a few sentences: from how little, or how much."""
     config, score = run.config, run.config.score
     tables = Tables(run)
     copied = next(
@@ -169,7 +173,25 @@ def basis(run: Run) -> str:
         f"{score.num_sentences} sentences in {score.num_draws} answer(s) and {score.num_units} "
         f"trials on steered text. No document is on both sides of the split; "
         f"{copied['num_overlapping']:,} of {copied['num_windows']:,} score-side windows share 13 "
-        f"tokens in a row with the explain side."
+        f"tokens in a row with the explain side. {_told_by_tokens(tables)}"
+    )
+
+
+def _told_by_tokens(tables: Tables) -> str:
+    """How many latents need no more than their keywords, in one sentence."""
+    num_alive = num_told = num_silent = 0
+    for sae in tables.run.saes:
+        stats = tables.read("latent_stats", sae, columns=["is_dead"])
+        # Both tables have a row for every latent, in order.
+        scores = tables.read("keyword_scores", sae, columns=["status", "f1"])
+        alive = scores.filter(pc.invert(stats["is_dead"]))
+        num_alive += alive.num_rows
+        num_told += alive.filter(pc.field("f1") > _TOLD).num_rows
+        num_silent += alive.filter(pc.field("status") == "too_few_firings").num_rows
+    share = num_told / max(num_alive, 1)
+    return (
+        f"Of {num_alive:,} alive latents {share:.0%} are told by their own tokens (held-out F1 "
+        f"above {_TOLD}); {num_silent:,} fire there too seldom to say."
     )
 
 

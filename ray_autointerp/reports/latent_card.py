@@ -50,6 +50,8 @@ class Description:
     row: Row
     input_score: Row | None = None
     output_score: Row | None = None
+    keyword_score: Row | None = None
+    """Of `keywords` alone."""
     choice: Row | None = None
     """Of the label's own description: its row of `choices`, once labels are there."""
     is_repeated: bool = False
@@ -152,7 +154,12 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
                 for name in ("input_scores", "output_scores")
             )
         is_label = choice is not None and choice["method"] == method
-        yield Description(method, row, into, out, choice if is_label else None, method in repeated)
+        told = None
+        if method == "keywords":
+            told = tables.row("keyword_scores", sae, [latent])[latent]
+        yield Description(
+            method, row, into, out, told, choice if is_label else None, method in repeated
+        )
 
 
 def _published(tables: Tables, sae: str, latent: int) -> tuple[Sequence[str], Row | None]:
@@ -333,7 +340,13 @@ def _label_note(choice: Row) -> str:
 def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
     """The scores that there are: the name, a shorter one, and the number with its interval."""
     scores = []
-    into, out = description.input_score, description.output_score
+    told, into, out = description.keyword_score, description.input_score, description.output_score
+    if told is not None:
+        if told["status"] == "ok":
+            floor = f" (shuffled {_number(told['f1_shuffled'])})"
+            scores.append((("held-out F1", "F1"), _number(told["f1"]) + floor))
+        else:
+            scores.append((("held-out F1", "F1"), told["status"]))
     if into is not None:
         if into["status"] == "ok":
             scores += [

@@ -1,4 +1,8 @@
-"""keywords: a description of every latent without any LLM, from what it fires on and promotes."""
+"""keywords: a description of every latent without any LLM, from what it fires on and promotes.
+
+The words that it quotes are kept as lists too: `keyword_score` asks how well they foretell where
+the latent fires.
+"""
 
 from typing import Any
 
@@ -6,7 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_autointerp.methods.keywords import FiredToken, keyword_description
+from ray_autointerp.methods.keywords import (
+    FiredToken,
+    fired_words,
+    keyword_description,
+    promoted_words,
+)
 from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -21,7 +30,7 @@ _LIST_COLUMN = "promoted.list.element.text"
 
 
 def run(task: Task, context: WorkerContext) -> None:
-    """Write one latent shard of `descriptions/keywords`."""
+    """Write one latent shard of `descriptions/keywords` and `keyword_lists/keywords`."""
     assert task.sae is not None
     latents = context.tables.latents(task)
     examples = context.tables.of_latents(
@@ -31,12 +40,12 @@ def run(task: Task, context: WorkerContext) -> None:
     lists = context.tables.of_latents(
         "jacobian_proj", task.sae, latents, columns=["latent", _LIST_COLUMN]
     )
-    fired = _fired(examples["examples"].combine_chunks())
-    promoted = lists["promoted"].to_pylist()
-    texts = [
-        keyword_description(own, [entry["text"] for entry in entries or ()])
-        for own, entries in zip(fired, promoted, strict=True)
+    fired = [fired_words(own) for own in _fired(examples["examples"].combine_chunks())]
+    promoted = [
+        promoted_words([entry["text"] for entry in entries or ()])
+        for entries in lists["promoted"].to_pylist()
     ]
+    texts = [keyword_description(*words) for words in zip(fired, promoted, strict=True)]
     schema = TABLES["descriptions"].schema
     columns = {field.name: pa.nulls(len(latents), field.type) for field in schema} | {
         "latent": examples["latent"],
@@ -44,6 +53,10 @@ def run(task: Task, context: WorkerContext) -> None:
         "description": texts,
     }
     context.write(task, "descriptions", pa.table(columns, schema=schema))
+    quoted = columns | {"fired": fired, "promoted": promoted}
+    schema = TABLES["keyword_lists"].schema
+    quoted = {name: quoted[name] for name in schema.names}
+    context.write(task, "keyword_lists", pa.table(quoted, schema=schema))
 
 
 def _fired(lists: "pa.Array[Any]") -> list[list[list[FiredToken]]]:

@@ -7,7 +7,10 @@ for it, then the other controls, which so fill few shards; the rest follow by la
 tables of all latents, so that a shard of those reads few shards of the selection.
 """
 
+import math
+
 from ray_autointerp.errors import ConfigError
+from ray_autointerp.plan.evidence import score_column
 from ray_autointerp.records.keys import hash_order
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -54,14 +57,17 @@ def run(task: Task, context: WorkerContext) -> None:
 
 
 def _best(context: WorkerContext, sae: str, alive: list[int]) -> list[int]:
-    """The alive latents by falling score, ties by seeded hash; without a score last."""
+    """The alive latents, the largest score first, or the smallest where keywords are to fail;
+    ties by seeded hash; without a score last.
+    """
     rule = context.run.config.select
     if rule.rule != "top":
         return []
-    table = context.tables.read("free_scores", sae, columns=["latent", rule.by]).to_pylist()
-    score = {row["latent"]: row[rule.by] for row in table}
-    none = float("-inf")
-    return sorted(alive, key=lambda i: none if score[i] is None else score[i], reverse=True)
+    table, column = score_column(rule.by)
+    rows = context.tables.read(table, sae, columns=["latent", column]).to_pylist()
+    score = {row["latent"]: row[column] for row in rows}
+    sign = 1 if rule.by == "keyword_f1" else -1
+    return sorted(alive, key=lambda i: math.inf if score[i] is None else sign * score[i])
 
 
 def _reason(latent: int, picks: set[int], panel: set[int], sample: set[int], rule: str) -> str:

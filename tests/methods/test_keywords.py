@@ -4,11 +4,21 @@ import itertools
 
 import pytest
 
-from ray_autointerp.methods.keywords import FiredToken, fired_words, keyword_description
+from ray_autointerp.methods.keywords import (
+    FiredToken,
+    fired_words,
+    keyword_description,
+    promoted_words,
+    spelling,
+)
 
 
 def example(*tokens):
     return [FiredToken(text, activation) for text, activation in tokens]
+
+
+def line(examples, promoted):
+    return keyword_description(fired_words(examples), promoted_words(promoted))
 
 
 WAR = [
@@ -19,18 +29,18 @@ WAR = [
 
 
 def test_description_lists_what_fires_and_what_is_promoted():
-    line = keyword_description(WAR, [" troops", " army"])
-    assert line == 'fires on "war", "battle"; promotes "troops", "army"'
+    said = line(WAR, [" troops", " army"])
+    assert said == 'fires on "war", "battle"; promotes "troops", "army"'
 
 
 def test_description_dead_latent_only_promotes_and_one_with_nothing_is_null():
-    assert keyword_description([], [" troops"]) == 'promotes "troops"'
-    assert keyword_description([[]], []) is None
-    assert keyword_description(WAR[:1], []) == 'fires on "war", "the"'
+    assert line([], [" troops"]) == 'promotes "troops"'
+    assert line([[]], []) is None
+    assert line(WAR[:1], []) == 'fires on "war", "the"'
 
 
 def test_description_is_the_same_for_any_order_of_examples():
-    lines = {keyword_description(order, [" a"]) for order in itertools.permutations(WAR)}
+    lines = {line(order, [" a"]) for order in itertools.permutations(WAR)}
     assert len(lines) == 1
 
 
@@ -70,8 +80,7 @@ def test_fired_words_silent_tokens_are_not_keywords():
 
 
 def test_promoted_forms_of_one_word_are_said_once_in_order_of_strength():
-    line = keyword_description([], [" Army", "army", " troops", " ARMY"], num_promoted=2)
-    assert line == 'promotes "Army", "troops"'
+    assert promoted_words([" Army", "army", " troops", " ARMY"], 2) == ["Army", "troops"]
 
 
 @pytest.mark.parametrize(
@@ -91,22 +100,31 @@ def test_promoted_forms_of_one_word_are_said_once_in_order_of_strength():
     ],
 )
 def test_odd_tokens_read_as_words(text, said):
-    assert keyword_description([example((text, 1.0))], []) == f"fires on {said}"
-    assert keyword_description([], [text]) == f"promotes {said}"
+    assert line([example((text, 1.0))], []) == f"fires on {said}"
+    assert line([], [text]) == f"promotes {said}"
 
 
 def test_empty_token_texts_are_not_keywords():
-    assert keyword_description([example(("", 1.0))], [""]) is None
+    assert line([example(("", 1.0))], [""]) is None
 
 
 def test_promoted_pieces_of_words_come_last_in_order_of_strength():
     promoted = ["umatic", " clocks", "etime", " pauses", "3", "時"]
-    assert keyword_description([], promoted) == (
-        'promotes "clocks", "pauses", "3", "時", "umatic", "etime"'
-    )
-    assert keyword_description([], promoted, num_promoted=2) == 'promotes "clocks", "pauses"'
+    assert line([], promoted) == ('promotes "clocks", "pauses", "3", "時", "umatic", "etime"')
+    assert promoted_words(promoted, 2) == ["clocks", "pauses"]
 
 
 def test_vocabulary_without_spaces_has_no_pieces():
-    assert keyword_description([], [",", "croak", "We"]) == 'promotes ",", "croak", "We"'
-    assert keyword_description([], ["croak", ","]) == 'promotes "croak", ","'
+    assert line([], [",", "croak", "We"]) == 'promotes ",", "croak", "We"'
+    assert line([], ["croak", ","]) == 'promotes "croak", ","'
+
+
+def test_spelling_ignores_case_and_outer_spaces_and_keeps_whitespace_tokens_apart():
+    assert spelling(" War") == spelling("war") == "war"
+    assert len({spelling(text) for text in (" ", "\n", "\n\n", "")}) == 4
+
+
+def test_words_quoted_have_the_spelling_of_the_tokens_they_stand_for():
+    texts = [" Army", "\n", " ", "STRASSE", "stra\u00dfe", " \ufffd"]
+    words = fired_words([example((text, 1.0)) for text in texts])
+    assert {spelling(word) for word in words} == {spelling(text) for text in texts}

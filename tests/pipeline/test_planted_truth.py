@@ -176,6 +176,35 @@ def test_keywords_name_trigger_and_effect_without_an_llm(
         assert (planted.triggers[latent] in row["description"]) == planted.is_alive(latent)
 
 
+def test_keywords_foretell_where_every_latent_fires_and_anothers_do_not(
+    planted_run: Run, planted: PlantedTruth
+) -> None:
+    firings = {latent: 0 for latent in range(len(planted.triggers))}
+    for window in rows(planted_run, "window_sample"):
+        for latent in window["latents"] if window["split"] == "score" else ():
+            firings[latent] += 1
+    found = rows(planted_run, "keyword_scores")
+    assert [row["latent"] for row in found] == list(firings)
+    assert sum(row["status"] == "ok" for row in found) > 40
+    for row in found:
+        assert row["num_firings"] == firings[row["latent"]]
+        if row["num_firings"] < 10:
+            assert (row["status"], row["f1"], row["f1_shuffled"]) == ("too_few_firings", None, None)
+            continue
+        assert row["status"] == "ok" and planted.is_alive(row["latent"])
+        assert row["precision"] == row["recall"] == row["f1"] == row["f1_weighted"] == 1
+        assert row["window_auroc"] == 1
+        assert row["f1_shuffled"] == 0 and row["shuffled_with"] != row["latent"]
+    ok = [row for row in found if row["status"] == "ok"]
+    assert 0.4 < share(row["window_auroc_shuffled"] for row in ok) < 0.6
+    labels = rows(planted_run, "labels")
+    for label, row in zip(labels, found, strict=True):
+        assert (label["keyword_f1"], label["keyword_f1_shuffled"]) == (
+            row["f1"],
+            row["f1_shuffled"],
+        )
+
+
 def test_true_descriptions_pass_both_scores_of_nearly_every_latent(
     planted_run: Run, planted: PlantedTruth
 ) -> None:

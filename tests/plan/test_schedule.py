@@ -20,7 +20,7 @@ from ray_autointerp.records.task import Task
 METHODS = ["ensemble_raw", "max_act", "vocab_proj", "token_change", "ensemble_concat", "keywords"]
 
 
-def config(saes: int = 2, rule: str = "sample") -> Config:
+def config(saes: int = 2, rule: str = "sample", by: str = "s_out") -> Config:
     return parse_config(
         {
             "run": {"name": "t"},
@@ -28,7 +28,7 @@ def config(saes: int = 2, rule: str = "sample") -> Config:
             "sae": [{"id": f"s{i}", "path": "sae"} for i in range(saes)],
             "corpus": {"path": "c.parquet"},
             "llm": {"backend": "scripted", "script": "m:f"},
-            "select": {"rule": rule},
+            "select": {"rule": rule, "by": by},
             "describe": {"methods": METHODS},
             "score": {"methods": ["ensemble_raw", "max_act", "keywords"]},
         },
@@ -235,12 +235,22 @@ def test_schedule_explain_waits_only_for_its_own_methods_evidence() -> None:
     assert explained == {"vocab_proj", "max_act"}
 
 
-@pytest.mark.parametrize("rule", ["sample", "top"])
-def test_schedule_select_waits_for_scores_only_where_it_goes_by_them(rule: str) -> None:
-    schedule = Schedule(config(1, rule), axes(1))
+@pytest.mark.parametrize(
+    ("rule", "by", "table"),
+    [
+        ("sample", "s_out", None),
+        ("sample", "keyword_f1", None),
+        ("top", "s_out", "free_scores"),
+        ("top", "keyword_f1", "keyword_scores"),
+    ],
+)
+def test_schedule_select_waits_for_scores_only_where_it_goes_by_them(
+    rule: str, by: str, table: str | None
+) -> None:
+    schedule = Schedule(config(1, rule, by), axes(1))
     schedule.note_objects(_parts("latent_stats", "top_examples"))
-    assert ("select" in {task.step for task in ready_tasks(schedule)}) == (rule != "top")
-    schedule.note_objects(_parts("free_scores"))
+    assert ("select" in {task.step for task in ready_tasks(schedule)}) == (table is None)
+    schedule.note_objects(_parts(table) if table else ())
     assert "select" in {task.step for task in ready_tasks(schedule)}
 
 

@@ -28,6 +28,7 @@ from ray_autointerp.reports.label_table import (
     write_csv,
 )
 from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 
 GOLDEN = Path(__file__).parent / "golden"
 WIDTHS = (80, 120, 160)
@@ -105,6 +106,11 @@ def test_csv_has_every_column_and_row_and_reads_back(quick_run: Run) -> None:
     assert [row["label"] for row in rows] == table["label"].to_pylist()
 
 
+def test_labels_are_sorted_by_the_score_of_keywords_too(quick_run: Run) -> None:
+    scores = filtered(labels(quick_run, "planted"), Filter(), "keyword_f1")["keyword_f1"]
+    assert scores[0].as_py() == 1 and scores[-1].as_py() is None
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_lines_of_labels_are_the_golden_ones(width: int) -> None:
     text, golden = printed(LabelLines(LABELS, "l8"), width), GOLDEN / f"labels_{width}.txt"
@@ -153,3 +159,16 @@ def test_basis_tells_how_much_the_numbers_rest_on(quick_run: Run) -> None:
     assert "56 latents watched on about 20,000 tokens" in said
     assert f"{score.num_units} trials" in said
     assert f"{score.num_sentences} + {score.num_sentences} sentences" in said
+
+
+def test_basis_tells_which_share_is_told_by_its_own_tokens(quick_run: Run) -> None:
+    """On the planted subject: every latent that fires often enough, and no dead one is counted."""
+    tables = Tables(quick_run)
+    dead = [row["is_dead"] for row in tables.read("latent_stats", "planted").to_pylist()]
+    scores = tables.read("keyword_scores", "planted").to_pylist()
+    alive = [row for row, is_dead in zip(scores, dead, strict=True) if not is_dead]
+    num_seldom = sum(row["status"] == "too_few_firings" for row in alive)
+    said = basis(quick_run)
+    share = f"{1 - num_seldom / len(alive):.0%}"
+    assert f"Of {len(alive)} alive latents {share} are told by their own tokens" in said
+    assert f"{num_seldom} fire there too seldom to say" in said

@@ -133,6 +133,11 @@ CARD = LatentCard(
             {"status": "no_evidence"},
             {"status": "no_evidence", "three_set_success": None},
         ),
+        Description(
+            "keywords",
+            described('fires on "decided", "ruled"; promotes "decision", "verdict"'),
+            keyword_score={"status": "ok", "f1": 0.472, "f1_shuffled": 0.006},
+        ),
     ],
     neighbours=[{"latent": 3000 + n, "cosine": 0.41 - 0.05 * n} for n in range(9)],
 )
@@ -222,6 +227,8 @@ def test_chosen_latent_shows_examples_tokens_descriptions_and_scores(
     assert f"«{planted.triggers[latent]}»" in card and planted.effects[latent] in card
     for method in quick_run.config.describe.methods:
         assert f"{method} · ok" in card
+    told = Tables(quick_run).row("keyword_scores", "planted", [latent])[latent]["status"]
+    assert f"held-out F1 {'1.00 (shuffled 0.00)' if told == 'ok' else told}" in card
     scores = Tables(quick_run).row("output_scores", "planted", [latent], "keywords")[latent]
     interval = f"({scores['win_rate_low']:.2f}-{scores['win_rate_high']:.2f})"
     assert f"output win rate {scores['win_rate']:.2f} {interval}" in card

@@ -27,6 +27,7 @@ class WorkerContext:
         self._tables = {
             "latent_stats": [{"latent": i, "is_dead": i in dead} for i in latents],
             "free_scores": [{"latent": i, "s_in": score} for i, score in enumerate(scores)],
+            "keyword_scores": [{"latent": i, "f1": score} for i, score in enumerate(scores)],
         }
         self.written: list[dict[str, Any]] = []
 
@@ -41,20 +42,21 @@ class WorkerContext:
         self.written = rows
 
 
+@pytest.mark.parametrize(("by", "sign"), [("s_in", 1), ("keyword_f1", -1)])
 @given(scores=SCORES, seed=st.integers(0, 20), num_latents=st.integers(0, 6))
-def test_top_takes_the_best_alive_ones(
-    scores: list[float | None], seed: int, num_latents: int
+def test_top_takes_the_best_alive_ones_or_those_whose_keywords_fail(
+    by: Any, sign: int, scores: list[float | None], seed: int, num_latents: int
 ) -> None:
     dead = {i for i in range(len(scores)) if (i + seed) % 4 == 0}
     rule = SelectSection(
-        rule="top", by="s_in", num_latents=num_latents, panel=3, sample=1, controls=5
+        rule="top", by=by, num_latents=num_latents, panel=3, sample=1, controls=5
     )
     context: Any = WorkerContext(rule, scores, dead)
     select.run(Task("select", "s", None, 0, 1), context)
     picked = {row["latent"] for row in context.written if row["reason"] == "top"}
     alive = [i for i in range(len(scores)) if i not in dead]
     place = {latent: i for i, latent in enumerate(hash_order(alive, 5, "select"))}
-    best = sorted(alive, key=lambda i: (scores[i] is None, -(scores[i] or 0.0), place[i]))
+    best = sorted(alive, key=lambda i: (scores[i] is None, -sign * (scores[i] or 0.0), place[i]))
     assert picked == set(best[:num_latents])
     chosen = {row["latent"] for row in context.written if row["chosen"]}
     panel = {i for i in alive if place[i] < 3}
