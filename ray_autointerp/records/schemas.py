@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -163,6 +163,15 @@ TABLES: dict[str, Table] = {
         delta_confidence=_F32,
         promoted=pa.list_(CHANGED_TOKEN),
         suppressed=pa.list_(CHANGED_TOKEN),
+    ),
+    "held_out_change": _table(
+        {"latent": _I32, "strength": _STR},
+        status=_STR,
+        clamp_value=_F32,
+        num_windows=_I32,
+        mean_change=pa.list_(_F32),
+        promoted=pa.list_(TOKEN_ENTRY),
+        suppressed=pa.list_(TOKEN_ENTRY),
     ),
     "jacobian": _table(
         {"direction": _I32},
