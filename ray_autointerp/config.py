@@ -238,6 +238,11 @@ class ScoreSection(Section):
     """Separately seeded answers; sentences of one answer are one cluster."""
     num_units: int = Field(default=12, ge=1)
     """Two-set trials per latent and method: (prompt, KL target, draw), raised latents."""
+    num_unseen_trials: int = Field(default=8, ge=0)
+    """Published trials per latent and method on tokens that no explainer was shown."""
+    num_choosing_trials: int = Field(default=4, ge=0)
+    """Further such trials on other tokens, by which a label may be chosen: those whose win rate is
+    published must not choose it. With 0 of both no description is judged by unseen tokens."""
     three_set_methods: tuple[Method, ...] = ()
     """Methods that also get the paper's three-set judgement (12 more texts per latent)."""
 

@@ -57,6 +57,11 @@ def mode_reads(mode: str, _: Config) -> tuple[Read, ...]:
     return tuple(Read(table) for table in MODE_READS[mode])
 
 
+def first_mode_reads(config: Config) -> tuple[Read, ...]:
+    """TokenChange as explainers read it, of the shard and of the panel."""
+    return (Read("token_change", "panel", config.evidence.change_modes[0]),)
+
+
 def rule_reads(config: Config) -> tuple[Read, ...]:
     """The tables of the config's rule of selection."""
     return (Read("free_scores"),) if config.select.rule == "top" else ()

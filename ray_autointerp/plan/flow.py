@@ -10,7 +10,13 @@ folder of the method's name, so methods never wait for each other.
 """
 
 from ray_autointerp.plan import units, work
-from ray_autointerp.plan.evidence import evidence_of, map_reads, mode_reads, rule_reads
+from ray_autointerp.plan.evidence import (
+    evidence_of,
+    first_mode_reads,
+    map_reads,
+    mode_reads,
+    rule_reads,
+)
 from ray_autointerp.plan.step import SUBJECT, WEIGHTS, Read, Step
 
 
@@ -20,6 +26,9 @@ def _reads(*tables: str) -> tuple[Read, ...]:
 
 _CHANGE_WINDOWS = ("evidence.change_windows", "evidence.change_window_tokens")
 """The config behind passes/change_windows.py."""
+
+
+_UNSEEN_TRIALS = ("score.num_unseen_trials", "score.num_choosing_trials")
 
 
 def _columns(prefix: str, *names: str) -> tuple[tuple[str, str], ...]:
@@ -339,6 +348,33 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "output_", "win_rate", "win_rate_low", "win_rate_high", "three_set_success"
         ),
     ),
+    Step(
+        "unseen_tokens",
+        (
+            *_reads("selection", "jacobian_proj", "vocab_proj"),
+            Read("descriptions", "panel"),
+            Read("held_out_change", "panel"),
+        ),
+        ("unseen_judgements", "unseen_scores"),
+        "sae",
+        "selection",
+        "judge",
+        methods="scored",
+        config=(
+            "judge",
+            "run.seed",
+            "evidence.change_modes",
+            "describe.num_tokens_shown",
+            *_UNSEEN_TRIALS,
+        ),
+        inputs=("judge", "prompts"),
+        work=work.unseen_tokens,
+        config_reads=first_mode_reads,
+        is_wanted=units.has_unseen_trials,
+        requests=units.unseen_requests,
+        answer_kind="choice",
+        label_columns=_columns("unseen_", "win_rate", "win_rate_low", "win_rate_high"),
+    ),
 )
 
 _PUBLISHED = (
@@ -356,8 +392,13 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=2,
-        config=("evidence.change_modes", "describe.methods", "score.methods"),
+        revision=3,
+        config=(
+            "evidence.change_modes",
+            "describe.methods",
+            "score.methods",
+            *_UNSEEN_TRIALS,
+        ),
     ),
 )
 

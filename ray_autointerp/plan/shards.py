@@ -95,7 +95,12 @@ def num_shards(size: int, per_shard: int) -> int:
 
 
 def methods_of(step: Step, config: Config) -> Sequence[str | None]:
-    """The methods a step runs for, in the config's order; one None where it has no method."""
+    """The methods a step runs for, in the config's order; one None where it has no method.
+
+    None at all where the config does not want the step.
+    """
+    if step.is_wanted is not None and not step.is_wanted(config):
+        return ()
     described = config.describe.methods
     return {
         "none": (None,),

@@ -82,6 +82,8 @@ class Step:
     """What a task reads for its method, map or mode beside `reads`."""
     config_reads: Callable[[Config], tuple[Read, ...]] | None = None
     """What every task reads beside `reads`, where the config decides."""
+    is_wanted: Callable[[Config], bool] | None = None
+    """Whether the config asks for the step; it has no tasks where not. None is always."""
     requests: Callable[[str, Config], int] | None = None
     """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
     answer_kind: AnswerKind | None = None

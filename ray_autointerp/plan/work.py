@@ -5,7 +5,12 @@ only the data does (alive latents).
 """
 
 from ray_autointerp.plan.sizes import Sizes, Work
-from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT, explain_requests, texts_per_latent
+from ray_autointerp.plan.units import (
+    JUDGEMENTS_PER_UNIT,
+    explain_requests,
+    texts_per_latent,
+    unseen_trials,
+)
 
 _SEARCH_PASSES = 25
 """Clamp values tried per latent and sign in calibration: about 13 to bracket, 12 to bisect."""
@@ -133,4 +138,12 @@ def output_score(sizes: Sizes) -> Work:
     return Work(
         f"{sizes.chosen} latents x ({len(score.methods)} methods x {score.num_units} units x "
         f"{JUDGEMENTS_PER_UNIT} judgements + {len(score.three_set_methods)} three-set)"
+    )
+
+
+def unseen_tokens(sizes: Sizes) -> Work:
+    """Judgements."""
+    return Work(
+        f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x "
+        f"{len(unseen_trials(sizes.config))} trials x {JUDGEMENTS_PER_UNIT} judgements"
     )

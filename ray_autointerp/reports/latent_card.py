@@ -11,6 +11,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 from ray_autointerp.errors import UserError
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
@@ -27,6 +29,9 @@ _GUTTER = 4
 _INDENT = 2
 _LEFT_SHARE = 0.55
 """Of an example's width, what stands before its peak: a latent sees nothing of what follows."""
+
+_SCORING = ("input_score", "output_score", "unseen_tokens")
+"""The steps whose scores stand under a description."""
 
 _MOVED = ("promoted", "suppressed")
 _READ = ("reads", "reads_against")
@@ -50,6 +55,7 @@ class Description:
     row: Row
     input_score: Row | None = None
     output_score: Row | None = None
+    unseen_score: Row | None = None
     is_repeated: bool = False
     """Whether several latents have the text: `lint`, though its own table cannot know."""
 
@@ -143,13 +149,13 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
         if method != "keywords" and not is_chosen:
             continue
         row = tables.row("descriptions", sae, [latent], method)[latent]
-        into = out = None
-        if is_chosen and method in config.score.methods:
-            into, out = (
-                tables.row(name, sae, [latent], method)[latent]
-                for name in ("input_scores", "output_scores")
-            )
-        yield Description(method, row, into, out, method in repeated)
+        scores = [
+            tables.row(step.writes[-1], sae, [latent], method)[latent]
+            if is_chosen and method in methods_of(step, config)
+            else None
+            for step in map(step_named, _SCORING)
+        ]
+        yield Description(method, row, *scores, is_repeated=method in repeated)
 
 
 def _repeated(tables: Tables, sae: str, latent: int) -> Sequence[str]:
@@ -317,7 +323,11 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
 def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
     """The scores that there are: the name, a shorter one, and the number with its interval."""
     scores = []
-    into, out = description.input_score, description.output_score
+    into, out, unseen = (
+        description.input_score,
+        description.output_score,
+        description.unseen_score,
+    )
     if into is not None:
         if into["status"] == "ok":
             scores += [
@@ -329,14 +339,21 @@ def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
             scores.append((("input score", "input"), into["status"]))
     if out is not None:
         if out["status"] == "ok":
-            low, high = out["win_rate_low"], out["win_rate_high"]
-            interval = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
-            scores.append((("output win rate", "win rate"), _number(out["win_rate"]) + interval))
+            scores.append((("output win rate", "win rate"), _win_rate(out)))
         else:
             scores.append((("output score", "output"), out["status"]))
         if out["three_set_success"] is not None:
             scores.append((("3 sets", "3 sets"), _number(out["three_set_success"])))
+    if unseen is not None:
+        value = _win_rate(unseen) if unseen["status"] == "ok" else unseen["status"]
+        scores.append((("unseen tokens", "unseen"), value))
     return scores
+
+
+def _win_rate(row: Row) -> str:
+    low, high = row["win_rate_low"], row["win_rate_high"]
+    interval = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
+    return _number(row["win_rate"]) + interval
 
 
 def _indented(text: Text) -> Padding:

@@ -18,6 +18,7 @@ from ray_autointerp.plan.estimate import estimate
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.preflight.forecast import KINDS, forecast
+from ray_autointerp.prompts.text import prompt_text
 from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
@@ -44,7 +45,8 @@ def subject(listened: tuple[Run, list[Request]]) -> SubjectTokenizer:
 
 def step_of(request: Request) -> str:
     if request.choices is not None:
-        return "output_score"
+        is_of_tokens = request.messages[0].content == prompt_text("judge_tokens")
+        return "unseen_tokens" if is_of_tokens else "output_score"
     return "explain" if request.json_schema is None else "write_sentences"
 
 

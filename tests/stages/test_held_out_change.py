@@ -1,5 +1,7 @@
 """Held-out changes against the subject run by transformers alone, on the score side's text."""
 
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,8 +10,11 @@ from transformers import LlamaForCausalLM
 
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.passes.change_windows import change_windows
+from ray_autointerp.records.task import Task
+from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
+from ray_autointerp.stages import held_out_change
 
 BLOCK = 1
 """The block behind which the planted SAE lies."""
@@ -88,3 +93,35 @@ def test_every_chosen_latent_has_both_strengths_and_promotes_its_effect(
         assert row["status"] == "ok" and row["clamp_value"] == value
         assert row["promoted"][0]["text"].strip() == planted.effects[row["latent"]]
         assert row["num_windows"] == quick_run.config.evidence.held_out_windows
+
+
+def test_unreached_kl_leaves_the_row_at_the_maximum_alone(
+    quick_run: Run, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Tables(quick_run)
+    latent = next(iter(tables.selection("planted")))
+    read = Tables.rows
+
+    def unreached(self: Tables, table: str, *args: Any, **kwargs: Any) -> Any:
+        found = read(self, table, *args, **kwargs)
+        if table == "clamps":
+            found[latent] = [
+                {**row, "status": "kl_unreached", "clamp_value": None} for row in found[latent]
+            ]
+        return found
+
+    monkeypatch.setattr(Tables, "rows", unreached)
+    task = Task("held_out_change", "planted", None, 0, 2)
+    context: Any = WorkerContext(quick_run).for_task(task)
+    written: list[Row] = []
+    context.write = lambda _, table, made: written.extend(made)
+    held_out_change.run(task, context)
+    own = {row["strength"]: row for row in written if row["latent"] == latent}
+    assert own["steering"]["status"] == "kl_unreached"
+    assert own["steering"]["clamp_value"] is None and "promoted" not in own["steering"]
+    whole = {(row["latent"], row["strength"]): row for row in rows}
+    for row in written:
+        if row["status"] == "ok":
+            expected = whole[row["latent"], row["strength"]]["mean_change"]
+            assert row["mean_change"].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert sum(row["status"] == "ok" for row in written) == len(written) - 1
