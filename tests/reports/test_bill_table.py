@@ -15,7 +15,12 @@ from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import open_store
 
-STEP = {"description": "explain", "sentences": "write_sentences", "choice": "output_score"}
+STEP = {
+    "description": "explain",
+    "sentences": "write_sentences",
+    "choice": "output_score",
+    "tokens": "unseen_tokens",
+}
 COUNTS = ("num_prompt_tokens", "num_cached_tokens", "num_generated_tokens")
 
 
