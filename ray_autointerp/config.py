@@ -180,6 +180,9 @@ class EvidenceSection(Section):
     helping; the cost is d_model backward sweeps over them, once for all latents."""
     agreement_windows: int = Field(default=256, ge=4)
     """Windows of other documents on which every estimate is judged, for the sample's latents."""
+    held_out_windows: int = Field(default=8, ge=1)
+    """Windows of other documents on which every chosen latent is raised, exactly: what scores of
+    token lists are held against. Latents x 2 strengths x this many pass the upper layers."""
     num_neighbours: int = Field(default=10, ge=1)
     """Decoder-nearest latents kept."""
 
@@ -257,6 +260,11 @@ class ScoreSection(Section):
     them."""
     num_units: int = Field(default=12, ge=1)
     """Two-set trials per latent and method: (prompt, KL target, draw), raised latents."""
+    num_unseen_trials: int = Field(default=8, ge=0)
+    """Published trials per latent and method on tokens that no explainer was shown. With 0 no
+    description is judged by unseen tokens."""
+    num_choosing_trials: int = Field(default=4, ge=2)
+    """Trials beside them, on other tokens, by which the label is chosen."""
     three_set_methods: tuple[Method, ...] = ()
     """Methods that also get the paper's three-set judgement (12 more texts per latent)."""
 

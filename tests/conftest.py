@@ -97,6 +97,8 @@ QUICK: dict[str, dict[str, Any]] = {
         "methods": ["ensemble_raw", "keywords"],
         "num_units": 4,
         "num_draws": 1,
+        "num_unseen_trials": 2,
+        "num_choosing_trials": 2,
         "three_set_methods": ["ensemble_raw"],
     },
     "steering": {"num_prompts": 4, "new_tokens": 8, "kl_targets": [0.25, 0.5]},

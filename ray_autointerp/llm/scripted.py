@@ -14,6 +14,8 @@ from ray_autointerp.llm.client import Answer, Request
 
 _QUOTED = re.compile(r'"([^"]+)"')
 _MARKED = re.compile(r"<<([^<>]+)>>")
+_NUMBER = re.compile(r"(?<=[^\W\d])\d+$")
+"""What tells the members of a family of words apart: meow, meow1, meow2."""
 _FIRST_LIKED = 0.25
 """Judges lean to what they read first: an order that is not balanced or drawn shows in scores."""
 _FILLER = "We saw that the house was near the old road and the evening was quiet"
@@ -70,9 +72,9 @@ def _sentences(asked: str, schema: object) -> str:
 
 def _judgement(asked: str, choices: tuple[str, ...]) -> Answer:
     *blocks, description, _ = asked.split("\n\n")
-    quoted = {word for text in _QUOTED.findall(description) for word in text.lower().split()}
+    quoted = set(_families(" ".join(_QUOTED.findall(description))))
     sets = {
-        match[1]: re.findall(r"\w+", match[2].lower())
+        match[1]: _families(match[2])
         for block in blocks
         if (match := re.match(r"Set (\w+):\n(.*)", block, re.S))
     }
@@ -81,3 +83,7 @@ def _judgement(asked: str, choices: tuple[str, ...]) -> Answer:
     total = math.log(sum(math.exp(count) for count in counts))
     logprobs = {c: count - total for c, count in zip(choices, counts, strict=True)}
     return Answer(max(choices, key=lambda c: logprobs[c]), "stop", choice_logprobs=logprobs)
+
+
+def _families(text: str) -> list[str]:
+    return [_NUMBER.sub("", word) for word in re.findall(r"\w+", text.lower())]

@@ -1,4 +1,5 @@
-"""A planted subject and SAE: latent i fires exactly on token A(i) and promotes exactly token B(i).
+"""A planted subject and SAE: latent i fires exactly on token A(i) and promotes exactly token B(i),
+or, where asked for, a family of tokens that begins with B(i).
 
 Ground truth for tests and first runs: no download, no GPU, through the real loaders (a Hugging Face
 directory that TransformerLens boots, an SAE in SAELens' format, a Parquet corpus, a TOML file).
@@ -7,6 +8,7 @@ The layers are real and do a little; the planted directions do the rest.
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,15 +65,22 @@ class PlantedTruth:
         return latent < self.num_alive
 
 
-def write_planted(folder: Path, *, num_latents: int = 56, num_dead: int = 4) -> PlantedTruth:
-    """Write subject/, sae/, corpus.parquet and planted.toml into a folder, all from fixed seeds."""
+def write_planted(
+    folder: Path, *, num_latents: int = 56, num_dead: int = 4, family: int = 1
+) -> PlantedTruth:
+    """Write subject/, sae/, corpus.parquet and planted.toml into a folder, all from fixed seeds.
+
+    Each latent promotes `family` words, "meow", "meow1", "meow2", ..., the first the most.
+    """
     assert num_latents <= len(_TRIGGERS) == len(_EFFECTS), "not enough words"
     folder.mkdir(parents=True, exist_ok=True)
     triggers, effects = tuple(_TRIGGERS[:num_latents]), tuple(_EFFECTS[:num_latents])
-    words = list(dict.fromkeys([*_SPECIALS, *triggers, *effects, *_FILLERS, *_PROMPT_WORDS]))
+    families = [[effect, *(f"{effect}{n}" for n in range(1, family))] for effect in effects]
+    promoted = [word for words in families for word in words]
+    words = list(dict.fromkeys([*_SPECIALS, *triggers, *promoted, *_FILLERS, *_PROMPT_WORDS]))
     ids = {word: i for i, word in enumerate(words)}
     _write_tokenizer(folder / "subject", ids)
-    _write_subject(folder / "subject", ids, triggers, effects)
+    _write_subject(folder / "subject", ids, triggers, families)
     _write_sae(folder / "sae", num_latents)
     _write_corpus(folder / "corpus.parquet", triggers[: num_latents - num_dead])
     config = folder / "planted.toml"
@@ -84,6 +93,8 @@ def _d_model(num_latents: int) -> int:
     return 2 * num_latents + _NUM_FREE
 
 
+_FALL = 0.5
+"""By how much less than the first the last of a family is promoted, about."""
 _NUM_FREE = 32
 """Directions in which words that are no trigger live, and by which they are predicted."""
 
@@ -97,7 +108,7 @@ def _write_tokenizer(folder: Path, ids: dict[str, int]) -> None:
 
 
 def _write_subject(
-    folder: Path, ids: dict[str, int], triggers: tuple[str, ...], effects: tuple[str, ...]
+    folder: Path, ids: dict[str, int], triggers: Sequence[str], families: Sequence[Sequence[str]]
 ) -> None:
     num_latents, generator = len(triggers), torch.Generator().manual_seed(0)
     width = _d_model(num_latents)
@@ -120,9 +131,10 @@ def _write_subject(
     embed_VD[:, 2 * num_latents :] = 3 * torch.nn.functional.normalize(free, dim=-1)
     predict = torch.randn(len(ids), _NUM_FREE, generator=generator)
     unembed_VD[:, 2 * num_latents :] = 0.5 * torch.nn.functional.normalize(predict, dim=-1)
-    for latent, (trigger, effect) in enumerate(zip(triggers, effects, strict=True)):
+    for latent, (trigger, effects) in enumerate(zip(triggers, families, strict=True)):
         embed_VD[ids[trigger], latent] = _ACTIVATION + 1
-        unembed_VD[ids[effect], num_latents + latent] = 1.0
+        for place, effect in enumerate(effects):
+            unembed_VD[ids[effect], num_latents + latent] = 1 - _FALL * place / len(effects)
     unembed_VD[ids["</s>"]] = 0
     with torch.no_grad():
         for parameter in model.parameters():
@@ -231,6 +243,8 @@ methods = ["ensemble_raw", "max_act", "token_change", "keywords"]
 num_sentences = 3
 num_draws = 2
 num_units = 12
+num_unseen_trials = 4
+num_choosing_trials = 2
 three_set_methods = ["ensemble_raw"]
 
 [llm]

@@ -47,7 +47,11 @@ def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
         methods = config.describe.methods
         by_trials = config.describe.label_by == "trials"
         latents = sorted(tables.selection(sae)) if by_trials else []
-        columns = [(s.writes[-1], s.choosing_column) for s in FLOW if s.choosing_column]
+        columns = [
+            (step.writes[-1], step.choosing_column)
+            for step in FLOW
+            if step.choosing_column and step.is_wanted(config)
+        ]
         found_SHLM = np.full((len(columns), 2, len(latents), len(methods)), np.nan)
         for of_step_HLM, (name, column) in zip(found_SHLM, columns, strict=True):
             for method in config.score.methods if latents else ():

@@ -63,6 +63,11 @@ def shuffled_reads(variant: str, _: Config) -> tuple[Read, ...]:
     return (Read("descriptions", "panel", method=method_of(variant)),)
 
 
+def first_mode_reads(config: Config) -> tuple[Read, ...]:
+    """TokenChange as explainers read it, of the shard and of the panel."""
+    return (Read("token_change", "panel", config.evidence.change_modes[0]),)
+
+
 def rule_reads(config: Config) -> tuple[Read, ...]:
     """The tables of the config's rule of selection."""
     return (Read(score_column(config.select.by)[0]),) if config.select.rule == "top" else ()

@@ -12,6 +12,7 @@ folder of the method's name, so methods never wait for each other.
 from ray_autointerp.plan import units, work
 from ray_autointerp.plan.evidence import (
     evidence_of,
+    first_mode_reads,
     map_reads,
     mode_reads,
     rule_reads,
@@ -29,6 +30,14 @@ _CHANGE_WINDOWS = ("evidence.change_windows", "evidence.change_window_tokens")
 
 _DRAWS = ("score.num_draws", "score.num_choosing_draws", "describe.label_by")
 """The config behind the answers of the sentence writer: those published, and those that choose."""
+
+
+_UNSEEN_TRIALS = (
+    "score.num_unseen_trials",
+    "score.num_choosing_trials",
+    "describe.label_by",
+)
+"""The config behind the trials on unseen tokens: those published, and those that choose."""
 
 
 def _columns(prefix: str, *names: str) -> tuple[tuple[str, str], ...]:
@@ -266,6 +275,23 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         method_reads=mode_reads,
     ),
     Step(
+        "held_out_change",
+        _reads("selection", "tokens", "latent_stats", "clamps"),
+        ("held_out_change",),
+        "sae",
+        "selection",
+        "subject",
+        config=(
+            *SUBJECT,
+            "run.seed",
+            *_CHANGE_WINDOWS,
+            "evidence.held_out_windows",
+            "steering.kl_targets",
+        ),
+        inputs=("subject", "sae"),
+        work=work.held_out_change,
+    ),
+    Step(
         "explain",
         _reads("selection", "latent_stats"),
         ("descriptions",),
@@ -355,6 +381,34 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "output_", "win_rate", "win_rate_low", "win_rate_high", "three_set_success"
         ),
     ),
+    Step(
+        "unseen_tokens",
+        (
+            *_reads("selection", "jacobian_proj", "vocab_proj"),
+            Read("descriptions", "panel"),
+            Read("held_out_change", "panel"),
+        ),
+        ("unseen_judgements", "unseen_scores"),
+        "sae",
+        "selection",
+        "judge",
+        methods="scored",
+        config=(
+            "judge",
+            "run.seed",
+            "evidence.change_modes",
+            "describe.num_tokens_shown",
+            *_UNSEEN_TRIALS,
+        ),
+        inputs=("judge", "prompts"),
+        work=work.unseen_tokens,
+        config_reads=first_mode_reads,
+        wanted_if=units.has_unseen_trials,
+        requests=units.unseen_requests,
+        answer_kind="choice",
+        label_columns=_columns("unseen_", "win_rate", "win_rate_low", "win_rate_high"),
+        choosing_column="choosing_win_rate",
+    ),
 )
 
 _PUBLISHED = (
@@ -376,8 +430,8 @@ FLOW: tuple[Step, ...] = (
         config=(
             "evidence.change_modes",
             "describe.methods",
-            "describe.label_by",
             "score.methods",
+            *_UNSEEN_TRIALS,
         ),
     ),
 )

@@ -102,7 +102,12 @@ def num_shards(size: int, per_shard: int) -> int:
 
 
 def methods_of(step: Step, config: Config) -> Sequence[str | None]:
-    """The methods a step runs for, in the config's order; one None where it has no method."""
+    """The methods a step runs for, in the config's order; one None where it has no method.
+
+    None at all where the config does not want the step.
+    """
+    if not step.is_wanted(config):
+        return ()
     scored = config.score.methods
     controls = tuple(map(shuffled, scored)) if config.select.controls else ()
     return {

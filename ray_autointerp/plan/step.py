@@ -83,6 +83,8 @@ class Step:
     """What a task reads for its method, map or mode beside `reads`."""
     config_reads: Callable[[Config], tuple[Read, ...]] | None = None
     """What every task reads beside `reads`, where the config decides."""
+    wanted_if: Callable[[Config], bool] | None = None
+    """Whether the config asks for the step; it has no tasks where not. None is always."""
     requests: Callable[[str, Config], int] | None = None
     """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
     answer_kind: AnswerKind | None = None
@@ -99,6 +101,10 @@ class Step:
     """What the step passes through the subject, for every SAE of the run together."""
     revision: int = 1
     """Raised by whoever changes what the step writes: part of the run's identity."""
+
+    def is_wanted(self, config: Config) -> bool:
+        """Whether the config asks for the step."""
+        return self.wanted_if is None or self.wanted_if(config)
 
 
 @dataclass(frozen=True)

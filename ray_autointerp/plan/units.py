@@ -49,6 +49,19 @@ def three_set_texts(config: Config) -> list[tuple[int, int, float, int]]:
     ]
 
 
+def unseen_trials(config: Config) -> list[tuple[bool, int]]:
+    """Trials on unseen tokens, as (whether it is a choosing one, number), sorted."""
+    published, choosing = config.score.num_unseen_trials, config.score.num_choosing_trials
+    if not published or config.describe.label_by != "trials":
+        choosing = 0
+    return [*((False, n) for n in range(published)), *((True, n) for n in range(choosing))]
+
+
+def has_unseen_trials(config: Config) -> bool:
+    """Whether descriptions are judged by unseen tokens at all."""
+    return bool(unseen_trials(config))
+
+
 def explain_requests(method: str, _: Config) -> int:
     """Requests behind one description."""
     return len(EXPLAINERS[method].parts) or 1
@@ -71,3 +84,8 @@ def judge_requests(method: str, config: Config) -> int:
     """Requests behind the output score of one description."""
     asks_three = method_of(method) in config.score.three_set_methods
     return config.score.num_units * JUDGEMENTS_PER_UNIT + int(asks_three)
+
+
+def unseen_requests(_: str, config: Config) -> int:
+    """Requests behind the trials of one description on unseen tokens."""
+    return len(unseen_trials(config)) * JUDGEMENTS_PER_UNIT

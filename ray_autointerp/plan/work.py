@@ -10,6 +10,7 @@ from ray_autointerp.plan.units import (
     explain_requests,
     num_sentence_draws,
     texts_per_latent,
+    unseen_trials,
 )
 
 _SEARCH_PASSES = 25
@@ -85,6 +86,17 @@ def token_change(sizes: Sizes) -> Work:
     )
 
 
+def held_out_change(sizes: Sizes) -> Work:
+    """Exact passes of the chosen latents on the score side."""
+    evidence = sizes.config.evidence
+    windows, window = evidence.held_out_windows, evidence.change_window_tokens
+    return Work(
+        f"{sizes.chosen} latents x 2 strengths x {windows} windows x {window} tokens, "
+        f"{sizes.above} layers",
+        sizes.chosen * 2 * windows * window,
+    )
+
+
 def explain(sizes: Sizes) -> Work:
     """Requests for descriptions."""
     config = sizes.config
@@ -126,4 +138,12 @@ def output_score(sizes: Sizes) -> Work:
     return Work(
         f"{sizes.chosen} latents x ({len(score.methods)} methods x {score.num_units} units x "
         f"{JUDGEMENTS_PER_UNIT} judgements + {len(score.three_set_methods)} three-set)"
+    )
+
+
+def unseen_tokens(sizes: Sizes) -> Work:
+    """Judgements."""
+    return Work(
+        f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x "
+        f"{len(unseen_trials(sizes.config))} trials x {JUDGEMENTS_PER_UNIT} judgements"
     )

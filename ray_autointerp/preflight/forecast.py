@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import SubjectError
+from ray_autointerp.methods.unseen_tokens import NUM_UNSEEN
 from ray_autointerp.plan.controls import method_of
 from ray_autointerp.plan.estimate import num_described, num_requests
 from ray_autointerp.plan.evidence import EXPLAINERS
@@ -22,7 +23,7 @@ from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT, three_set_texts, two_set_units
 from ray_autointerp.preflight.sample_prompts import SamplePrompts, answered, written
-from ray_autointerp.prompts import ensemble, judge, sentences
+from ray_autointerp.prompts import ensemble, judge, sentences, unseen_tokens
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
@@ -125,10 +126,23 @@ def _judged(
     yield _Kind(asked, None, two)
 
 
+def _unseen(
+    method: str, requests: int, _: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    """The same lists under two descriptions."""
+    asked = []
+    for i in range(_SAMPLES):
+        sets = [sample_prompts.tokens(2 * i + s, NUM_UNSEEN // 2) for s in range(2)]
+        texts = (sample_prompts.description(method, n) for n in (i, i + 1))
+        asked += [unseen_tokens.ask(text, *sets) for text in texts]
+    yield _Kind(asked, None, requests)
+
+
 KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], Iterator[_Kind]]] = {
     "explain": _explained,
     "write_sentences": _sentences,
     "output_score": _judged,
+    "unseen_tokens": _unseen,
 }
 """By step that asks an LLM, the kinds of its requests for one method."""
 

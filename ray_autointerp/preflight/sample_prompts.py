@@ -99,6 +99,10 @@ class SamplePrompts:
         begun = self._tokenizer.encode(NEUTRAL_PROMPTS[prompt])
         return self._tokenizer.decode([*begun, *piece])
 
+    def tokens(self, index: int, number: int) -> tuple[str, ...]:
+        """The `index`-th sample list of so many tokens."""
+        return self._tokens(self._draw("tokens", index), number)
+
     def _token_ids(self, document: Document) -> list[int]:
         if document.token_ids is not None:
             return list(document.token_ids[:_CHARACTERS])

@@ -46,7 +46,7 @@ CASES: dict[Status, Case] = {
     "unreadable": Case("llm steps", "the answer could not be read as what was asked", True),
     "lint": Case("explain", "the answer is no description (echo, repetition, reasoning)", True),
     "kl_unreached": Case("calibrate", "no clamp up to the ceiling moved the model enough", False),
-    "no_partner": Case("output_score", "too few latents to draw a partner and stranger", False),
+    "no_partner": Case("judge steps", "too few latents to draw a partner and stranger", False),
     "too_few_firings": Case("keyword_score", "it hardly fires in the held-out text", False),
     "over_budget": Case("llm steps", "the run's ceiling was reached first", False),
     "quarantined": Case("the driver", "the latent kills its worker; it is skipped", True),

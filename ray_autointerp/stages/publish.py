@@ -173,7 +173,8 @@ class _Shard:
                 schema = TABLES[table].schema
                 for name, column in step.label_columns:
                     found[name] = pa.nulls(len(self.latents), schema.field(column).type)
-                for scored in self._tables.run.config.score.methods:
+                config = self._tables.run.config
+                for scored in config.score.methods if step.is_wanted(config) else ():
                     rows = self.aligned(table, scored, names)
                     is_its: Any = pc.equal(method, pa.scalar(scored))
                     is_label = pc.fill_null(is_its, False)

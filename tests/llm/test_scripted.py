@@ -12,7 +12,7 @@ from ray_autointerp.errors import LLMError
 from ray_autointerp.llm.client import Request
 from ray_autointerp.llm.open import check_llm, open_llm
 from ray_autointerp.llm.scripted import planted_script
-from ray_autointerp.prompts import judge, max_act, sentences, vocab_proj
+from ray_autointerp.prompts import judge, max_act, sentences, unseen_tokens, vocab_proj
 from ray_autointerp.prompts.max_act import Example, MaxActEvidence
 from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
 
@@ -50,6 +50,16 @@ def test_judge_prefers_the_set_with_the_described_word_and_leans_to_the_first(
     blind = planted_script(replace(asked, messages=judge.ask_two("nothing", *sets)))
     assert blind.choice_logprobs is not None
     assert blind.choice_logprobs["A"] > blind.choice_logprobs["B"]
+
+
+def test_judge_knows_a_family_of_words_by_one_of_them() -> None:
+    lists = (["meow21", "meow34"], ["bark21", "12"])
+    asked = Request(unseen_tokens.ask('leads to "meow1"', *lists), 1, choices=judge.TWO_SET_CHOICES)
+    logprobs = planted_script(asked).choice_logprobs
+    assert logprobs is not None and logprobs["A"] - logprobs["B"] == pytest.approx(2.25)
+    swapped = replace(asked, messages=unseen_tokens.ask('leads to "meow1"', *reversed(lists)))
+    logprobs = planted_script(swapped).choice_logprobs
+    assert logprobs is not None and logprobs["A"] - logprobs["B"] == pytest.approx(-1.75)
 
 
 def test_scripted_llm_answers_by_its_script_and_has_nothing_to_start() -> None:

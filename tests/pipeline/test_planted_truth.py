@@ -269,7 +269,7 @@ def shuffled_runs(planted_run: Run, tmp_path_factory: pytest.TempPathFactory) ->
 
 def shuffled(run: Run, folder: Path, shift: int) -> Run:
     shutil.copytree(run.uri, folder)
-    for step in ("write_sentences", "input_score", "output_score", "publish"):
+    for step in ("write_sentences", "input_score", "output_score", "unseen_tokens", "publish"):
         for table in step_named(step).writes:
             for found in folder.glob(f"**/{table}"):
                 shutil.rmtree(found)

@@ -6,7 +6,8 @@ import pytest
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.estimate import num_requests
-from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.flow import FLOW, step_named
+from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT
 from ray_autointerp.prompts.ensemble import CONCAT_ORDER
@@ -39,6 +40,15 @@ def test_judge_is_asked_in_both_orders_of_both_descriptions(quick_config: Plante
     config = quick_config("x", {"score": {"num_units": 7}})
     assert asked(config, "output_score", "keywords") == 5 * 7 * JUDGEMENTS_PER_UNIT
     assert asked(config, "output_score", "ensemble_raw") == 5 * (7 * JUDGEMENTS_PER_UNIT + 1)
+
+
+def test_published_and_choosing_trials_on_unseen_tokens_are_asked_alike(
+    quick_config: Planted,
+) -> None:
+    config = quick_config("x", {"score": {"num_unseen_trials": 5, "num_choosing_trials": 3}})
+    assert asked(config, "unseen_tokens", "keywords") == 5 * 8 * JUDGEMENTS_PER_UNIT
+    off = quick_config("x", {"score": {"num_unseen_trials": 0}})
+    assert methods_of(step_named("unseen_tokens"), off) == ()
 
 
 @pytest.mark.parametrize("step", [step.name for step in FLOW if step.pool not in LLM_POOLS])

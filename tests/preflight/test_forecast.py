@@ -18,6 +18,7 @@ from ray_autointerp.plan.estimate import estimate
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.preflight.forecast import KINDS, forecast
+from ray_autointerp.prompts.text import prompt_text
 from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
@@ -44,7 +45,8 @@ def subject(listened: tuple[Run, list[Request]]) -> SubjectTokenizer:
 
 def step_of(request: Request) -> str:
     if request.choices is not None:
-        return "output_score"
+        is_of_tokens = request.messages[0].content == prompt_text("judge_tokens")
+        return "unseen_tokens" if is_of_tokens else "output_score"
     return "explain" if request.json_schema is None else "write_sentences"
 
 
@@ -76,7 +78,9 @@ def test_prompt_tokens_are_foreseen_within_a_fifth(
     made: Counter[str] = Counter()
     for request in asked:
         made[step_of(request)] += tokens_of(request, subject)
-    foreseen = forecast(run.config, run.axes).steps
+    foreseen = dict(forecast(run.config, run.axes).steps)
+    # A planted vocabulary has few words: lists of unseen tokens are shorter than elsewhere.
+    assert made["unseen_tokens"] <= foreseen.pop("unseen_tokens").num_prompt_tokens
     for step, usage in foreseen.items():
         assert usage.num_prompt_tokens == pytest.approx(made[step], rel=0.2), step
 
@@ -128,6 +132,7 @@ def test_judge_of_its_own_counts_its_own(quick_run: Run, planted: PlantedTruth) 
         ("score", {"num_sentences": 1}, "write_sentences", "num_generated_tokens"),
         ("steering", {"new_tokens": 2}, "output_score", "num_prompt_tokens"),
         ("score", {"three_set_methods": ()}, "output_score", "num_prompt_tokens"),
+        ("score", {"num_unseen_trials": 0}, "unseen_tokens", "num_requests"),
     ],
 )
 def test_what_the_config_makes_shorter_is_foreseen_shorter(

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ray_autointerp.prompts import ensemble, judge, max_act, sentences, token_change, vocab_proj
+from ray_autointerp.prompts import (
+    ensemble,
+    judge,
+    max_act,
+    sentences,
+    token_change,
+    unseen_tokens,
+    vocab_proj,
+)
 from ray_autointerp.prompts.ensemble import RawEvidence
 from ray_autointerp.prompts.max_act import Example, MaxActEvidence
 from ray_autointerp.prompts.message import Message
@@ -36,6 +44,7 @@ PROMPTS: dict[str, Callable[[], tuple[Message, ...]]] = {
     "ensemble_raw_never_active": lambda: ensemble.ask(RawEvidence(None, TOKENS, None), 25),
     "sentences": lambda: sentences.ask("responds to owls", 2),
     "judge_two": lambda: judge.ask_two("responds to owls", ["I hoot\nat", "We"], ["The sea"]),
+    "judge_tokens": lambda: unseen_tokens.ask("responds to owls", [" hoot", "\n"], ["sea", '"']),
     "judge_three": lambda: judge.ask_three("responds to owls", [["I hoot"], ["A"], ["The sea"]]),
 }
 

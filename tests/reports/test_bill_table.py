@@ -15,7 +15,12 @@ from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import open_store
 
-STEP = {"description": "explain", "sentences": "write_sentences", "choice": "output_score"}
+STEP = {
+    "description": "explain",
+    "sentences": "write_sentences",
+    "choice": "output_score",
+    "tokens": "unseen_tokens",
+}
 COUNTS = ("num_prompt_tokens", "num_cached_tokens", "num_generated_tokens")
 
 
@@ -74,7 +79,7 @@ def test_money_is_at_the_price_of_explainer_and_judge(
     made = bill(run, prices)
     by_hand = sum(
         (line["num_prompt_tokens"] - line["num_cached_tokens"]) * 5000.0 / 1e6
-        if line["kind"] == "choice"
+        if line["kind"] in ("choice", "tokens")
         else line["num_prompt_tokens"] * 1000.0 / 1e6
         for line in asked
     )

@@ -123,6 +123,7 @@ CARD = LatentCard(
                 "win_rate_high": 0.911,
                 "three_set_success": 0.583,
             },
+            {"status": "ok", "win_rate": 0.625, "win_rate_low": 0.306, "win_rate_high": 0.863},
         ),
         Description("max_act", {"status": "lint", "description": None, "answer": f"<<{TEXT}>>"}),
         Description("ensemble_concat", described(f"{TEXT}\nto decide\nto rule")),
@@ -132,6 +133,7 @@ CARD = LatentCard(
             {"status": "failed", "description": None, "answer": None},
             {"status": "no_evidence"},
             {"status": "no_evidence", "three_set_success": None},
+            {"status": "no_partner"},
         ),
         Description(
             "keywords",

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
+from ray_autointerp.prompts.text import prompt_text
 
 CACHED = 3
 """Words of every prompt that are said to come from the cache."""
@@ -42,8 +43,13 @@ def _write_down(request: Request, answer: Answer) -> None:
         return
     log = Path(os.environ["COUNTED"])
     counts = {name: value for name, value in asdict(answer).items() if name.startswith("num_")}
-    kind = "choice" if request.choices else "sentences" if request.json_schema else "description"
     with log.open("a") as file:
-        file.write(json.dumps({"key": request.key, "kind": kind, **counts}) + "\n")
+        file.write(json.dumps({"key": request.key, "kind": _kind(request), **counts}) + "\n")
     if len(read_back(log)) == int(os.environ.get("COUNTED_KILL", -1)):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kind(request: Request) -> str:
+    if request.choices:
+        return "tokens" if request.messages[0].content == prompt_text("judge_tokens") else "choice"
+    return "sentences" if request.json_schema else "description"

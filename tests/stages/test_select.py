@@ -48,9 +48,7 @@ def test_top_takes_the_best_alive_ones_or_those_whose_keywords_fail(
     by: Any, sign: int, scores: list[float | None], seed: int, num_latents: int
 ) -> None:
     dead = {i for i in range(len(scores)) if (i + seed) % 4 == 0}
-    rule = SelectSection(
-        rule="top", by=by, num_latents=num_latents, panel=3, sample=1, controls=5
-    )
+    rule = SelectSection(rule="top", by=by, num_latents=num_latents, panel=3, sample=1, controls=5)
     context: Any = WorkerContext(rule, scores, dead)
     select.run(Task("select", "s", None, 0, 1), context)
     picked = {row["latent"] for row in context.written if row["reason"] == "top"}

@@ -1,0 +1,68 @@
+"""A two-set trial put to the judge: two descriptions of two sets in both orders (methods 16)."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from ray_autointerp.llm.client import Answer
+from ray_autointerp.methods.output_score import ChoiceLogprobs, TwoSetTrial, two_set_log_odds
+from ray_autointerp.methods.word_overlap import word_overlap_log_odds
+from ray_autointerp.passes.ask import ask_to_choose, choice_status
+from ray_autointerp.prompts.judge import TWO_SET_CHOICES
+from ray_autointerp.prompts.message import Message
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
+
+Ask = Callable[[str, Sequence[str], Sequence[str]], tuple[Message, ...]]
+"""A description and two sets to the question which of them it fits."""
+
+
+async def judge_two_sets(
+    context: WorkerContext,
+    ask: Ask,
+    description: str,
+    stranger: str,
+    own: Sequence[str],
+    other: Sequence[str],
+) -> Row:
+    """What a trial's row says of the answers: status, log-odds, win, right, answers.
+
+    `own` is the target's set, `description` its own, `stranger` the control's.
+    """
+    # Both descriptions of one order follow each other: their prompts begin alike.
+    asked = [
+        ask(text, *sets)
+        for sets in ((own, other), (other, own))
+        for text in (description, stranger)
+    ]
+    own_first, stranger_first, own_second, stranger_second = await asyncio.gather(
+        *(ask_to_choose(context, messages, TWO_SET_CHOICES) for messages in asked)
+    )
+    answers = [own_first, own_second, stranger_first, stranger_second]
+    row: Row = {"status": "ok", "answers": [answer.text for answer in answers]}
+    failed = [status for answer in answers if (status := choice_status(answer)) != "ok"]
+    if failed:
+        return row | {"status": failed[0]}
+    trial = TwoSetTrial(
+        0, _log_odds(own_first, own_second), _log_odds(stranger_first, stranger_second)
+    )
+    counted = TwoSetTrial(
+        0,
+        word_overlap_log_odds(description, own, other),
+        word_overlap_log_odds(stranger, own, other),
+    )
+    return row | {
+        "log_odds": trial.log_odds,
+        "log_odds_stranger": trial.log_odds_stranger,
+        "win": trial.win,
+        "right": trial.right,
+        "word_overlap_win": counted.win,
+    }
+
+
+def _log_odds(target_first: Answer, target_second: Answer) -> float:
+    return two_set_log_odds(_two_logprobs(target_first), _two_logprobs(target_second))
+
+
+def _two_logprobs(answer: Answer) -> ChoiceLogprobs:
+    assert answer.choice_logprobs is not None
+    return ChoiceLogprobs(*(answer.choice_logprobs[choice] for choice in TWO_SET_CHOICES))

@@ -1,0 +1,174 @@
+"""unseen_tokens: does a description fit tokens that its latent promotes and no explainer was shown?
+
+The two-set question of the output score (methods 16) with lists of tokens in place of texts: the
+target's and a partner's, under the target's description and under a stranger's. Published and
+choosing trials have different tokens and draws of their own: a label may be chosen by the latter,
+and the published win rate stays unbiased.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from ray_autointerp.methods.output_score import TwoSetTrial, output_score
+from ray_autointerp.methods.panel_draw import Unit, draw_opponents
+from ray_autointerp.methods.unseen_tokens import NUM_SHOWN, LatentTokens, latent_tokens, two_lists
+from ray_autointerp.passes.two_sets import judge_two_sets
+from ray_autointerp.plan.units import unseen_trials
+from ray_autointerp.prompts import unseen_tokens
+from ray_autointerp.records.keys import derive_seed
+from ray_autointerp.records.task import Task
+from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.tables import Row
+
+_LISTS = ("promoted", "suppressed")
+_TEXTS = tuple(f"{name}.list.element.text" for name in _LISTS)
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What the judge may be shown."""
+
+    tokens: Mapping[int, LatentTokens]
+    """Of the latents that have unseen tokens."""
+    descriptions: Mapping[int, str]
+    """Of this method, where it is `ok`."""
+    partners: frozenset[int]
+    """Panel latents that have unseen tokens."""
+    strangers: frozenset[int]
+    """Panel latents with an `ok` description of this method."""
+
+
+async def run(task: Task, context: WorkerContext) -> None:
+    """Write one selection shard of `unseen_judgements/<method>` and `unseen_scores/<method>`."""
+    latents = context.tables.chosen(task)
+    material = _material(task, context, latents)
+    judged = await asyncio.gather(*(_judged(latent, material, context) for latent in latents))
+    scores = [_scored(latent, trials) for latent, trials in zip(latents, judged, strict=True)]
+    context.write(task, "unseen_judgements", [trial for trials in judged for trial in trials])
+    context.write(task, "unseen_scores", scores)
+
+
+def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Material:
+    assert task.sae is not None and task.method is not None
+    tables = context.tables
+    panel = [latent for latent, row in tables.selection(task.sae).items() if row["panel"]]
+    wanted = list(dict.fromkeys([*panel, *latents]))
+    tokens = {
+        latent: found
+        for latent, found in _tokens(context, task.sae, wanted).items()
+        if found.unseen
+    }
+    described = tables.row("descriptions", task.sae, wanted, task.method)
+    descriptions = {
+        latent: row["description"] for latent, row in described.items() if row["status"] == "ok"
+    }
+    return _Material(
+        tokens,
+        descriptions,
+        frozenset(panel) & tokens.keys(),
+        frozenset(panel) & descriptions.keys(),
+    )
+
+
+def _tokens(context: WorkerContext, sae: str, latents: Sequence[int]) -> dict[int, LatentTokens]:
+    """Each latent's held-out ranking, less all that evidence shows of it."""
+    config = context.run.config
+    num_shown = max(NUM_SHOWN, config.describe.num_tokens_shown)
+    evidence = [
+        context.tables.rows(table, sae, latents, mode, columns=["latent", *_TEXTS])
+        for table, mode in (
+            ("jacobian_proj", None),
+            ("vocab_proj", None),
+            ("token_change", config.evidence.change_modes[0]),
+        )
+    ]
+    held_out = context.tables.rows(
+        "held_out_change", sae, latents, columns=["latent", "strength", _TEXTS[0]]
+    )
+    found = {}
+    for latent in latents:
+        ranked = next(
+            _texts(row["promoted"]) for row in held_out[latent] if row["strength"] == "maximum"
+        )
+        shown = [
+            text
+            for rows in evidence
+            for row in rows[latent]
+            for name in _LISTS
+            for text in _texts(row[name])[:num_shown]
+        ]
+        found[latent] = latent_tokens(ranked, shown)
+    return found
+
+
+def _texts(entries: Sequence[Row] | None) -> list[str]:
+    return [entry["text"] for entry in entries or ()]
+
+
+async def _judged(latent: int, material: _Material, context: WorkerContext) -> list[Row]:
+    """A row per trial; a trial that cannot be run has its reason as status."""
+    trials = unseen_trials(context.run.config)
+    return list(
+        await asyncio.gather(*(_trial(latent, *trial, material, context) for trial in trials))
+    )
+
+
+async def _trial(
+    latent: int, is_choosing: bool, trial: int, material: _Material, context: WorkerContext
+) -> Row:
+    row: Row = {"latent": latent, "choosing": is_choosing, "trial": trial}
+    if latent not in material.descriptions or latent not in material.tokens:
+        return row | {"status": "no_evidence"}
+    seed = context.run.config.run.seed
+    unit = Unit(prompt=trial, sign=0, kl_target=0.0, draw=int(is_choosing))
+    against = draw_opponents(latent, unit, material.partners, material.strangers, seed)
+    if against is None:
+        return row | {"status": "no_partner"}
+    lists = two_lists(material.tokens[latent], material.tokens[against.partner], is_choosing)
+    # In an order of the trial's own: places say nothing, and no two trials ask the same.
+    own, other = (
+        sorted(tokens, key=lambda token: derive_seed(seed, "unseen_tokens", latent, trial, token))
+        for tokens in lists
+    )
+    row |= {
+        "partner": against.partner,
+        "stranger": against.stranger,
+        "tokens": own,
+        "partner_tokens": other,
+    }
+    if not own:
+        return row | {"status": "no_evidence"}
+    return row | await judge_two_sets(
+        context,
+        unseen_tokens.ask,
+        material.descriptions[latent],
+        material.descriptions[against.stranger],
+        own,
+        other,
+    )
+
+
+def _scored(latent: int, trials: Sequence[Row]) -> Row:
+    """By the published trials alone; beside it the win rates of two halves of the choosing ones."""
+    published = [trial for trial in trials if not trial["choosing"]]
+    ok = [trial for trial in published if trial["status"] == "ok"]
+    choosing = [t["win"] for t in trials if t["choosing"] and t["status"] == "ok"]
+    failed = next((t["status"] for t in published if t["status"] != "ok"), "no_evidence")
+    score = output_score(
+        [TwoSetTrial(t["trial"], t["log_odds"], t["log_odds_stranger"]) for t in ok]
+    )
+    return {
+        "latent": latent,
+        "status": "ok" if ok else failed,
+        "win_rate": score.win_rate,
+        "win_rate_low": score.win_interval.low if score.win_interval else None,
+        "win_rate_high": score.win_interval.high if score.win_interval else None,
+        "mean_lift": score.mean_lift,
+        "num_trials": score.num_units,
+        "word_overlap_win_rate": fmean(t["word_overlap_win"] for t in ok) if ok else None,
+        "choosing_win_rate": [
+            fmean(half) if half else None for half in (choosing[::2], choosing[1::2])
+        ],
+    }
