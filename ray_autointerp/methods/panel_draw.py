@@ -11,12 +11,11 @@ from hashlib import blake2b
 
 @dataclass(frozen=True)
 class Unit:
-    """One text per latent: a prompt, a sign, a KL target and a draw of the sampling noise."""
+    """One text set per latent: which prompts and draw, the sign and the KL target of the clamp."""
 
-    prompt: int
+    text_set: int
     sign: int
     kl_target: float
-    draw: int
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,10 @@ def draw_opponents(
 ) -> Opponents | None:
     """A partner and a stranger, neither the latent itself nor each other; null if there are none.
 
-    `partners` are the panel latents that have a text of this unit, `strangers` those with an `ok`
-    description by the method. Each is the eligible latent with the smallest hash: taking a latent
-    out of the panel changes only the units that had drawn it, so that methods meet the same
-    opponents but where a description failed.
+    `partners` are the panel latents that have the texts of this unit, `strangers` those with an
+    `ok` description by the method. Each is the eligible latent with the smallest hash: taking a
+    latent out of the panel changes only the units that had drawn it, so that methods meet the
+    same opponents but where a description failed.
     """
     partner = _smallest_hash(set(partners) - {latent}, "partner", latent, unit, seed)
     if partner is None:
@@ -47,7 +46,7 @@ def draw_opponents(
 def _smallest_hash(
     candidates: set[int], role: str, latent: int, unit: Unit, seed: int
 ) -> int | None:
-    trial = (seed, role, latent, unit.prompt, unit.sign, unit.kl_target, unit.draw)
+    trial = (seed, role, latent, unit.text_set, unit.sign, unit.kl_target)
 
     def place(candidate: int) -> tuple[bytes, int]:
         key = "\x1f".join(repr(part) for part in (*trial, candidate))

@@ -230,6 +230,7 @@ methods = ["ensemble_raw", "max_act", "token_change", "keywords"]
 num_sentences = 3
 num_draws = 2
 num_units = 12
+texts_per_set = 2
 three_set_methods = ["ensemble_raw"]
 
 [llm]

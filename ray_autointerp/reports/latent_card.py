@@ -50,6 +50,7 @@ class Description:
     row: Row
     input_score: Row | None = None
     output_score: Row | None = None
+    output_ceiling: float | None = None
     is_repeated: bool = False
     """Whether several latents have the text: `lint`, though its own table cannot know."""
 
@@ -143,13 +144,14 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
         if method != "keywords" and not is_chosen:
             continue
         row = tables.row("descriptions", sae, [latent], method)[latent]
-        into = out = None
+        into = out = ceiling = None
         if is_chosen and method in config.score.methods:
             into, out = (
                 tables.row(name, sae, [latent], method)[latent]
                 for name in ("input_scores", "output_scores")
             )
-        yield Description(method, row, into, out, method in repeated)
+            ceiling = tables.row("output_ceilings", sae, [latent])[latent]["ceiling"]
+        yield Description(method, row, into, out, ceiling, method in repeated)
 
 
 def _repeated(tables: Tables, sae: str, latent: int) -> Sequence[str]:
@@ -334,6 +336,8 @@ def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
             scores.append((("output win rate", "win rate"), _number(out["win_rate"]) + interval))
         else:
             scores.append((("output score", "output"), out["status"]))
+        if description.output_ceiling is not None:
+            scores.append((("ceiling", "ceiling"), _number(description.output_ceiling)))
         if out["three_set_success"] is not None:
             scores.append((("3 sets", "3 sets"), _number(out["three_set_success"])))
     return scores

@@ -43,6 +43,8 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
         ("score.three_set_methods", ["vocab_proj"], "three_set_methods"),
         ("evidence.change_clamp", "kl", "kl_targets"),
         ("sae.release", "gpt2", "either `path`"),
+        ("steering.num_prompts", 3, "score.texts_per_set"),
+        ("steering.kl_targets", [], "steering.kl_targets"),
     ],
 )
 def test_config_bad_value_is_one_sentence_naming_the_key(path: str, value: Any, said: str) -> None:
