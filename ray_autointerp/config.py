@@ -180,6 +180,9 @@ class EvidenceSection(Section):
     helping; the cost is d_model backward sweeps over them, once for all latents."""
     agreement_windows: int = Field(default=256, ge=4)
     """Windows of other documents on which every estimate is judged, for the sample's latents."""
+    held_out_windows: int = Field(default=8, ge=1)
+    """Windows of other documents on which every chosen latent is raised, exactly: what scores of
+    token lists are held against. Latents x 2 strengths x this many pass the upper layers."""
     num_neighbours: int = Field(default=10, ge=1)
     """Decoder-nearest latents kept."""
 

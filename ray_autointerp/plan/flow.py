@@ -259,6 +259,23 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         method_reads=mode_reads,
     ),
     Step(
+        "held_out_change",
+        _reads("selection", "tokens", "latent_stats", "clamps"),
+        ("held_out_change",),
+        "sae",
+        "selection",
+        "subject",
+        config=(
+            *SUBJECT,
+            "run.seed",
+            *_CHANGE_WINDOWS,
+            "evidence.held_out_windows",
+            "steering.kl_targets",
+        ),
+        inputs=("subject", "sae"),
+        work=work.held_out_change,
+    ),
+    Step(
         "explain",
         _reads("selection", "latent_stats"),
         ("descriptions",),

@@ -80,6 +80,17 @@ def token_change(sizes: Sizes) -> Work:
     )
 
 
+def held_out_change(sizes: Sizes) -> Work:
+    """Exact passes of the chosen latents on the score side."""
+    evidence = sizes.config.evidence
+    windows, window = evidence.held_out_windows, evidence.change_window_tokens
+    return Work(
+        f"{sizes.chosen} latents x 2 strengths x {windows} windows x {window} tokens, "
+        f"{sizes.above} layers",
+        sizes.chosen * 2 * windows * window,
+    )
+
+
 def explain(sizes: Sizes) -> Work:
     """Requests for descriptions."""
     config = sizes.config

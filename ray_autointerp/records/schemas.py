@@ -163,6 +163,15 @@ TABLES: dict[str, Table] = {
         promoted=pa.list_(CHANGED_TOKEN),
         suppressed=pa.list_(CHANGED_TOKEN),
     ),
+    "held_out_change": _table(
+        {"latent": _I32, "strength": _STR},
+        status=_STR,
+        clamp_value=_F32,
+        num_windows=_I32,
+        mean_change=pa.list_(_F32),
+        promoted=pa.list_(TOKEN_ENTRY),
+        suppressed=pa.list_(TOKEN_ENTRY),
+    ),
     "jacobian": _table(
         {"direction": _I32},
         num_windows=_I32,

@@ -26,15 +26,12 @@ from ray_autointerp.methods.token_lists import HubStats
 from ray_autointerp.methods.vocab_proj import project
 from ray_autointerp.passes.hub_stats import hub_table
 from ray_autointerp.passes.jacobian import jacobian_of
-from ray_autointerp.passes.reference_activations import reference_activations
 from ray_autointerp.passes.sample_estimates import curve, exact_estimates, windows_as_run
 from ray_autointerp.passes.sample_passes import SamplePasses, sample_passes
+from ray_autointerp.passes.strengths import STRENGTHS, raised_values
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
-from ray_autointerp.runs.tables import Row, Tables
-
-STRENGTHS = ("maximum", "steering")
-"""The latent's maximum activation; the clamp that reaches steering's highest KL target."""
+from ray_autointerp.runs.tables import Row
 
 _COVERAGE_ERRORS = 2.0
 """Standard errors within which the reference should lie."""
@@ -51,7 +48,7 @@ def run(task: Task, context: WorkerContext) -> None:
     variances: list[Row] = []
     passes: dict[str, SamplePasses] = {}
     for strength in STRENGTHS:
-        values = _values(context.tables, task.sae, sample, strength)
+        values = raised_values(context.tables, task.sae, sample, strength)
         latents = [latent for latent in sample if values[latent] is not None]
         unreached = [latent for latent in sample if values[latent] is None]
         for table in (rows, variances):
@@ -75,22 +72,6 @@ def _hub_stats(context: WorkerContext, passes: SamplePasses | None) -> HubStats:
         nothing_V = torch.zeros(W_U_DV.shape[1])
         return HubStats(nothing_V, nothing_V)
     return hub_stats(passes.score_BMD.sum(1) / passes.score_counts_M.sum(), W_U_DV)
-
-
-def _values(tables: Tables, sae: str, sample: list[int], strength: str) -> dict[int, float | None]:
-    if strength == "maximum":
-        scale = reference_activations(tables, sae)
-        return {latent: scale[latent] for latent in sample}
-    target = max(tables.run.config.steering.kl_targets)
-    clamps = tables.rows("clamps", sae, sample)
-    return {
-        latent: next(
-            row["clamp_value"] if row["status"] == "ok" else None
-            for row in clamps[latent]
-            if row["sign"] == 1 and abs(row["kl_target"] - target) < 1e-6
-        )
-        for latent in sample
-    }
 
 
 def _judged(
