@@ -375,7 +375,7 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=2,
+        revision=3,
         config=("evidence.change_modes", "describe.methods", "score.methods"),
     ),
 )
