@@ -123,6 +123,7 @@ CARD = LatentCard(
                 "win_rate_high": 0.911,
                 "three_set_success": 0.583,
             },
+            output_ceiling=0.917,
         ),
         Description("max_act", {"status": "lint", "description": None, "answer": f"<<{TEXT}>>"}),
         Description("ensemble_concat", described(f"{TEXT}\nto decide\nto rule")),
