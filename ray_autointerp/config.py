@@ -259,21 +259,26 @@ class ScoreSection(Section):
     """Answers beside them by which the label is chosen: two at least, to know how far to trust
     them."""
     num_units: int = Field(default=12, ge=1)
-    """Two-set trials per latent and method: (prompt, KL target, draw), raised latents."""
+    """Two-set trials per latent and method, each on a text set of its own, of raised latents."""
+    texts_per_set: int = Field(default=4, ge=1, le=12)
+    """Steered texts of a set, one for each of as many prompts: what the judge sees of a latent in
+    one trial. One text of 25 tokens tells even a perfect description little."""
     num_unseen_trials: int = Field(default=8, ge=0)
     """Published trials per latent and method on tokens that no explainer was shown. With 0 no
     description is judged by unseen tokens."""
     num_choosing_trials: int = Field(default=4, ge=2)
     """Trials beside them, on other tokens, by which the label is chosen."""
     three_set_methods: tuple[Method, ...] = ()
-    """Methods that also get the paper's three-set judgement (12 more texts per latent)."""
+    """Methods that also get the paper's three-set judgement (12 more texts per latent, at the
+    paper's KL targets 0.25 and 0.5)."""
 
 
 class SteeringSection(Section):
     """Text generated while a latent is clamped, once per latent, shared by all descriptions."""
 
-    kl_targets: tuple[KLTarget, ...] = (0.25, 0.5)
-    """KL(clean || clamped) in nats of the next token, mean over the prompts."""
+    kl_targets: tuple[KLTarget, ...] = Field(default=(1.0,), min_length=1)
+    """KL(clean || clamped) in nats of the next token, mean over the prompts. Texts degenerate
+    above 2, and below 0.5 say little (methods 19)."""
     num_prompts: int = Field(default=12, ge=3, le=12)
     """Neutral prompts; the first three are the paper's."""
     new_tokens: int = Field(default=25, ge=1)
@@ -444,6 +449,11 @@ class Config(Section):
         unscored = set(self.score.three_set_methods) - set(self.score.methods)
         if unscored:
             raise ValueError(f"score.three_set_methods has {sorted(unscored)}, not scored")
+        if self.score.texts_per_set > self.steering.num_prompts:
+            raise ValueError(
+                f"score.texts_per_set is {self.score.texts_per_set}: a set has a text for each of "
+                f"as many prompts, and steering.num_prompts is {self.steering.num_prompts}"
+            )
         evidence = self.evidence
         if (
             evidence.change_clamp == "kl"

@@ -96,12 +96,13 @@ QUICK: dict[str, dict[str, Any]] = {
     "score": {
         "methods": ["ensemble_raw", "keywords"],
         "num_units": 4,
+        "texts_per_set": 2,
         "num_draws": 1,
         "num_unseen_trials": 2,
         "num_choosing_trials": 2,
         "three_set_methods": ["ensemble_raw"],
     },
-    "steering": {"num_prompts": 4, "new_tokens": 8, "kl_targets": [0.25, 0.5]},
+    "steering": {"num_prompts": 4, "new_tokens": 8},
     "operations": {
         "latents_per_shard": 30,
         "selected_per_shard": 3,

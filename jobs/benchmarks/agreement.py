@@ -8,35 +8,16 @@ No LLM is asked. Prints the curve of agreement against windows; the run can be c
 """
 
 import argparse
-import asyncio
 import logging
 
 from rich.console import Console
+from steps import run_steps
 
 from ray_autointerp.config_file import read_config
-from ray_autointerp.execution.execute import execute
-from ray_autointerp.execution.tracker import Receipt, RunTracker, now
-from ray_autointerp.preflight.check import check
 from ray_autointerp.reports.agreement_table import agreement_table
-from ray_autointerp.runs.context import WorkerContext
-from ray_autointerp.runs.manifest import open_run
 
 STEPS = ("corpus", "max_act", "top_examples", "hub_stats", "vocab_proj", "free_scores", "select")
 STEPS += ("calibrate", "jacobian", "jacobian_proj", "agreement")
-
-
-class Said:
-    """An observer that prints each task as it ends."""
-
-    def started(self, task: object) -> None:
-        """Nothing."""
-
-    def ended(self, receipt: Receipt) -> None:
-        """The task, and how long it took."""
-        print(f"{receipt.task.name}: {receipt.outcome} after {receipt.seconds:.1f} s", flush=True)
-
-    def progress(self, steps: object) -> None:
-        """Nothing."""
 
 
 def main() -> None:
@@ -63,15 +44,7 @@ def main() -> None:
             ),
         }
     )
-    checked = check(config)
-    run = open_run(checked.config, checked.axes, checked.inputs, checked.micro_batch)
-    tracker, context = RunTracker(run, Said()), WorkerContext(run)
-    while task := tracker.take():
-        if task.step in STEPS:
-            started, clock = now()
-            asyncio.run(execute(task, context))
-            tracker.done(Receipt(task, started, now()[1] - clock, "done", "local"))
-    tracker.close()
+    run = run_steps(config, STEPS).run
     for sae in run.saes:
         Console(width=120).print(agreement_table(run, sae))
 

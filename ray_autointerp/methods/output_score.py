@@ -8,11 +8,12 @@ The paper's three-set choice is kept for parity. The inputs are log-probabilitie
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from ray_autointerp.methods.intervals import Interval, wilson_interval
+from ray_autointerp.methods.steering import SearchRule
 
 MAX_LOG_ODDS = 50.0
 
@@ -36,7 +37,7 @@ class ChoiceLogprobs:
 class TwoSetTrial:
     """One unit: the judge's log-odds for the target's set under d_i and under d_k."""
 
-    prompt: int
+    text_set: int
     log_odds: float
     log_odds_stranger: float
 
@@ -63,8 +64,8 @@ class TwoSetTrial:
 class OutputScore:
     """One latent's output score; null without units.
 
-    `win_interval` is Wilson's with the number of prompts for its trials, since units that share a
-    prompt are one cluster: as wide as if they all fell together.
+    `win_interval` is Wilson's with the number of text sets for its trials, since units that share
+    texts are one cluster: as wide as if they all fell together.
     """
 
     win_rate: float | None
@@ -86,7 +87,7 @@ def output_score(trials: Sequence[TwoSetTrial]) -> OutputScore:
     win_rate = fmean(trial.win for trial in trials)
     return OutputScore(
         win_rate=win_rate,
-        win_interval=wilson_interval(win_rate, len({trial.prompt for trial in trials})),
+        win_interval=wilson_interval(win_rate, len({trial.text_set for trial in trials})),
         mean_lift=fmean(trial.lift for trial in trials),
         share_right=fmean(trial.right for trial in trials),
         num_units=len(trials),
@@ -105,15 +106,15 @@ def three_set_success(logprobs: Sequence[float], target: int) -> float:
 
 
 def is_unequal_treatment(
-    kl_target: float, kl_latent: float, kl_partner: float, tolerance: float = 0.05
+    kl_target: float, kls_reached: Iterable[float], tolerance: float = SearchRule.tolerance
 ) -> bool:
-    """Whether a target's or a partner's text was made at a KL that misses the common target.
+    """Whether a text of a trial was made at a KL that misses the common target.
 
     A leak: texts steered unequally far can be distinguished without reading the description. The
     tolerance is the calibration's; a hair more is allowed for float32 storage.
     """
     band = tolerance * kl_target * (1 + 1e-5)
-    return not all(abs(kl - kl_target) <= band for kl in (kl_latent, kl_partner))
+    return not all(abs(kl - kl_target) <= band for kl in kls_reached)
 
 
 def _half_step(x: float) -> float:

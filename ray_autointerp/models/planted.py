@@ -245,6 +245,7 @@ num_draws = 2
 num_units = 12
 num_unseen_trials = 4
 num_choosing_trials = 2
+texts_per_set = 2
 three_set_methods = ["ensemble_raw"]
 
 [llm]

@@ -38,6 +38,11 @@ _UNSEEN_TRIALS = (
     "describe.label_by",
 )
 """The config behind the trials on unseen tokens: those published, and those that choose."""
+_UNITS = (
+    *("score.num_units", "score.texts_per_set"),
+    *("steering.kl_targets", "steering.num_prompts"),
+)
+"""The config behind the two-set trials (plan/units.py)."""
 
 
 def _columns(prefix: str, *names: str) -> tuple[tuple[str, str], ...]:
@@ -218,7 +223,13 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "selection",
         "subject",
-        config=(*SUBJECT, "steering.kl_targets", "steering.num_prompts"),
+        revision=2,
+        config=(
+            *SUBJECT,
+            "steering.kl_targets",
+            "steering.num_prompts",
+            "score.three_set_methods",
+        ),
         inputs=("subject", "sae", "prompts"),
         work=work.calibrate,
     ),
@@ -229,7 +240,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "selection",
         "subject",
-        config=(*SUBJECT, "run.seed", "steering", "score.num_units", "score.three_set_methods"),
+        revision=2,
+        config=(*SUBJECT, "run.seed", "steering", *_UNITS, "score.three_set_methods"),
         inputs=("subject", "sae", "prompts"),
         work=work.steering,
     ),
@@ -354,9 +366,21 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         choosing_column="choosing_auroc",
     ),
     Step(
+        "output_ceiling",
+        (Read("selection"), Read("held_out_change", "panel"), Read("completions", "panel")),
+        ("output_ceilings",),
+        "sae",
+        "selection",
+        "subject",
+        config=(*WEIGHTS, *_UNITS),
+        inputs=("subject",),
+        label_columns=_columns("output_", "ceiling"),
+    ),
+    Step(
         "output_score",
         (
             Read("selection"),
+            Read("output_ceilings"),
             Read("descriptions", "panel"),
             Read("completions", "panel"),
         ),
@@ -365,14 +389,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "judge",
         methods="scored",
-        config=(
-            "judge",
-            "run.seed",
-            "score.num_units",
-            "score.three_set_methods",
-            "steering.kl_targets",
-            "steering.num_prompts",
-        ),
+        revision=2,
+        config=("judge", "run.seed", "score.three_set_methods", *_UNITS),
         inputs=("judge", "prompts"),
         work=work.output_score,
         requests=units.judge_requests,

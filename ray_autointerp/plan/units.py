@@ -1,51 +1,81 @@
 """Trials and requests for one latent: the units of the output score, and what an LLM is asked.
 
+A unit shows one text set: a steered text for each prompt of a block of `texts_per_set` prompts,
+all of one draw. Set s holds block s mod (number of blocks) in draw s // (number of blocks), so
+sets differ in their prompts as long as those last, and then in their draws.
+
 The counts of requests are upper bounds: of a latent without evidence, or without a description,
 less is asked.
 """
 
+from typing import NamedTuple
+
 from ray_autointerp.config import Config
+from ray_autointerp.methods.panel_draw import Unit
 from ray_autointerp.plan.controls import method_of
 from ray_autointerp.plan.evidence import EXPLAINERS
 
 JUDGEMENTS_PER_UNIT = 4
 """Requests behind one two-set trial: own and stranger's description, each in both orders."""
 
-UNITS_PER_THREE_SET = 12
-"""Texts of a set in the paper's judgement: 3 prompts x 2 KL targets x 2 signs."""
+PAPER_PROMPTS = 3
+PAPER_KL_TARGETS = (0.25, 0.5)
+"""Of the paper's three-set judgement, in nats; independent of `steering.kl_targets`."""
 
 
-def texts_per_latent(config: Config) -> list[tuple[int, int, float, int]]:
-    """The steered texts each latent needs, as (prompt, sign, KL target, draw), sorted.
+class Text(NamedTuple):
+    """One steered text of a latent: the rest of its key in `completions`."""
 
-    The units of the two-set score are raised latents over prompts, at the highest KL target
-    first; the paper's three-set judgement wants both signs and all targets on its 3 prompts.
-    """
-    wanted = set(two_set_units(config))
+    prompt: int
+    sign: int
+    kl_target: float
+    draw: int
+
+
+def kl_targets(config: Config) -> list[float]:
+    """The KL targets that latents are calibrated to: steering's, and the paper's where asked."""
+    paper = PAPER_KL_TARGETS if config.score.three_set_methods else ()
+    return sorted({*config.steering.kl_targets, *paper})
+
+
+def texts_per_latent(config: Config) -> list[Text]:
+    """The steered texts each latent needs, sorted."""
+    wanted = {text for unit in two_set_units(config) for text in texts_of(unit, config)}
     if config.score.three_set_methods:
-        wanted |= set(three_set_texts(config))
+        wanted |= set(three_set_texts())
     return sorted(wanted)
 
 
-def two_set_units(config: Config) -> list[tuple[int, int, float, int]]:
-    """The `num_units` trials of the two-set score: prompts first, then targets, then draws."""
+def two_set_units(config: Config) -> list[Unit]:
+    """The `num_units` trials of the two-set score, of raised latents.
+
+    Each has a text set of its own: other prompts first, then other targets (the highest first),
+    then other draws.
+    """
     targets = sorted(config.steering.kl_targets, reverse=True)
-    prompts = config.steering.num_prompts
+    blocks = _num_blocks(config)
     units = []
     for index in range(config.score.num_units):
-        rest, prompt = divmod(index, prompts)
+        rest, block = divmod(index, blocks)
         draw, target = divmod(rest, len(targets))
-        units.append((prompt, 1, targets[target], draw))
+        units.append(Unit(draw * blocks + block, 1, targets[target]))
     return units
 
 
-def three_set_texts(config: Config) -> list[tuple[int, int, float, int]]:
-    """The paper's set: 3 prompts x both signs x every KL target, one draw (12 texts)."""
+def texts_of(unit: Unit, config: Config) -> list[Text]:
+    """The texts of a unit's set, in the order of their prompts."""
+    draw, block = divmod(unit.text_set, _num_blocks(config))
+    size = config.score.texts_per_set
+    return [Text(block * size + i, unit.sign, unit.kl_target, draw) for i in range(size)]
+
+
+def three_set_texts() -> list[Text]:
+    """The paper's set: 3 prompts x both signs x both of its KL targets, one draw (12 texts)."""
     return [
-        (prompt, sign, target, 0)
-        for prompt in range(3)
+        Text(prompt, sign, target, 0)
+        for prompt in range(PAPER_PROMPTS)
         for sign in (1, -1)
-        for target in config.steering.kl_targets
+        for target in PAPER_KL_TARGETS
     ]
 
 
@@ -89,3 +119,8 @@ def judge_requests(method: str, config: Config) -> int:
 def unseen_requests(_: str, config: Config) -> int:
     """Requests behind the trials of one description on unseen tokens."""
     return len(unseen_trials(config)) * JUDGEMENTS_PER_UNIT
+
+
+def _num_blocks(config: Config) -> int:
+    """Blocks of `texts_per_set` prompts; prompts that fill no block are calibrated on alone."""
+    return config.steering.num_prompts // config.score.texts_per_set

@@ -136,8 +136,9 @@ def output_score(sizes: Sizes) -> Work:
     """Judgements."""
     score = sizes.config.score
     return Work(
-        f"{sizes.chosen} latents x ({len(score.methods)} methods x {score.num_units} units x "
-        f"{JUDGEMENTS_PER_UNIT} judgements + {len(score.three_set_methods)} three-set)"
+        f"{sizes.chosen} latents x ({len(score.methods)} methods x {score.num_units} units of "
+        f"{score.texts_per_set} texts x {JUDGEMENTS_PER_UNIT} judgements + "
+        f"{len(score.three_set_methods)} three-set)"
     )
 
 

@@ -21,7 +21,12 @@ from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.forecast import Forecast, asked_of
 from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.plan.step import LLM_POOLS
-from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT, three_set_texts, two_set_units
+from ray_autointerp.plan.units import (
+    JUDGEMENTS_PER_UNIT,
+    texts_of,
+    three_set_texts,
+    two_set_units,
+)
 from ray_autointerp.preflight.sample_prompts import SamplePrompts, answered, written
 from ray_autointerp.prompts import ensemble, judge, sentences, unseen_tokens
 from ray_autointerp.prompts.message import Message
@@ -103,12 +108,12 @@ def _judged(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
     """Two-set trials: the same sets under two descriptions; and the three-set question."""
-    units = [prompt for prompt, *_ in two_set_units(config)]
+    units = two_set_units(config)
     two = requests
     if method_of(method) in config.score.three_set_methods:
         three = requests // (len(units) * JUDGEMENTS_PER_UNIT + 1)
         two -= three
-        texts = [prompt for prompt, *_ in three_set_texts(config)]
+        texts = [text.prompt for text in three_set_texts()]
         asked = []
         for i in range(_SAMPLES):
             sets = [[sample_prompts.steered(p, 3 * i + s) for p in texts] for s in range(3)]
@@ -116,8 +121,8 @@ def _judged(
         yield _Kind(asked, None, three)
     asked = []
     for i in range(_SAMPLES):
-        prompt = units[i % len(units)]
-        sets = [[sample_prompts.steered(prompt, 2 * i + s)] for s in range(2)]
+        texts = [text.prompt for text in texts_of(units[i % len(units)], config)]
+        sets = [[sample_prompts.steered(p, 2 * i + s) for p in texts] for s in range(2)]
         for text in (
             sample_prompts.description(method, i),
             sample_prompts.description(method, i + 1),

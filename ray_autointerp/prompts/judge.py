@@ -16,7 +16,7 @@ THREE_SET_CHOICES = ("1", "2", "3")
 
 
 def ask_two(description: str, first: Sequence[str], second: Sequence[str]) -> tuple[Message, ...]:
-    """Set A or set B? Each set is the texts of one latent."""
+    """Set A or set B? Each set is texts of one latent, which begin as the other's do."""
     return _ask("judge_two", description, TWO_SET_CHOICES, (first, second))
 
 

@@ -59,7 +59,6 @@ def _table(key: Mapping[str, pa.DataType], **columns: pa.DataType) -> Table:
 
 
 _LATENT: Mapping[str, pa.DataType] = {"latent": _I32}
-_UNIT: Mapping[str, pa.DataType] = {"prompt": _I16, "sign": _I8, "kl_target": _F32, "draw": _I16}
 
 _USAGE: Mapping[str, pa.DataType] = dict.fromkeys(
     ("num_requests", "num_prompt_tokens", "num_cached_tokens", "num_generated_tokens"), _I64
@@ -276,7 +275,7 @@ TABLES: dict[str, Table] = {
         activations=pa.list_(SENTENCE_ACTIVATION),
     ),
     "completions": _table(
-        {"latent": _I32, **_UNIT},
+        {"latent": _I32, "prompt": _I16, "sign": _I8, "kl_target": _F32, "draw": _I16},
         status=_STR,
         clamp_value=_F32,
         kl_reached=_F32,
@@ -284,8 +283,15 @@ TABLES: dict[str, Table] = {
         token_ids=pa.list_(_I32),
         text=_STR,
     ),
+    "output_ceilings": _table(
+        _LATENT,
+        status=_STR,
+        ceiling=_F32,
+        null_quantile=_F32,
+        num_sets=_I16,
+    ),
     "judgements": _table(
-        {"latent": _I32, "kind": _STR, **_UNIT},
+        {"latent": _I32, "kind": _STR, "text_set": _I16, "sign": _I8, "kl_target": _F32},
         status=_STR,
         partner=_I32,
         stranger=_I32,
@@ -368,6 +374,7 @@ TABLES: dict[str, Table] = {
         output_win_rate=_F32,
         output_win_rate_low=_F32,
         output_win_rate_high=_F32,
+        output_ceiling=_F32,
         output_three_set_success=_F32,
         unseen_win_rate=_F32,
         unseen_win_rate_low=_F32,

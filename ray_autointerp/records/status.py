@@ -17,6 +17,8 @@ Status = Literal[
     "kl_unreached",
     "no_partner",
     "too_few_firings",
+    "unequal_treatment",
+    "no_effect_in_text",
     "over_budget",
     "quarantined",
     "failed",
@@ -48,6 +50,12 @@ CASES: dict[Status, Case] = {
     "kl_unreached": Case("calibrate", "no clamp up to the ceiling moved the model enough", False),
     "no_partner": Case("judge steps", "too few latents to draw a partner and stranger", False),
     "too_few_firings": Case("keyword_score", "it hardly fires in the held-out text", False),
+    "unequal_treatment": Case(
+        "output_score", "texts of a trial missed their KL target, so nothing was asked", False
+    ),
+    "no_effect_in_text": Case(
+        "output_ceiling", "even its exact logit diffs cannot tell its text from another's", False
+    ),
     "over_budget": Case("llm steps", "the run's ceiling was reached first", False),
     "quarantined": Case("the driver", "the latent kills its worker; it is skipped", True),
     "failed": Case("every step", "an error or a non-finite number in this row alone", True),

@@ -171,9 +171,9 @@ def basis(run: Run) -> str:
         f"{latents:,} latents watched on about {config.corpus.num_tokens:,} tokens, {chosen:,} of "
         f"them described by the LLM; each description scored with {score.num_sentences} + "
         f"{score.num_sentences} sentences in {score.num_draws} answer(s) and {score.num_units} "
-        f"trials on steered text. No document is on both sides of the split; "
-        f"{copied['num_overlapping']:,} of {copied['num_windows']:,} score-side windows share 13 "
-        f"tokens in a row with the explain side. {_told_by_tokens(tables)}"
+        f"trials on sets of {score.texts_per_set} steered texts. No document is on both sides of "
+        f"the split; {copied['num_overlapping']:,} of {copied['num_windows']:,} score-side windows "
+        f"share 13 tokens in a row with the explain side. {_told_by_tokens(tables)}"
     )
 
 

@@ -54,6 +54,7 @@ class Description:
     """Of `keywords` alone."""
     choice: Row | None = None
     """Of the label's own description: its row of `choices`, once labels are there."""
+    output_ceiling: float | None = None
     is_repeated: bool = False
     """Whether several latents have the text: `lint`, though its own table cannot know."""
 
@@ -147,18 +148,19 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
         if method != "keywords" and not is_chosen:
             continue
         row = tables.row("descriptions", sae, [latent], method)[latent]
-        into = out = None
+        into = out = ceiling = None
         if is_chosen and method in config.score.methods:
             into, out = (
                 tables.row(name, sae, [latent], method)[latent]
                 for name in ("input_scores", "output_scores")
             )
+            ceiling = tables.row("output_ceilings", sae, [latent])[latent]["ceiling"]
         is_label = choice is not None and choice["method"] == method
         told = None
         if method == "keywords":
             told = tables.row("keyword_scores", sae, [latent])[latent]
         yield Description(
-            method, row, into, out, told, choice if is_label else None, method in repeated
+            method, row, into, out, told, choice if is_label else None, ceiling, method in repeated
         )
 
 
@@ -363,6 +365,8 @@ def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
             scores.append((("output win rate", "win rate"), _number(out["win_rate"]) + interval))
         else:
             scores.append((("output score", "output"), out["status"]))
+        if description.output_ceiling is not None:
+            scores.append((("ceiling", "ceiling"), _number(description.output_ceiling)))
         if out["three_set_success"] is not None:
             scores.append((("3 sets", "3 sets"), _number(out["three_set_success"])))
     return scores

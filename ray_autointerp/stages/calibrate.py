@@ -21,6 +21,7 @@ from ray_autointerp.models.clamped_pass import (
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.passes.neutral_prompts import neutral_prompt_ids
 from ray_autointerp.passes.reference_activations import reference_activations
+from ray_autointerp.plan.units import kl_targets
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 
@@ -32,7 +33,7 @@ def run(task: Task, context: WorkerContext) -> None:
     sae = context.sae(task.sae)
     scale = reference_activations(context.tables, task.sae)
     curves = [Curve(latent, sign, scale[latent]) for latent in latents for sign in (1, -1)]
-    search = KLSearch(curves, context.run.config.steering.kl_targets)
+    search = KLSearch(curves, kl_targets(context.run.config))
     prompts = [
         clean_run(context.subject, sae, latents, torch.tensor([ids]))
         for ids in neutral_prompt_ids(context)

@@ -1,52 +1,61 @@
 """output_score: can a judge tell a latent's steered text by its description?
 
-Two sets with a stranger's description as control: in each unit the judge sees the texts of the
-latent and of a partner, under the latent's description and under the stranger's, both orders,
-one token each. Partner and stranger are drawn from the panel by hash, the same for every method but
-where a description of the stranger failed.
-The paper's three-set question is asked where the config wants it (methods 16).
+Two sets with a stranger's description as control: in each unit the judge sees a text set of the
+latent and a partner's on the same prompts, under the latent's description and under the stranger's,
+both orders, one token each. Partner and stranger are drawn from the panel by hash, the same for
+every method but where a description of the stranger failed.
+The paper's three-set question is asked where the config wants it (methods 16). Nothing is asked
+about a latent whose text its exact logit diffs cannot tell from another's (`output_ceiling`).
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ray_autointerp.llm.client import Answer
 from ray_autointerp.methods.output_score import (
-    ChoiceLogprobs,
     TwoSetTrial,
+    is_unequal_treatment,
     output_score,
     three_set_success,
-    two_set_log_odds,
 )
-from ray_autointerp.methods.panel_draw import Opponents, Unit, draw_opponents
-from ray_autointerp.methods.word_overlap import word_overlap_log_odds
+from ray_autointerp.methods.panel_draw import Unit, draw_opponents
 from ray_autointerp.passes.ask import ask_to_choose, choice_status
+from ray_autointerp.passes.text_sets import Completions, TextSets, completions, text_sets
+from ray_autointerp.passes.two_sets import judge_two_sets
 from ray_autointerp.plan.controls import method_of
 from ray_autointerp.plan.units import three_set_texts, two_set_units
 from ray_autointerp.prompts import judge
 from ray_autointerp.records.keys import hash_order
+from ray_autointerp.records.status import Status
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
 
-_THREE_SET = Unit(prompt=-1, sign=0, kl_target=0.0, draw=0)
+_THREE_SET = Unit(text_set=-1, sign=0, kl_target=0.0)
 """The key of the one three-set trial: its sets span prompts, signs and targets."""
 
 
 @dataclass(frozen=True)
 class _Material:
-    """What the judge may be shown: texts by latent and unit, descriptions by latent."""
+    """What the judge may be shown: texts by latent, descriptions by latent."""
 
-    texts: Mapping[tuple[int, Unit], str]
+    texts: Completions
+    sets: TextSets
     descriptions: Mapping[int, str]
     """Of this method, where it is `ok`."""
     strangers: frozenset[int]
     """Panel latents with an `ok` description of this method: no other method can change them."""
+    made_for: Mapping[int, int]
+    """Of a control, the latent that each description was made for."""
     panel: tuple[int, ...]
+    not_asked: frozenset[int]
+    """Latents whose text even their exact logit diffs cannot tell from another's."""
 
-    def text(self, latent: int, unit: Unit) -> str | None:
-        return self.texts.get((latent, unit))
+    def not_judged(self, latent: int, described: Row) -> Status | None:
+        """Why nothing is asked about a latent, whatever the trial."""
+        if described["status"] != "ok":
+            return "no_evidence"
+        return "no_effect_in_text" if latent in self.not_asked else None
 
 
 async def run(task: Task, context: WorkerContext) -> None:
@@ -68,26 +77,26 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
     assert task.sae is not None and task.method is not None
     panel = [latent for latent, row in context.tables.selection(task.sae).items() if row["panel"]]
     shown = list(dict.fromkeys([*panel, *latents]))
-    completions = context.tables.rows("completions", task.sae, shown)
-    texts = {
-        (latent, _unit(row)): row["text"]
-        for latent in shown
-        for row in completions[latent]
-        if row["status"] == "ok"
-    }
+    texts = completions(context.tables, task.sae, shown)
+    sets = text_sets(context.run.config, texts, shown)
     own = context.tables.row("descriptions", task.sae, shown, task.method)
     descriptions = {
         latent: row["description"] for latent, row in own.items() if row["status"] == "ok"
     }
     strangers = frozenset(panel) & descriptions.keys()
-    return _Material(texts, descriptions, strangers, tuple(panel))
+    ceilings = context.tables.row("output_ceilings", task.sae, latents)
+    not_asked = frozenset(
+        latent for latent, row in ceilings.items() if row["status"] == "no_effect_in_text"
+    )
+    made_for = {latent: row["source"] for latent, row in own.items() if row["source"] is not None}
+    return _Material(texts, sets, descriptions, strangers, made_for, tuple(panel), not_asked)
 
 
 async def _judged(
     latent: int, described: Row, material: _Material, context: WorkerContext, asks_three: bool
 ) -> list[Row]:
     """A row per trial; a trial that cannot be run has its reason as status."""
-    units = [Unit(*unit) for unit in two_set_units(context.run.config)]
+    units = two_set_units(context.run.config)
     trials = [_two_set(latent, unit, described, material, context) for unit in units]
     if asks_three:
         trials.append(_three_set(latent, described, material, context))
@@ -97,112 +106,70 @@ async def _judged(
 async def _two_set(
     latent: int, unit: Unit, described: Row, material: _Material, context: WorkerContext
 ) -> Row:
-    row: Row = {"latent": latent, "kind": "two_set", **_key(unit), "status": "ok"}
-    own = material.text(latent, unit)
-    if described["status"] != "ok":
-        return row | {"status": "no_evidence"}
-    if own is None:
+    row: Row = {"latent": latent, "kind": "two_set", **unit._asdict(), "status": "ok"}
+    if reason := material.not_judged(latent, described):
+        return row | {"status": reason}
+    if (latent, unit) not in material.sets:
         return row | {"status": "kl_unreached"}
-    against = opponents(latent, unit, material.panel, material.strangers, material.texts, context)
+    partners = [other for other in material.panel if (other, unit) in material.sets]
+    seed = context.run.config.run.seed
+    against = draw_opponents(latent, unit, partners, material.strangers, seed, material.made_for)
     if against is None:
         return row | {"status": "no_partner"}
-    other = material.texts[against.partner, unit]
+    shown = [material.sets[one, unit] for one in (latent, against.partner)]
+    if is_unequal_treatment(unit.kl_target, [t["kl_reached"] for texts in shown for t in texts]):
+        return row | {"status": "unequal_treatment", "partner": against.partner}
+    own, other = ([text["text"] for text in texts] for texts in shown)
+    row |= {"partner": against.partner, "stranger": against.stranger}
     stranger = material.descriptions[against.stranger]
-    # Both descriptions of one order follow each other: their prompts begin alike.
-    asked = [
-        judge.ask_two(text, *sets)
-        for sets in (([own], [other]), ([other], [own]))
-        for text in (described["description"], stranger)
-    ]
-    own_first, stranger_first, own_second, stranger_second = await asyncio.gather(
-        *(ask_to_choose(context, messages, judge.TWO_SET_CHOICES) for messages in asked)
+    return row | await judge_two_sets(
+        context, judge.ask_two, described["description"], stranger, own, other
     )
-    answers = [own_first, own_second, stranger_first, stranger_second]
-    row |= {
-        "partner": against.partner,
-        "stranger": against.stranger,
-        "answers": [answer.text for answer in answers],
-    }
-    failed = [status for answer in answers if (status := choice_status(answer)) != "ok"]
-    if failed:
-        return row | {"status": failed[0]}
-    trial = TwoSetTrial(
-        unit.prompt, _log_odds(own_first, own_second), _log_odds(stranger_first, stranger_second)
-    )
-    counted = TwoSetTrial(
-        unit.prompt,
-        word_overlap_log_odds(described["description"], [own], [other]),
-        word_overlap_log_odds(stranger, [own], [other]),
-    )
-    return row | {
-        "log_odds": trial.log_odds,
-        "log_odds_stranger": trial.log_odds_stranger,
-        "win": trial.win,
-        "right": trial.right,
-        "word_overlap_win": counted.win,
-    }
-
-
-def opponents(
-    latent: int,
-    unit: Unit,
-    panel: Sequence[int],
-    strangers: frozenset[int],
-    texts: Mapping[tuple[int, Unit], str],
-    context: WorkerContext,
-) -> Opponents | None:
-    """The partner (a panel latent with a text of this unit) and the stranger of one trial."""
-    partners = [other for other in panel if (other, unit) in texts]
-    return draw_opponents(latent, unit, partners, strangers, context.run.config.run.seed)
 
 
 async def _three_set(
     latent: int, described: Row, material: _Material, context: WorkerContext
 ) -> Row:
     """The paper's question, once: the latent's texts among those of two panel latents."""
-    row: Row = {"latent": latent, "kind": "three_set", **_key(_THREE_SET), "status": "ok"}
-    if described["status"] != "ok":
-        return row | {"status": "no_evidence"}
+    row: Row = {"latent": latent, "kind": "three_set", **_THREE_SET._asdict(), "status": "ok"}
+    if reason := material.not_judged(latent, described):
+        return row | {"status": reason}
     # Only settings that all three reach are shown, so that no set can be told by its size.
-    units = [Unit(*unit) for unit in three_set_texts(context.run.config)]
+    wanted, texts = three_set_texts(), material.texts
     drawn = draw_opponents(
         latent,
         _THREE_SET,
-        [other for other in material.panel if any((other, u) in material.texts for u in units)],
+        [other for other in material.panel if any((other, text) in texts for text in wanted)],
         material.strangers,
         context.run.config.run.seed,
+        material.made_for,
     )
     if drawn is None:
         return row | {"status": "no_partner"}
     trio = (latent, drawn.partner, drawn.stranger)
-    shared = [u for u in units if all((one, u) in material.texts for one in trio)]
+    shared = [text for text in wanted if all((one, text) in texts for one in trio)]
     if not shared:
         return row | {"status": "kl_unreached"}
+    row |= {"partner": drawn.partner, "stranger": drawn.stranger}
+    for text in shared:
+        if is_unequal_treatment(text.kl_target, [texts[one, text]["kl_reached"] for one in trio]):
+            return row | {"status": "unequal_treatment"}
     order = hash_order(trio, context.run.config.run.seed, "three_set", latent)
-    sets = [[material.texts[one, unit] for unit in shared] for one in order]
+    sets = [[texts[one, text]["text"] for text in shared] for one in order]
     messages = judge.ask_three(described["description"], sets)
     answer = await ask_to_choose(context, messages, judge.THREE_SET_CHOICES)
-    row |= {"partner": drawn.partner, "stranger": drawn.stranger, "answers": [answer.text]}
+    row["answers"] = [answer.text]
     if answer.choice_logprobs is None:
         return row | {"status": choice_status(answer)}
     logprobs = [answer.choice_logprobs[choice] for choice in judge.THREE_SET_CHOICES]
     return row | {"right": three_set_success(logprobs, order.index(latent))}
 
 
-def _log_odds(target_first: Answer, target_second: Answer) -> float:
-    return two_set_log_odds(_two_logprobs(target_first), _two_logprobs(target_second))
-
-
-def _two_logprobs(answer: Answer) -> ChoiceLogprobs:
-    assert answer.choice_logprobs is not None
-    return ChoiceLogprobs(*(answer.choice_logprobs[choice] for choice in judge.TWO_SET_CHOICES))
-
-
 def _scored(latent: int, trials: Sequence[Row]) -> Row:
     two = [t for t in trials if t["kind"] == "two_set" and t["status"] == "ok"]
     three = [t for t in trials if t["kind"] == "three_set" and t["status"] == "ok"]
     score = output_score(
-        [TwoSetTrial(t["prompt"], t["log_odds"], t["log_odds_stranger"]) for t in two]
+        [TwoSetTrial(t["text_set"], t["log_odds"], t["log_odds_stranger"]) for t in two]
     )
     failed = next((t["status"] for t in trials if t["status"] != "ok"), "no_evidence")
     return {
@@ -219,17 +186,3 @@ def _scored(latent: int, trials: Sequence[Row]) -> Row:
         if two
         else None,
     }
-
-
-def _key(unit: Unit) -> Row:
-    return {
-        "prompt": unit.prompt,
-        "sign": unit.sign,
-        "kl_target": unit.kl_target,
-        "draw": unit.draw,
-    }
-
-
-def _unit(row: Row) -> Unit:
-    """KL targets are float32 in tables; six digits tell them apart."""
-    return Unit(row["prompt"], row["sign"], round(row["kl_target"], 6), row["draw"])

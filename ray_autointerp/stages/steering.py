@@ -23,15 +23,12 @@ def run(task: Task, context: WorkerContext) -> None:
     clamps = _clamps(context, task.sae, latents)
     rows: list[Row] = []
     for latent in latents:
-        for prompt, sign, kl_target, draw in texts_per_latent(context.run.config):
-            clamp = clamps[latent, sign, _close(kl_target)]
+        for text in texts_per_latent(context.run.config):
+            clamp = clamps[latent, text.sign, _close(text.kl_target)]
             rows.append(
                 {
                     "latent": latent,
-                    "prompt": prompt,
-                    "sign": sign,
-                    "kl_target": kl_target,
-                    "draw": draw,
+                    **text._asdict(),
                     "status": clamp["status"],
                     "clamp_value": clamp["clamp_value"],
                     "kl_reached": clamp["kl_reached"],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ray_autointerp.methods.output_score import TwoSetTrial, output_score
-from ray_autointerp.methods.panel_draw import Unit, draw_opponents
+from ray_autointerp.methods.panel_draw import draw_opponents
 from ray_autointerp.methods.unseen_tokens import NUM_SHOWN, LatentTokens, latent_tokens, two_lists
 from ray_autointerp.passes.two_sets import judge_two_sets
 from ray_autointerp.plan.units import unseen_trials
@@ -38,6 +38,8 @@ class _Material:
     """Panel latents that have unseen tokens."""
     strangers: frozenset[int]
     """Panel latents with an `ok` description of this method."""
+    made_for: Mapping[int, int]
+    """Of a control, the latent that each description was made for."""
 
 
 async def run(task: Task, context: WorkerContext) -> None:
@@ -69,6 +71,7 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
         descriptions,
         frozenset(panel) & tokens.keys(),
         frozenset(panel) & descriptions.keys(),
+        {latent: row["source"] for latent, row in described.items() if row["source"] is not None},
     )
 
 
@@ -122,8 +125,14 @@ async def _trial(
     if latent not in material.descriptions or latent not in material.tokens:
         return row | {"status": "no_evidence"}
     seed = context.run.config.run.seed
-    unit = Unit(prompt=trial, sign=0, kl_target=0.0, draw=int(is_choosing))
-    against = draw_opponents(latent, unit, material.partners, material.strangers, seed)
+    against = draw_opponents(
+        latent,
+        ("unseen_tokens", is_choosing, trial),
+        material.partners,
+        material.strangers,
+        seed,
+        material.made_for,
+    )
     if against is None:
         return row | {"status": "no_partner"}
     lists = two_lists(material.tokens[latent], material.tokens[against.partner], is_choosing)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ray_autointerp.config import Config
+from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.runs.run import Run
 
 FOLDER = str(Path(__file__).parents[2] / "jobs" / "benchmarks")
@@ -57,6 +58,21 @@ def test_active_race(bench: Bench, planted_run: Run) -> None:
 def test_max_act_race(bench: Bench) -> None:
     rows = bench("max_act", "--tokens", "512", "--rounds", "1")
     assert rows[0]["ratio"] > 0
+
+
+def test_output_power_of_a_toy(bench: Bench, planted: PlantedTruth, tmp_path: Path) -> None:
+    """On the planted model the diffs say all, and the list the one token that matters."""
+    small = ("--latents", "5", "--windows", "4", "--jacobian-windows", "4")
+    rows = bench("output_power", str(planted.config), "--root", str(tmp_path), *small)
+    (found,) = (row for row in rows if "powers" in row)
+    assert found["latents"] == 5 and len(found["powers"]) == 4 * 2 * 5
+    rates = {
+        (p["observer"], p["kl_target"], p["texts_per_set"]): p["win_rate"] for p in found["powers"]
+    }
+    assert rates["linear observer", 1.0, 12] == 1
+    assert 0.7 < rates["list judge", 1.0, 12] < 1
+    tokens = list(found["tokens_per_question"].values())
+    assert tokens == sorted(tokens) and tokens[0] > 100
 
 
 def test_gpu_races_on_a_toy(bench: Bench) -> None:

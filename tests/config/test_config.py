@@ -41,8 +41,9 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
         ("sae.latents", "first", "latents"),
         ("score.methods", ["token_change"], "score.methods"),
         ("score.three_set_methods", ["vocab_proj"], "three_set_methods"),
-        ("evidence.change_clamp", "kl", "kl_targets"),
         ("sae.release", "gpt2", "either `path`"),
+        ("steering.num_prompts", 3, "score.texts_per_set"),
+        ("steering.kl_targets", [], "steering.kl_targets"),
     ],
 )
 def test_config_bad_value_is_one_sentence_naming_the_key(path: str, value: Any, said: str) -> None:
@@ -51,6 +52,13 @@ def test_config_bad_value_is_one_sentence_naming_the_key(path: str, value: Any, 
     message = str(refused.value)
     assert said in message
     assert "\n" not in message
+
+
+def test_config_clamp_to_a_kl_that_is_not_calibrated_is_refused() -> None:
+    clamp = {"change_clamp": "kl", "change_clamp_size": 0.3}
+    with pytest.raises(ConfigError, match="must be one of steering.kl_targets"):
+        parse_config({**GOOD, "evidence": clamp}, Path("x.toml"))
+    parse_config({**GOOD, "evidence": clamp, "steering": {"kl_targets": [0.3]}}, Path("x.toml"))
 
 
 def test_config_missing_section_is_named() -> None:

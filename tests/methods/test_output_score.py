@@ -22,7 +22,7 @@ from ray_autointerp.methods.panel_draw import Unit, draw_opponents
 from ray_autointerp.methods.word_overlap import word_overlap_log_odds, words
 
 PANEL = range(64)
-UNITS = [Unit(prompt, 1, kl, 0) for prompt in range(12) for kl in (0.25, 0.5)]
+UNITS = [Unit(text_set, 1, 1.0) for text_set in range(24)]
 
 
 def hash_noise(*parts):
@@ -34,7 +34,7 @@ def hash_noise(*parts):
 def text_of(latent, unit):
     """Steered text: the latent's word, more of it for some latents, and chatter of the prompt."""
     topic = f"word{latent} " * (1 + latent % 5)
-    return f"{topic}prompt{unit.prompt} draw{unit.draw}"
+    return f"{topic}prompt{unit.text_set}"
 
 
 def logprobs(log_odds):
@@ -72,7 +72,7 @@ def trials_of(judge, described, latents=PANEL):
                 two_set_log_odds(judge(description, mine, other), judge(description, other, mine))
                 for description in (described(latent), described(drawn.stranger))
             ]
-            trials.append(TwoSetTrial(unit.prompt, *log_odds))
+            trials.append(TwoSetTrial(unit.text_set, *log_odds))
     return trials
 
 
@@ -141,13 +141,15 @@ def test_score_is_the_share_of_units_in_which_the_own_description_says_more(log_
     assert score.win_rate == pytest.approx(sum(wins) / len(wins))
     assert score.share_right == pytest.approx(sum(right) / len(right))
     assert score.mean_lift == pytest.approx(sum(a - b for a, b in log_odds) / len(log_odds))
-    swapped = output_score([TwoSetTrial(t.prompt, t.log_odds_stranger, t.log_odds) for t in trials])
+    swapped = output_score(
+        [TwoSetTrial(t.text_set, t.log_odds_stranger, t.log_odds) for t in trials]
+    )
     assert score.win_rate + swapped.win_rate == pytest.approx(1)
 
 
-def test_score_units_of_one_prompt_do_not_narrow_the_interval():
-    once = output_score([TwoSetTrial(prompt, 1.0, 0.0) for prompt in range(6)])
-    four_times = output_score([TwoSetTrial(prompt, 1.0, 0.0) for prompt in range(6)] * 4)
+def test_score_units_of_one_text_set_do_not_narrow_the_interval():
+    once = output_score([TwoSetTrial(text_set, 1.0, 0.0) for text_set in range(6)])
+    four_times = output_score([TwoSetTrial(text_set, 1.0, 0.0) for text_set in range(6)] * 4)
     assert once.win_interval == four_times.win_interval == wilson_interval(1.0, 6)
     assert four_times.num_units == 24
 
@@ -178,18 +180,19 @@ def test_three_set_undecided_judge_is_at_a_third_wherever_the_target_stands():
 
 
 @pytest.mark.parametrize(
-    ("kl_latent", "kl_partner", "is_unequal"),
+    ("kls_reached", "is_unequal"),
     [
-        (0.5, 0.5, False),
-        (0.5, 0.25, True),
-        (0.25, 0.5, True),
-        (0.525, 0.475, False),
-        (0.5, 0.53, True),
-        (0.5, 0.0, True),
-        (0.5, math.nan, True),
+        ([0.5, 0.5], False),
+        ([0.5, 0.25], True),
+        ([0.25, 0.5], True),
+        ([0.5, 0.5, 0.5, 0.25], True),
+        ([0.525, 0.475, 0.5], False),
+        ([0.5, 0.53], True),
+        ([0.5, 0.0], True),
+        ([0.5, math.nan], True),
     ],
 )
 def test_treatment_text_made_at_half_the_kl_is_flagged_and_equal_treatment_is_not(
-    kl_latent, kl_partner, is_unequal
+    kls_reached, is_unequal
 ):
-    assert is_unequal_treatment(0.5, kl_latent, kl_partner) == is_unequal
+    assert is_unequal_treatment(0.5, kls_reached) == is_unequal

@@ -7,9 +7,7 @@ import pytest
 from ray_autointerp.methods.panel_draw import Opponents, Unit, draw_opponents
 
 PANEL = range(100, 164)
-UNITS = [
-    Unit(prompt, sign, kl, 0) for prompt in range(12) for sign in (1, -1) for kl in (0.25, 0.5)
-]
+UNITS = [Unit(text_set, sign, kl) for text_set in range(12) for sign in (1, -1) for kl in (0.5, 1)]
 
 
 def test_draw_is_never_the_latent_itself_nor_twice_the_same():
@@ -32,7 +30,7 @@ def test_draw_does_not_depend_on_the_order_of_the_panel_and_differs_by_unit_late
 
 def test_draw_is_pinned():
     """A changed draw makes scores of old and new runs incomparable: raise the step's revision."""
-    assert draw_opponents(5, Unit(3, -1, 0.25, 2), PANEL, PANEL, seed=7) == Opponents(126, 153)
+    assert draw_opponents(5, Unit(3, -1, 0.25), PANEL, PANEL, seed=7) == Opponents(123, 125)
 
 
 def test_draw_stranger_without_a_description_is_passed_over_and_nothing_else_changes():
@@ -47,7 +45,7 @@ def test_draw_stranger_without_a_description_is_passed_over_and_nothing_else_cha
 
 def test_draw_is_even_over_the_panel():
     panel = range(8)
-    units = [Unit(prompt, 1, 0.5, draw) for prompt in range(100) for draw in range(10)]
+    units = [Unit(text_set, 1, 0.5) for text_set in range(1000)]
     drawn = [draw_opponents(99, unit, panel, panel, seed=1) for unit in units]
     pairs = Counter((opponents.partner, opponents.stranger) for opponents in drawn)
     chi_square = sum((pairs[p, s] - 1000 / 56) ** 2 for p in panel for s in panel if p != s)

@@ -4,25 +4,20 @@ Latent i fires exactly on trigger A(i) and promotes exactly effect B(i): evidenc
 true descriptions must pass, and shuffled ones must not.
 """
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chance import is_at_chance
+from rerun import copied, rewritten
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.execution.run_local import run_local
-from ray_autointerp.methods.output_score import is_unequal_treatment
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.passes.agreement_curve import agreement_curve, nearest_map
-from ray_autointerp.plan.flow import step_named
-from ray_autointerp.records.layout import part_name
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
-from ray_autointerp.storage.parquet import read_table, write_table
 
 SAE = "planted"
 SHIFTS = (7, 11, 17, 23, 31)
@@ -239,7 +234,9 @@ def test_label_is_the_winner_of_trials_that_no_published_score_counts(planted_ru
 def test_label_by_order_is_the_first_ok_description(
     planted_run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    run = published_again(planted_run, tmp_path_factory.mktemp("order") / "run", "order")
+    folder = tmp_path_factory.mktemp("order") / "run"
+    run = copied(planted_run, folder, ["publish"], describe={"label_by": "order"})
+    run_local(run, Silent())
     by_method = {
         method: {row["latent"]: row for row in rows(run, "descriptions", method)}
         for method in run.config.describe.methods
@@ -251,15 +248,6 @@ def test_label_by_order_is_the_first_ok_description(
         assert row["margin"] is None
 
 
-def published_again(run: Run, folder: Path, label_by: str) -> Run:
-    shutil.copytree(run.uri, folder, ignore=shutil.ignore_patterns("labels*", "choices"))
-    describe = run.config.describe.model_copy(update={"label_by": label_by})
-    config = run.config.model_copy(update={"describe": describe})
-    copy = replace(run, uri=str(folder), config=config)
-    run_local(copy, Silent())
-    return copy
-
-
 @pytest.fixture(scope="module")
 def shuffled_runs(planted_run: Run, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     """The planted run with every description given to another latent, scored anew."""
@@ -268,37 +256,19 @@ def shuffled_runs(planted_run: Run, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def shuffled(run: Run, folder: Path, shift: int) -> Run:
-    shutil.copytree(run.uri, folder)
-    for step in ("write_sentences", "input_score", "output_score", "unseen_tokens", "publish"):
-        for table in step_named(step).writes:
-            for found in folder.glob(f"**/{table}"):
-                shutil.rmtree(found)
-    for found in folder.glob("**/labels*"):
-        shutil.rmtree(found) if found.is_dir() else found.unlink()
-    score = run.config.score.model_copy(
-        update={"three_set_methods": run.config.score.methods, "num_draws": 1}
-    )
-    select = run.config.select.model_copy(update={"controls": 0})
-    config = run.config.model_copy(update={"score": score, "select": select})
-    copy = replace(run, uri=str(folder), config=config)
-    tables = Tables(copy)
-    for method in score.methods:
-        described = tables.read("descriptions", SAE, method).to_pylist()
-        given = {row["latent"]: row for row in described}
-        for name in sorted(tables.store.list(f"{SAE_FOLDER}/descriptions/{method}/")):
-            part = read_table(tables.store, name)
-            moved = [
-                {**given[(latent + shift) % len(given)], "latent": latent}
-                for latent in part["latent"].to_pylist()
-            ]
-            Path(folder / name).unlink()
-            table = type(part).from_pylist(moved, schema=part.schema)
-            write_table(tables.store, name, table, part.schema, {}, key=("latent",))
+    steps = ("write_sentences", "input_score", "output_score", "unseen_tokens", "publish")
+    methods = run.config.score.methods
+    score = {"three_set_methods": methods, "num_draws": 1}
+    copy = copied(run, folder, steps, score=score, select={"controls": 0})
+    for method in methods:
+        given = {row["latent"]: row for row in rows(run, "descriptions", method)}
+
+        def moved(row: Row, given: dict[int, Row] = given) -> Row:
+            return {**given[(row["latent"] + shift) % len(given)], "latent": row["latent"]}
+
+        rewritten(copy, f"descriptions/{method}", moved)
     run_local(copy, Silent())
     return copy
-
-
-SAE_FOLDER = part_name("descriptions", SAE, "max_act", 0, 1).split("/descriptions/")[0]
 
 
 def judged(runs: list[Run], kind: str) -> Iterator[Row]:
@@ -353,24 +323,14 @@ def test_controls_are_descriptions_of_others_and_score_at_the_floor(planted_run:
     assert share(floor) < 0.6
 
 
-def test_texts_of_a_pair_are_treated_equally_and_half_the_kl_is_found_out(
-    planted_run: Run,
-) -> None:
+def test_texts_of_a_trial_are_treated_equally(planted_run: Run) -> None:
     """A partner steered half as far could be told apart by its fluency alone."""
-    reached = {
-        (row["latent"], row["prompt"], row["sign"], round(row["kl_target"], 6)): row["kl_reached"]
-        for row in rows(planted_run, "completions")
-        if row["status"] == "ok"
-    }
-    num_pairs = 0
-    for row in judged([planted_run], "two_set"):
-        target = round(row["kl_target"], 6)
-        unit = (row["prompt"], row["sign"])
-        own, partner = reached[row["latent"], *unit, target], reached[row["partner"], *unit, target]
-        assert not is_unequal_treatment(target, own, partner)
-        assert is_unequal_treatment(target, own, partner / 2)
-        num_pairs += 1
-    assert num_pairs > 1000
+    reached = [row for row in rows(planted_run, "completions") if row["status"] == "ok"]
+    assert {round(row["kl_target"], 6) for row in reached} == {0.25, 0.5, 1.0}
+    assert all(abs(row["kl_reached"] / row["kl_target"] - 1) < 0.0501 for row in reached)
+    for method in planted_run.config.score.methods:
+        statuses = {row["status"] for row in rows(planted_run, "judgements", method)}
+        assert "unequal_treatment" not in statuses
 
 
 def share(values: object) -> float:

@@ -71,7 +71,7 @@ def keys(run: Run) -> dict[str, list[object]]:
     return {
         "sentences": tables.read("sentences", sae, "ensemble_raw", columns=["latent", "draw"]),
         "judgements": tables.read(
-            "judgements", sae, "ensemble_raw", columns=["latent", "kind", "prompt", "draw"]
+            "judgements", sae, "ensemble_raw", columns=["latent", "kind", "text_set"]
         ),
         "output_scores": tables.read("output_scores", sae, "ensemble_raw", columns=["latent"]),
     }

@@ -7,7 +7,7 @@ import pytest
 from ray_autointerp.config import Config
 from ray_autointerp.plan.estimate import Line, estimate
 from ray_autointerp.plan.flow import FLOW
-from ray_autointerp.plan.units import texts_per_latent, three_set_texts, two_set_units
+from ray_autointerp.plan.units import texts_per_latent
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
@@ -97,13 +97,3 @@ def test_picks_outside_the_hash_order_are_counted_beside_panel_and_sample(
     lines = {line.step: line for line in estimate(config, quick_run.axes, 4, 1)}
     assert lines["calibrate"].work.startswith("15 latents")
     assert lines["free_scores"].subject_tokens == 2 * 56
-
-
-def test_three_set_texts_are_the_papers_twelve(planted_config: Planted) -> None:
-    config = planted_config("x")
-    assert len(three_set_texts(config)) == 3 * 2 * len(config.steering.kl_targets)
-    units = two_set_units(config)
-    assert len(units) == len(set(units)) == config.score.num_units
-    assert {unit[0] for unit in units[: config.steering.num_prompts]} == set(
-        range(min(config.steering.num_prompts, config.score.num_units))
-    ), "prompts come before anything is repeated"

@@ -1,15 +1,27 @@
-"""How many questions a task asks: what the stages do, said beforehand."""
+"""How many questions a task asks, and about which texts: what the stages do, said beforehand."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ray_autointerp.config import Config
+from ray_autointerp.config_file import parse_config
 from ray_autointerp.plan.estimate import num_requests
 from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.plan.step import LLM_POOLS
-from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT
+from ray_autointerp.plan.units import (
+    JUDGEMENTS_PER_UNIT,
+    kl_targets,
+    texts_of,
+    texts_per_latent,
+    three_set_texts,
+    two_set_units,
+)
 from ray_autointerp.prompts.ensemble import CONCAT_ORDER
 from ray_autointerp.records.task import Task
 
@@ -60,3 +72,67 @@ def test_other_steps_ask_nothing(quick_config: Planted, step: str) -> None:
 def test_every_step_of_an_llm_asks_something(quick_config: Planted, step: str) -> None:
     assert asked(quick_config("x"), step, "ensemble_raw", 1) > 0
     assert asked(quick_config("x"), step, "ensemble_raw", 0) == 0
+
+
+def parsed(**changes: Any) -> Config:
+    raw: dict[str, Any] = {
+        "run": {"name": "t"},
+        "subject": {"model": "m"},
+        "sae": [{"id": "s", "path": "sae"}],
+        "corpus": {"path": "c.parquet"},
+        "llm": {"backend": "scripted", "script": "m:f"},
+        "score": {},
+        "steering": {},
+    }
+    for name, value in changes.items():
+        section = "steering" if name in ("num_prompts", "kl_targets") else "score"
+        raw[section][name] = value
+    return parse_config(raw, Path("t.toml"))
+
+
+@given(
+    num_units=st.integers(1, 30),
+    num_prompts=st.integers(3, 12),
+    texts_per_set=st.integers(1, 3),
+    kl_targets=st.sampled_from([[1.0], [0.5, 2.0]]),
+)
+def test_units_have_texts_of_their_own_and_prompts_come_before_anything_is_repeated(
+    num_units: int, num_prompts: int, texts_per_set: int, kl_targets: list[float]
+) -> None:
+    config = parsed(
+        num_units=num_units,
+        num_prompts=num_prompts,
+        texts_per_set=texts_per_set,
+        kl_targets=kl_targets,
+    )
+    sets = [texts_of(unit, config) for unit in two_set_units(config)]
+    assert len(sets) == num_units
+    texts = [text for members in sets for text in members]
+    assert len(set(texts)) == len(texts) == num_units * texts_per_set
+    assert texts_per_latent(config) == sorted(texts)
+    for members in sets:
+        assert len({text.prompt for text in members}) == texts_per_set, "no prompt stands twice"
+        assert len({(text.sign, text.kl_target, text.draw) for text in members}) == 1
+    first = sets[: num_prompts // texts_per_set]
+    prompts = [text.prompt for members in first for text in members]
+    assert len(set(prompts)) == len(prompts) and max(prompts) < num_prompts
+    assert {text.kl_target for members in first for text in members} == {max(kl_targets)}
+
+
+def test_units_of_one_target_go_on_with_further_draws() -> None:
+    config = parsed(num_units=5, num_prompts=8, texts_per_set=4)
+    assert [unit.text_set for unit in two_set_units(config)] == [0, 1, 2, 3, 4]
+    draws = [texts_of(unit, config)[0].draw for unit in two_set_units(config)]
+    assert draws == [0, 0, 1, 1, 2]
+
+
+def test_three_sets_are_the_papers_whatever_steering_says() -> None:
+    texts = three_set_texts()
+    assert len(texts) == len(set(texts)) == 12
+    assert {text.prompt for text in texts} == {0, 1, 2}
+    assert {text.sign for text in texts} == {1, -1}
+    assert {text.kl_target for text in texts} == {0.25, 0.5}
+    plain, parity = parsed(), parsed(three_set_methods=["keywords"])
+    assert kl_targets(plain) == [1.0] and kl_targets(parity) == [0.25, 0.5, 1.0]
+    assert set(texts_per_latent(parity)) == {*texts_per_latent(plain), *texts}
+    assert not set(texts) & set(texts_per_latent(plain))

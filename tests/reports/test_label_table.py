@@ -157,7 +157,7 @@ def test_basis_tells_how_much_the_numbers_rest_on(quick_run: Run) -> None:
     said = basis(quick_run)
     score = quick_run.config.score
     assert "56 latents watched on about 20,000 tokens" in said
-    assert f"{score.num_units} trials" in said
+    assert f"{score.num_units} trials on sets of {score.texts_per_set} steered texts" in said
     assert f"{score.num_sentences} + {score.num_sentences} sentences" in said
 
 

@@ -124,6 +124,7 @@ CARD = LatentCard(
                 "three_set_success": 0.583,
             },
             {"status": "ok", "win_rate": 0.625, "win_rate_low": 0.306, "win_rate_high": 0.863},
+            output_ceiling=0.917,
         ),
         Description("max_act", {"status": "lint", "description": None, "answer": f"<<{TEXT}>>"}),
         Description("ensemble_concat", described(f"{TEXT}\nto decide\nto rule")),

@@ -92,7 +92,7 @@ def test_ceiling_is_compared_with_what_is_foreseen(
 ) -> None:
     text = " ".join(shown(quick_run, llm=EXPLAINER, judge=JUDGE, budget=budget).split())
     assert said in text
-    assert "ceiling" not in shown(quick_run, llm=EXPLAINER, judge=JUDGE)
+    assert "ceiling budget" not in shown(quick_run, llm=EXPLAINER, judge=JUDGE)
 
 
 def test_engine_hours_are_said_to_be_left_out(quick_run: Run) -> None:

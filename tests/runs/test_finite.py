@@ -99,7 +99,7 @@ def test_rows_are_found_across_chunks() -> None:
         ),
         (
             "judgements",
-            {"latent": 9, "kind": "x", "prompt": 0, "sign": 1, "kl_target": NAN, "draw": 0},
+            {"latent": 9, "kind": "x", "text_set": 0, "sign": 1, "kl_target": NAN},
             "column `kl_target` at latent 9",
         ),
     ],

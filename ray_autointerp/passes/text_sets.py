@@ -1,0 +1,41 @@
+"""A latent's steered texts as the units of the output score show them: whole sets or none."""
+
+from collections.abc import Iterable, Sequence
+
+from ray_autointerp.config import Config
+from ray_autointerp.methods.panel_draw import Unit
+from ray_autointerp.plan.units import Text, texts_of, two_set_units
+from ray_autointerp.runs.tables import Row, Tables
+
+Completions = dict[tuple[int, Text], Row]
+"""The rows of `completions` that are `ok`, by latent and text."""
+
+TextSets = dict[tuple[int, Unit], Sequence[Row]]
+"""Rows of `completions` by latent and unit, in the order of their prompts."""
+
+
+def completions(tables: Tables, sae: str, latents: Sequence[int]) -> Completions:
+    """The texts that these latents have."""
+    rows = tables.rows("completions", sae, latents)
+    return {
+        (latent, _text(row)): row
+        for latent in latents
+        for row in rows[latent]
+        if row["status"] == "ok"
+    }
+
+
+def text_sets(config: Config, texts: Completions, latents: Iterable[int]) -> TextSets:
+    """The sets of these latents; one that lacks a text is left out."""
+    wanted = {unit: texts_of(unit, config) for unit in two_set_units(config)}
+    return {
+        (latent, unit): [texts[latent, text] for text in members]
+        for latent in latents
+        for unit, members in wanted.items()
+        if all((latent, text) in texts for text in members)
+    }
+
+
+def _text(row: Row) -> Text:
+    """KL targets are float32 in tables; six digits tell them apart."""
+    return Text(row["prompt"], row["sign"], round(row["kl_target"], 6), row["draw"])
