@@ -7,6 +7,7 @@ a scattered hundred still spreads over a cluster. Knows nothing of stores or wor
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.evidence import MAPS
@@ -95,7 +96,12 @@ def num_shards(size: int, per_shard: int) -> int:
 
 
 def methods_of(step: Step, config: Config) -> Sequence[str | None]:
-    """The methods a step runs for, in the config's order; one None where it has no method."""
+    """The methods a step runs for, in the config's order; one None where it has no method.
+
+    Empty where the config switches the step off.
+    """
+    if step.switch is not None and not attrgetter(step.switch)(config):
+        return ()
     described = config.describe.methods
     return {
         "none": (None,),

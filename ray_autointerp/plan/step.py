@@ -86,6 +86,8 @@ class Step:
     """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
     answer_kind: AnswerKind | None = None
     """The form of the answers to those requests."""
+    switch: str | None = None
+    """A config field that switches the step off where it is 0: then it has no task."""
     is_chain: bool = False
     """Whether each shard goes on where the shard before ended, and so waits for it."""
     label_columns: tuple[tuple[str, str], ...] = ()

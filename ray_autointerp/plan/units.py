@@ -58,6 +58,16 @@ def sentence_requests(_: str, config: Config) -> int:
     return config.score.num_draws
 
 
+def detection_requests(_: str, config: Config) -> int:
+    """Requests behind the detection score of one description: one for each text."""
+    return 2 * config.score.detection_texts + config.score.detection_near_misses
+
+
+def fuzzing_requests(_: str, config: Config) -> int:
+    """Requests behind the fuzzing score of one description: one for each text."""
+    return 2 * config.score.fuzzing_texts
+
+
 def judge_requests(method: str, config: Config) -> int:
     """Requests behind the output score of one description."""
     asks_three = method in config.score.three_set_methods

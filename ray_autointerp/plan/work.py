@@ -5,7 +5,13 @@ only the data does (alive latents).
 """
 
 from ray_autointerp.plan.sizes import Sizes, Work
-from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT, explain_requests, texts_per_latent
+from ray_autointerp.plan.units import (
+    JUDGEMENTS_PER_UNIT,
+    detection_requests,
+    explain_requests,
+    fuzzing_requests,
+    texts_per_latent,
+)
 
 _SEARCH_PASSES = 25
 """Clamp values tried per latent and sign in calibration: about 13 to bracket, 12 to bisect."""
@@ -94,6 +100,20 @@ def write_sentences(sizes: Sizes) -> Work:
     return Work(
         f"{sizes.chosen} latents x {len(score.methods)} methods x {score.num_draws} answers"
     )
+
+
+def detection(sizes: Sizes) -> Work:
+    """Texts that are asked about."""
+    return _asked_about(sizes, detection_requests("", sizes.config))
+
+
+def fuzzing(sizes: Sizes) -> Work:
+    """Texts that are asked about, each with two sets of marks."""
+    return _asked_about(sizes, fuzzing_requests("", sizes.config))
+
+
+def _asked_about(sizes: Sizes, texts: int) -> Work:
+    return Work(f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x {texts} texts")
 
 
 def input_score(sizes: Sizes) -> Work:

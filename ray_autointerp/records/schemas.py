@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -56,6 +56,24 @@ def _table(key: Mapping[str, pa.DataType], **columns: pa.DataType) -> Table:
 
 _LATENT: Mapping[str, pa.DataType] = {"latent": _I32}
 _UNIT: Mapping[str, pa.DataType] = {"prompt": _I16, "sign": _I8, "kl_target": _F32, "draw": _I16}
+
+_JUDGED_TEXTS = _table(
+    {"latent": _I32, "number": _I16},
+    kind=_STR,
+    window=_I64,
+    strength=_F32,
+    log_odds=_F32,
+    status=_STR,
+)
+"""Texts in the order of asking. `strength` is the latent's maximum over what is asked about."""
+
+_TEXT_SCORES: Mapping[str, pa.DataType] = dict.fromkeys(
+    (
+        *("auroc", "auroc_low", "auroc_high", "balanced_accuracy", "f1", "average_precision"),
+        "strength_spearman",
+    ),
+    _F32,
+)
 
 _USAGE: Mapping[str, pa.DataType] = dict.fromkeys(
     ("num_requests", "num_prompt_tokens", "num_cached_tokens", "num_generated_tokens"), _I64
@@ -222,6 +240,20 @@ TABLES: dict[str, Table] = {
         finish_reason=_STR,
         prompt_digest=_STR,
     ),
+    "detections": _JUDGED_TEXTS,
+    "detection_scores": _table(
+        _LATENT,
+        status=_STR,
+        **_TEXT_SCORES,
+        near_miss_auroc=_F32,
+        num_active=_I16,
+        num_random=_I16,
+        num_near_miss=_I16,
+    ),
+    "fuzzings": _JUDGED_TEXTS,
+    "fuzzing_scores": _table(
+        _LATENT, status=_STR, **_TEXT_SCORES, num_active=_I16, num_inactive=_I16
+    ),
     "input_scores": _table(
         _LATENT,
         status=_STR,
@@ -282,6 +314,13 @@ TABLES: dict[str, Table] = {
         effect_kl=_F32,
         delta_confidence=_F32,
         single_token_share=_F32,
+        detection_auroc=_F32,
+        detection_auroc_low=_F32,
+        detection_auroc_high=_F32,
+        detection_near_miss_auroc=_F32,
+        fuzzing_auroc=_F32,
+        fuzzing_auroc_low=_F32,
+        fuzzing_auroc_high=_F32,
         input_difference=_F32,
         input_auroc=_F32,
         input_hit_rate=_F32,
