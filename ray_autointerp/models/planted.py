@@ -231,6 +231,9 @@ num_sentences = 3
 num_draws = 2
 num_units = 12
 three_set_methods = ["ensemble_raw"]
+detection_texts = 5
+fuzzing_texts = 5
+texts_per_prompt = 4
 
 [llm]
 backend = "scripted"

@@ -21,7 +21,7 @@ from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT, three_set_texts, two_set_units
 from ray_autointerp.preflight.sample_prompts import SamplePrompts, answered, written
-from ray_autointerp.prompts import ensemble, judge, sentences
+from ray_autointerp.prompts import detection, ensemble, fuzzing, judge, sentences
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
@@ -124,9 +124,44 @@ def _judged(
     yield _Kind(asked, None, two)
 
 
+def _detected(
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    length = config.evidence.excerpt_tokens
+    yield _about_texts(detection.ask, length, 0, method, requests, config, sample_prompts)
+
+
+def _fuzzed(
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    length = config.evidence.excerpt_tokens // 2
+    yield _about_texts(fuzzing.ask, length, 1, method, requests, config, sample_prompts)
+
+
+def _about_texts(
+    ask: Callable[[Sequence[str], str, int], Prompt],
+    length: int,
+    num_marked: int,
+    method: str,
+    requests: int,
+    config: Config,
+    sample_prompts: SamplePrompts,
+) -> _Kind:
+    """Every text of a prompt is asked about."""
+    size = config.score.texts_per_prompt
+    asked = []
+    for i in range(-(-_SAMPLES // size)):
+        texts = [sample_prompts.excerpt(i * size + n, length, num_marked) for n in range(size)]
+        description = sample_prompts.description(method, i)
+        asked += [ask(texts, description, number) for number in range(1, size + 1)]
+    return _Kind(asked, None, requests)
+
+
 KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], Iterator[_Kind]]] = {
     "explain": _explained,
     "write_sentences": _sentences,
+    "detection": _detected,
+    "fuzzing": _fuzzed,
     "output_score": _judged,
 }
 """By step that asks an LLM, the kinds of its requests for one method."""

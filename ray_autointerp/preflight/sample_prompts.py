@@ -15,6 +15,7 @@ from ray_autointerp.errors import CorpusError
 from ray_autointerp.methods.keywords import FiredToken, keyword_description
 from ray_autointerp.passes.documents import Document, read_documents
 from ray_autointerp.prompts import ensemble
+from ray_autointerp.prompts.max_act import marked
 from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS
 from ray_autointerp.prompts.shown import Rows, Shown
 from ray_autointerp.prompts.text import few_shots
@@ -85,6 +86,13 @@ class SamplePrompts:
             parts = {p: described(p, part_cap, index) for p in ensemble.CONCAT_ORDER}
             return ensemble.joined(parts) or ""
         return described(method, cap, index)
+
+    def excerpt(self, index: int, length: int, num_marked: int) -> str:
+        """A held-out text of so many tokens, some of them marked."""
+        draw = self._draw("excerpt", index)
+        texts = self._tokenizer.texts(self._piece(draw, length))
+        places = draw.sample(range(len(texts)), min(num_marked, len(texts)))
+        return marked(texts, [int(place in places) for place in range(len(texts))])
 
     def steered(self, prompt: int, index: int) -> str:
         """A text of the length that steering generates after a neutral prompt."""

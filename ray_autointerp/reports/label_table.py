@@ -28,6 +28,8 @@ _SORTS: dict[str, Literal["ascending", "descending"]] = {
     "s_in": "descending",
     "s_out": "descending",
     "effect_kl": "descending",
+    "detection_auroc": "descending",
+    "fuzzing_auroc": "descending",
     "input_auroc": "descending",
     "output_win_rate": "descending",
 }

@@ -11,6 +11,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 from ray_autointerp.errors import UserError
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
@@ -38,6 +40,9 @@ _SIDES = {
 }
 _NAME_WIDTH = max(map(len, _SIDES.values())) + 1
 
+_SCORES = ("input_score", "output_score", "detection", "fuzzing")
+"""Steps that score a description."""
+
 _Named = tuple[str, list[Text]]
 """A list's name and its items; a title has none."""
 
@@ -50,6 +55,8 @@ class Description:
     row: Row
     input_score: Row | None = None
     output_score: Row | None = None
+    detection: Row | None = None
+    fuzzing: Row | None = None
     is_repeated: bool = False
     """Whether several latents have the text: `lint`, though its own table cannot know."""
 
@@ -143,13 +150,12 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
         if method != "keywords" and not is_chosen:
             continue
         row = tables.row("descriptions", sae, [latent], method)[latent]
-        into = out = None
-        if is_chosen and method in config.score.methods:
-            into, out = (
-                tables.row(name, sae, [latent], method)[latent]
-                for name in ("input_scores", "output_scores")
-            )
-        yield Description(method, row, into, out, method in repeated)
+        scores = {
+            name: tables.row(step_named(name).writes[-1], sae, [latent], method)[latent]
+            for name in _SCORES
+            if is_chosen and method in methods_of(step_named(name), config)
+        }
+        yield Description(method, row, **scores, is_repeated=method in repeated)
 
 
 def _repeated(tables: Tables, sae: str, latent: int) -> Sequence[str]:
@@ -336,6 +342,20 @@ def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
             scores.append((("output score", "output"), out["status"]))
         if out["three_set_success"] is not None:
             scores.append((("3 sets", "3 sets"), _number(out["three_set_success"])))
+    for name, row in (("detection", description.detection), ("fuzzing", description.fuzzing)):
+        if row is not None:
+            scores += _of_texts(name, row)
+    return scores
+
+
+def _of_texts(name: str, row: Row) -> list[tuple[tuple[str, str], str]]:
+    """How well the judge tells active texts by the description."""
+    if row["status"] != "ok":
+        return [((name, name), row["status"])]
+    interval = f" ({row['auroc_low']:.2f}-{row['auroc_high']:.2f})"
+    scores = [((f"{name} AUROC", name), _number(row["auroc"]) + interval)]
+    if row.get("near_miss_auroc") is not None:
+        scores.append((("near misses", "near"), _number(row["near_miss_auroc"])))
     return scores
 
 
