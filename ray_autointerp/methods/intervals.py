@@ -7,7 +7,6 @@ from statistics import NormalDist, fmean
 
 from scipy import optimize, stats
 
-
 _HAIR = 1e-9
 
 

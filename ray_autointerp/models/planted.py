@@ -232,6 +232,7 @@ num_draws = 2
 num_units = 12
 three_set_methods = ["ensemble_raw"]
 detection_texts = 5
+detection_near_misses = 0  # a latent fires wherever its word stands
 fuzzing_texts = 5
 texts_per_prompt = 4
 

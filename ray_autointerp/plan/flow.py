@@ -302,9 +302,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         requests=units.detection_requests,
         answer_kind="choice",
         switch="score.detection_texts",
-        label_columns=_columns(
-            "detection_", "auroc", "auroc_low", "auroc_high", "near_miss_auroc"
-        ),
+        label_columns=_columns("detection_", "auroc", "auroc_low", "auroc_high", "near_miss_auroc"),
     ),
     Step(
         "fuzzing",

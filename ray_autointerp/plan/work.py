@@ -113,7 +113,9 @@ def fuzzing(sizes: Sizes) -> Work:
 
 
 def _asked_about(sizes: Sizes, texts: int) -> Work:
-    return Work(f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x {texts} texts")
+    return Work(
+        f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x {texts} texts"
+    )
 
 
 def input_score(sizes: Sizes) -> Work:

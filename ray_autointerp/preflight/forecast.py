@@ -127,34 +127,36 @@ def _judged(
 def _detected(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
-    length = config.evidence.excerpt_tokens
-    yield _about_texts(detection.ask, length, 0, method, requests, config, sample_prompts)
+    descriptions = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
+    asked = _about_texts(detection.ask, sample_prompts.excerpt, descriptions, config)
+    yield _Kind(asked, None, requests)
 
 
 def _fuzzed(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
-    length = config.evidence.excerpt_tokens // 2
-    yield _about_texts(fuzzing.ask, length, 1, method, requests, config, sample_prompts)
+    descriptions = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
+    asked = _about_texts(fuzzing.ask, sample_prompts.marked_excerpt, descriptions, config)
+    yield _Kind(asked, None, requests)
 
 
 def _about_texts(
     ask: Callable[[Sequence[str], str, int], Prompt],
-    length: int,
-    num_marked: int,
-    method: str,
-    requests: int,
+    excerpt: Callable[[int], str],
+    descriptions: Sequence[str],
     config: Config,
-    sample_prompts: SamplePrompts,
-) -> _Kind:
-    """Every text of a prompt is asked about."""
+) -> list[Prompt]:
+    """Of a few lists of texts, each text is asked about."""
     size = config.score.texts_per_prompt
-    asked = []
-    for i in range(-(-_SAMPLES // size)):
-        texts = [sample_prompts.excerpt(i * size + n, length, num_marked) for n in range(size)]
-        description = sample_prompts.description(method, i)
-        asked += [ask(texts, description, number) for number in range(1, size + 1)]
-    return _Kind(asked, None, requests)
+    lists = [
+        [excerpt(number) for number in range(start, start + size)]
+        for start in range(0, _SAMPLES, size)
+    ]
+    return [
+        ask(texts, description, number)
+        for texts, description in zip(lists, descriptions, strict=False)
+        for number in range(1, size + 1)
+    ]
 
 
 KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], Iterator[_Kind]]] = {

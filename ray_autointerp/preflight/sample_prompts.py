@@ -87,12 +87,17 @@ class SamplePrompts:
             return ensemble.joined(parts) or ""
         return described(method, cap, index)
 
-    def excerpt(self, index: int, length: int, num_marked: int) -> str:
-        """A held-out text of so many tokens, some of them marked."""
-        draw = self._draw("excerpt", index)
-        texts = self._tokenizer.texts(self._piece(draw, length))
-        places = draw.sample(range(len(texts)), min(num_marked, len(texts)))
-        return marked(texts, [int(place in places) for place in range(len(texts))])
+    def excerpt(self, index: int) -> str:
+        """A held-out text of detection."""
+        size = self._config.evidence.excerpt_tokens
+        return self._tokenizer.decode(self._piece(self._draw("excerpt", index), size))
+
+    def marked_excerpt(self, index: int) -> str:
+        """A held-out text of fuzzing, half as long, with a token marked."""
+        draw = self._draw("marked excerpt", index)
+        texts = self._tokenizer.texts(self._piece(draw, self._config.evidence.excerpt_tokens // 2))
+        place = draw.randrange(len(texts))
+        return marked(texts, [int(number == place) for number in range(len(texts))])
 
     def steered(self, prompt: int, index: int) -> str:
         """A text of the length that steering generates after a neutral prompt."""

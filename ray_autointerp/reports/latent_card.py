@@ -311,8 +311,7 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
     elif row["answer"]:
         said = Text(f"answered: {printable(row['answer'].strip())}", style="dim")
         yield _indented(cut(said, width - _INDENT))
-    scores = _scores(description)
-    if scores:
+    for scores in filter(None, (_scores(description), _text_scores(description))):
         spelt, short = (
             " · ".join(f"{names[form]} {value}" for names, value in scores) for form in (0, 1)
         )
@@ -342,20 +341,22 @@ def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
             scores.append((("output score", "output"), out["status"]))
         if out["three_set_success"] is not None:
             scores.append((("3 sets", "3 sets"), _number(out["three_set_success"])))
-    for name, row in (("detection", description.detection), ("fuzzing", description.fuzzing)):
-        if row is not None:
-            scores += _of_texts(name, row)
     return scores
 
 
-def _of_texts(name: str, row: Row) -> list[tuple[tuple[str, str], str]]:
-    """How well the judge tells active texts by the description."""
-    if row["status"] != "ok":
-        return [((name, name), row["status"])]
-    interval = f" ({row['auroc_low']:.2f}-{row['auroc_high']:.2f})"
-    scores = [((f"{name} AUROC", name), _number(row["auroc"]) + interval)]
-    if row.get("near_miss_auroc") is not None:
-        scores.append((("near misses", "near"), _number(row["near_miss_auroc"])))
+def _text_scores(description: Description) -> list[tuple[tuple[str, str], str]]:
+    """The same of detection and fuzzing: how well the judge tells held-out texts apart."""
+    scores = []
+    for name, row in (("detection", description.detection), ("fuzzing", description.fuzzing)):
+        if row is None:
+            continue
+        if row["status"] != "ok":
+            scores.append(((name, name), row["status"]))
+            continue
+        interval = f" ({row['auroc_low']:.2f}-{row['auroc_high']:.2f})"
+        scores.append(((f"{name} AUROC", name), _number(row["auroc"]) + interval))
+        if row.get("near_miss_auroc") is not None:
+            scores.append((("near misses", "near"), _number(row["near_miss_auroc"])))
     return scores
 
 

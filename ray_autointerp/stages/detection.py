@@ -5,7 +5,8 @@ which the latent is silent, and, as a kind of their own, around tokens on which 
 All are plain, cut in the same way and of one length in tokens: they differ in content alone.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -96,13 +97,16 @@ def _sizes(sample: WindowSample, context: WorkerContext) -> dict[int, int]:
 
 
 def _silent(
-    sample: WindowSample, wanted: Mapping[int, int], usable: Set[int], context: WorkerContext
+    sample: WindowSample, wanted: Mapping[int, int], usable: Collection[int], context: WorkerContext
 ) -> dict[int, list[Row]]:
     """Excerpts of score-side windows in which a latent is silent, at a random place in each."""
     seed, tokenizer, windows = context.run.config.run.seed, context.tokenizer, sample.windows
     drawn = {
         latent: hash_order(
-            usable.intersection(sample.silent(latent, "score")), seed, "silent window", latent
+            (window for window in sample.silent(latent, "score") if window in usable),
+            seed,
+            "silent window",
+            latent,
         )[:number]
         for latent, number in wanted.items()
     }
@@ -116,7 +120,8 @@ def _silent(
     counts = offsets_of(np.array([len(found) for found in drawn.values()], np.int64))
     length = context.run.config.evidence.excerpt_tokens
     shown = excerpts(windows, silent_peaks(ids, places), length, tokenizer)
-    return dict(zip(drawn, shown.lists(counts, tokenizer).to_pylist(), strict=True))
+    lists: list[Any] = shown.lists(counts, tokenizer).to_pylist()
+    return dict(zip(drawn, lists, strict=True))
 
 
 def _cut(example: Row, length: int) -> list[int]:

@@ -134,7 +134,7 @@ class _Shard:
                     found[name] = pa.nulls(len(self.latents), schema.field(column).type)
                 for scored in methods_of(step, self._tables.run.config):
                     rows = self.aligned(table, scored, names)
-                    is_its: Any = pc.equal(method, pa.scalar(scored))
+                    is_its: Any = pc.equal(method, pa.scalar(scored, pa.string()))
                     is_label = pc.fill_null(is_its, False)
                     for name, column in step.label_columns:
                         found[name] = pc.if_else(is_label, rows[column], found[name])

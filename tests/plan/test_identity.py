@@ -100,6 +100,8 @@ def test_identity_growing_scored_methods_changes_no_other_methods_scores() -> No
     assert first_difference(old, new) is None
     assert {name for name in new if name not in old} == {
         "write_sentences/s/max_act",
+        "detection/s/max_act",
+        "fuzzing/s/max_act",
         "input_score/s/max_act",
         "output_score/s/max_act",
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asked_by import step_of
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
@@ -40,12 +41,6 @@ def listened(
 @pytest.fixture(scope="module")
 def subject(listened: tuple[Run, list[Request]]) -> SubjectTokenizer:
     return SubjectTokenizer.load(listened[0].config.subject.model)
-
-
-def step_of(request: Request) -> str:
-    if request.choices is not None:
-        return "output_score"
-    return "explain" if request.json_schema is None else "write_sentences"
 
 
 def tokens_of(request: Request, tokenizer: SubjectTokenizer) -> int:
@@ -128,6 +123,11 @@ def test_judge_of_its_own_counts_its_own(quick_run: Run, planted: PlantedTruth) 
         ("score", {"num_sentences": 1}, "write_sentences", "num_generated_tokens"),
         ("steering", {"new_tokens": 2}, "output_score", "num_prompt_tokens"),
         ("score", {"three_set_methods": ()}, "output_score", "num_prompt_tokens"),
+        ("evidence", {"excerpt_tokens": 8}, "detection", "num_prompt_tokens"),
+        ("score", {"texts_per_prompt": 1}, "detection", "num_prompt_tokens"),
+        ("score", {"detection_texts": 3}, "detection", "num_requests"),
+        ("evidence", {"excerpt_tokens": 8}, "fuzzing", "num_prompt_tokens"),
+        ("score", {"fuzzing_texts": 0}, "fuzzing", "num_requests"),
     ],
 )
 def test_what_the_config_makes_shorter_is_foreseen_shorter(

@@ -123,6 +123,14 @@ CARD = LatentCard(
                 "win_rate_high": 0.911,
                 "three_set_success": 0.583,
             },
+            {
+                "status": "ok",
+                "auroc": 0.904,
+                "auroc_low": 0.688,
+                "auroc_high": 0.978,
+                "near_miss_auroc": 0.62,
+            },
+            {"status": "no_evidence"},
         ),
         Description("max_act", {"status": "lint", "description": None, "answer": f"<<{TEXT}>>"}),
         Description("ensemble_concat", described(f"{TEXT}\nto decide\nto rule")),
@@ -225,6 +233,10 @@ def test_chosen_latent_shows_examples_tokens_descriptions_and_scores(
     scores = Tables(quick_run).row("output_scores", "planted", [latent], "keywords")[latent]
     interval = f"({scores['win_rate_low']:.2f}-{scores['win_rate_high']:.2f})"
     assert f"output win rate {scores['win_rate']:.2f} {interval}" in card
+    for step in ("detection", "fuzzing"):
+        scores = Tables(quick_run).row(f"{step}_scores", "planted", [latent], "keywords")[latent]
+        interval = f"({scores['auroc_low']:.2f}-{scores['auroc_high']:.2f})"
+        assert f"{step} AUROC {scores['auroc']:.2f} {interval}" in card
 
 
 def test_tokens_are_shown_with_their_z_and_scores_without_an_llm_in_one_line(

@@ -10,6 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from asked_by import step_of
+
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
 
@@ -44,6 +46,9 @@ def _write_down(request: Request, answer: Answer) -> None:
     counts = {name: value for name, value in asdict(answer).items() if name.startswith("num_")}
     kind = "choice" if request.choices else "sentences" if request.json_schema else "description"
     with log.open("a") as file:
-        file.write(json.dumps({"key": request.key, "kind": kind, **counts}) + "\n")
+        file.write(
+            json.dumps({"key": request.key, "kind": kind, "step": step_of(request), **counts})
+            + "\n"
+        )
     if len(read_back(log)) == int(os.environ.get("COUNTED_KILL", -1)):
         os.kill(os.getpid(), signal.SIGKILL)
