@@ -206,9 +206,12 @@ def shuffled_runs(planted_run: Run, tmp_path_factory: pytest.TempPathFactory) ->
     return [shuffled(planted_run, root / f"by-{shift}", shift) for shift in SHIFTS]
 
 
+_SCORES = ("write_sentences", "detection", "fuzzing", "input_score", "output_score")
+
+
 def shuffled(run: Run, folder: Path, shift: int) -> Run:
     shutil.copytree(run.uri, folder)
-    for step in ("write_sentences", "input_score", "output_score", "publish"):
+    for step in (*_SCORES, "publish"):
         for table in step_named(step).writes:
             for found in folder.glob(f"**/{table}"):
                 shutil.rmtree(found)
@@ -267,6 +270,80 @@ def test_shuffled_descriptions_score_far_below_true_ones_on_inputs(
 
     assert mean_auroc(planted_run) > 0.95
     assert all(mean_auroc(run) < 0.6 for run in shuffled_runs)
+
+
+KNOWS_THE_WORD = ("ensemble_raw", "max_act")
+
+
+def mean_of(run: Run, planted: PlantedTruth, step: str, score: str, method: str) -> float:
+    scores = [r for r in rows(run, f"{step}_scores", method) if planted.is_alive(r["latent"])]
+    assert len(scores) == planted.num_alive
+    assert all(row["status"] == "ok" for row in scores)
+    return share(row[score] for row in scores)
+
+
+@pytest.mark.parametrize("step", ["detection", "fuzzing"])
+def test_true_descriptions_tell_held_out_texts_apart_and_shuffled_ones_do_not(
+    planted_run: Run, shuffled_runs: list[Run], planted: PlantedTruth, step: str
+) -> None:
+    for score in ("auroc", "balanced_accuracy", "average_precision", "f1"):
+        for method in KNOWS_THE_WORD:
+            assert mean_of(planted_run, planted, step, score, method) > 0.97
+    for score in ("auroc", "balanced_accuracy"):
+        floors = [
+            mean_of(run, planted, step, score, method)
+            for run in shuffled_runs
+            for method in KNOWS_THE_WORD
+        ]
+        assert share(floors) == pytest.approx(0.5, abs=0.03)
+    # What only names the effect says nothing of where the latent is active.
+    assert mean_of(planted_run, planted, step, "auroc", "token_change") == pytest.approx(
+        0.5, abs=0.08
+    )
+
+
+def test_dead_latents_have_no_text_to_ask_about(planted_run: Run, planted: PlantedTruth) -> None:
+    for step in ("detection", "fuzzing"):
+        assert all(
+            planted.is_alive(row["latent"]) for row in rows(planted_run, f"{step}s", "keywords")
+        )
+        dead = [
+            row
+            for row in rows(planted_run, f"{step}_scores", "keywords")
+            if not planted.is_alive(row["latent"])
+        ]
+        assert len(dead) == 4
+        for row in dead:
+            assert (row["status"], row["auroc"], row["num_active"]) == ("no_evidence", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("judge", "tolerance"),
+    [
+        ("always_yes", 0.0),
+        ("by_length", 0.0),
+        ("by_marks", 0.0),
+        # 52 latents with five texts of either kind: a standard error of 0.027.
+        ("by_place", 0.08),
+        ("by_number_of_texts", 0.08),
+    ],
+)
+def test_judge_that_reads_no_description_is_at_the_floor(
+    planted_run: Run, planted: PlantedTruth, tmp_path: Path, judge: str, tolerance: float
+) -> None:
+    folder = tmp_path / judge
+    shutil.copytree(planted_run.uri, folder)
+    shutil.rmtree(folder / "answers")
+    for name in ("detections", "detection_scores", "fuzzings", "fuzzing_scores"):
+        shutil.rmtree(folder / "sae" / SAE / name / "max_act")
+    llm = planted_run.config.llm.model_copy(update={"script": f"blind_judges:{judge}"})
+    config = planted_run.config.model_copy(update={"llm": llm})
+    run = replace(planted_run, uri=str(folder), config=config)
+    run_local(run, Silent())
+    for step in ("detection", "fuzzing"):
+        assert mean_of(run, planted, step, "auroc", "max_act") == pytest.approx(
+            0.5, abs=tolerance + 1e-9
+        )
 
 
 def test_texts_of_a_pair_are_treated_equally_and_half_the_kl_is_found_out(
