@@ -19,6 +19,9 @@ KLTarget = Annotated[float, Field(gt=0, le=5)]
 Workers = Annotated[int, Field(ge=1)]
 
 
+FEWEST_TEXTS = 3
+"""Texts of each kind without which a latent has no detection or fuzzing score."""
+
 Kind = Literal["identity", "growth", "operations"]
 
 
@@ -271,6 +274,23 @@ class ScoreSection(Section):
     three_set_methods: tuple[Method, ...] = ()
     """Methods that also get the paper's three-set judgement (12 more texts per latent, at the
     paper's KL targets 0.25 and 0.5)."""
+    detection_texts: int = Field(default=10, ge=0)
+    """Detection: held-out texts in which the latent is active, and as many random ones in which it
+    is silent, that the judge must tell apart (delphi takes 50 and 50). 0 switches the score off."""
+    detection_near_misses: int = Field(default=5, ge=0)
+    """Detection: silent texts beside them that hold the tokens the latent peaks on."""
+    fuzzing_texts: int = Field(default=10, ge=0)
+    """Fuzzing: held-out texts shown with the active tokens marked, and as many with others. 0
+    switches the score off."""
+    texts_per_prompt: int = Field(default=5, ge=1)
+    """Detection, fuzzing: texts listed in one prompt; each is asked about by itself."""
+
+    @model_validator(mode="after")
+    def _enough_texts(self) -> Self:
+        for name in ("detection_texts", "fuzzing_texts"):
+            if 0 < getattr(self, name) < FEWEST_TEXTS:
+                raise ValueError(f"{name} must be 0 or at least {FEWEST_TEXTS}")
+        return self
 
 
 class SteeringSection(Section):

@@ -8,9 +8,10 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ray_autointerp.llm.client import Answer, Request
+from ray_autointerp.prompts import detection
 
 _QUOTED = re.compile(r'"([^"]+)"')
 _MARKED = re.compile(r"<<([^<>]+)>>")
@@ -41,6 +42,8 @@ class ScriptedLLM:
 def planted_script(request: Request) -> Answer:
     """The ideal answers: name the marked and the promoted word, write with the word, count it."""
     asked = request.messages[-1].content
+    if request.choices == detection.CHOICES:
+        return _about_one_text(asked)
     if request.choices is not None:
         return _judgement(asked, request.choices)
     if request.json_schema is not None:
@@ -72,7 +75,7 @@ def _sentences(asked: str, schema: object) -> str:
 
 def _judgement(asked: str, choices: tuple[str, ...]) -> Answer:
     *blocks, description, _ = asked.split("\n\n")
-    quoted = set(_families(" ".join(_QUOTED.findall(description))))
+    quoted = _quoted_words(description)
     sets = {
         match[1]: _families(match[2])
         for block in blocks
@@ -80,8 +83,29 @@ def _judgement(asked: str, choices: tuple[str, ...]) -> Answer:
     }
     counts = [float(sum(word in quoted for word in sets[choice])) for choice in choices]
     counts[0] += _FIRST_LIKED
-    total = math.log(sum(math.exp(count) for count in counts))
-    logprobs = {c: count - total for c, count in zip(choices, counts, strict=True)}
+    return _chosen(choices, counts)
+
+
+def _about_one_text(asked: str) -> Answer:
+    """Yes where the text asked about, or what is marked in it, has a described word."""
+    texts, description, question = asked.split("\n\n")
+    numbered = dict(re.findall(r"^Text (\d+): (.*)$", texts, re.M))
+    number = re.search(r"text (\d+)", question)
+    assert number is not None
+    text = numbered[number[1]]
+    words = " ".join(_MARKED.findall(text)) if "<<" in text else text
+    is_there = not _quoted_words(description).isdisjoint(_families(words))
+    return _chosen(detection.CHOICES, [is_there + _FIRST_LIKED / int(number[1]), not is_there])
+
+
+def _quoted_words(description: str) -> set[str]:
+    return set(_families(" ".join(_QUOTED.findall(description))))
+
+
+def _chosen(choices: tuple[str, ...], weights: Sequence[float]) -> Answer:
+    """The likeliest choice, and the log-probabilities that the weights give."""
+    total = math.log(sum(math.exp(weight) for weight in weights))
+    logprobs = {choice: weight - total for choice, weight in zip(choices, weights, strict=True)}
     return Answer(max(choices, key=lambda c: logprobs[c]), "stop", choice_logprobs=logprobs)
 
 

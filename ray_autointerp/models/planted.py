@@ -247,6 +247,10 @@ num_unseen_trials = 4
 num_choosing_trials = 2
 texts_per_set = 2
 three_set_methods = ["ensemble_raw"]
+detection_texts = 5
+detection_near_misses = 0  # a latent fires wherever its word stands
+fuzzing_texts = 5
+texts_per_prompt = 4
 
 [llm]
 backend = "scripted"

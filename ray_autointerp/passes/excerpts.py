@@ -2,6 +2,7 @@
 
 # E excerpts, N their tokens, A activations that are not zero
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,19 @@ class Peaks:
     """The non-zeros of excerpt e lie between two offsets."""
     positions_A: npt.NDArray[np.integer[Any]]
     values_A: npt.NDArray[np.float32]
+
+
+def silent_peaks(windows: Sequence[int], positions: Sequence[int]) -> Peaks:
+    """Places at which a latent is silent, as it is in all of the window."""
+    number = len(windows)
+    return Peaks(
+        np.asarray(windows, np.int64),
+        np.asarray(positions, np.int64),
+        np.zeros(number, np.float32),
+        np.zeros(number + 1, np.int64),
+        np.zeros(0, np.int16),
+        np.zeros(0, np.float32),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The sampled windows: every non-zero in them is known, and so where a latent is silent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ class _Texts:
     """What is the same for all latents of an SAE."""
 
     windows: TokenWindows
+    ids: Mapping[str, Sequence[int]]
+    """Window ids by side."""
     places: dict[str, TokenPlaces]
     """By side."""
     rank: dict[int, int]
@@ -29,7 +31,7 @@ class _Texts:
 class WindowSample:
     """Silent windows for some latents that fire elsewhere."""
 
-    def __init__(self, tables: Tables, sae: str, latents: range) -> None:
+    def __init__(self, tables: Tables, sae: str, latents: Sequence[int]) -> None:
         sample = tables.read("window_sample", sae, columns=["window", "split", "latents"])
         self._texts = tables.kept(("window_sample", sae), lambda: _texts(sample, tables))
         self._fires_in = _fires_in(sample, latents)
@@ -38,6 +40,11 @@ class WindowSample:
     def windows(self) -> TokenWindows:
         """All sampled windows, of both sides."""
         return self._texts.windows
+
+    def silent(self, latent: int, side: str) -> list[int]:
+        """The windows of one side in which the latent is silent."""
+        fires_in = self._fires_in[latent]
+        return [window for window in self._texts.ids[side] if window not in fires_in]
 
     def near_misses(
         self, latent: int, side: str, peaks: Iterable[tuple[int, float]], num_kept: int
@@ -53,25 +60,27 @@ class WindowSample:
 
 def _texts(sample: pa.Table, tables: Tables) -> _Texts:
     windows = token_windows(tables, sample["window"].to_numpy())
-    places = {}
+    ids, places = {}, {}
     for side in SPLITS:
-        ids = sample.filter(pc.field("split") == side)["window"].to_numpy()
-        rows = zip(ids.tolist(), windows.rows(ids).tolist(), strict=True)
+        ids_W = sample.filter(pc.field("split") == side)["window"].to_numpy()
+        ids[side] = ids_W.tolist()
+        rows = zip(ids[side], windows.rows(ids_W).tolist(), strict=True)
         places[side] = TokenPlaces({i: windows.token_ids(row).tolist() for i, row in rows})
     hashes = window_hashes(windows.ids_W, tables.run.config.run.seed).tolist()
-    return _Texts(windows, places, dict(zip(windows.ids_W.tolist(), hashes, strict=True)))
+    return _Texts(windows, ids, places, dict(zip(windows.ids_W.tolist(), hashes, strict=True)))
 
 
-def _fires_in(sample: pa.Table, latents: range) -> dict[int, set[int]]:
+def _fires_in(sample: pa.Table, latents: Sequence[int]) -> dict[int, set[int]]:
     """Of each latent, the sampled windows in which it is not silent."""
     fired = sample["latents"].combine_chunks()
     latents_N: npt.NDArray[Any] = pc.list_flatten(fired).to_numpy(zero_copy_only=False)
-    place_N = np.flatnonzero((latents_N >= latents.start) & (latents_N < latents.stop))
+    place_N = np.flatnonzero(np.isin(latents_N, np.asarray(latents, latents_N.dtype)))
     windows_N = sample["window"].to_numpy()[pc.list_parent_indices(fired).to_numpy()[place_N]]
     latents_N = latents_N[place_N]
     order = np.argsort(latents_N, kind="stable")
-    ends = np.searchsorted(latents_N[order], np.arange(latents.start, latents.stop + 1))
+    starts = np.searchsorted(latents_N[order], latents)
+    ends = np.searchsorted(latents_N[order], latents, side="right")
     return {
         latent: set(np.unique(windows_N[order[start:stop]]).tolist())
-        for latent, start, stop in zip(latents, ends[:-1], ends[1:], strict=True)
+        for latent, start, stop in zip(latents, starts, ends, strict=True)
     }

@@ -104,7 +104,7 @@ def num_shards(size: int, per_shard: int) -> int:
 def methods_of(step: Step, config: Config) -> Sequence[str | None]:
     """The methods a step runs for, in the config's order; one None where it has no method.
 
-    None at all where the config does not want the step.
+    Empty where the config switches the step off.
     """
     if not step.is_wanted(config):
         return ()

@@ -7,6 +7,7 @@ forecast and publishing read these, and keep no list of steps of their own.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from ray_autointerp.config import Config
@@ -83,12 +84,12 @@ class Step:
     """What a task reads for its method, map or mode beside `reads`."""
     config_reads: Callable[[Config], tuple[Read, ...]] | None = None
     """What every task reads beside `reads`, where the config decides."""
-    wanted_if: Callable[[Config], bool] | None = None
-    """Whether the config asks for the step; it has no tasks where not. None is always."""
     requests: Callable[[str, Config], int] | None = None
     """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
     answer_kind: AnswerKind | None = None
     """The form of the answers to those requests."""
+    switch: str | None = None
+    """A config field that switches the step off where it is 0: then it has no task."""
     is_chain: bool = False
     """Whether each shard goes on where the shard before ended, and so waits for it."""
     label_columns: tuple[tuple[str, str], ...] = ()
@@ -103,8 +104,8 @@ class Step:
     """Raised by whoever changes what the step writes: part of the run's identity."""
 
     def is_wanted(self, config: Config) -> bool:
-        """Whether the config asks for the step."""
-        return self.wanted_if is None or self.wanted_if(config)
+        """Whether the config has not switched the step off."""
+        return self.switch is None or bool(attrgetter(self.switch)(config))
 
 
 @dataclass(frozen=True)

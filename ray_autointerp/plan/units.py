@@ -87,11 +87,6 @@ def unseen_trials(config: Config) -> list[tuple[bool, int]]:
     return [*((False, n) for n in range(published)), *((True, n) for n in range(choosing))]
 
 
-def has_unseen_trials(config: Config) -> bool:
-    """Whether descriptions are judged by unseen tokens at all."""
-    return bool(unseen_trials(config))
-
-
 def explain_requests(method: str, _: Config) -> int:
     """Requests behind one description."""
     return len(EXPLAINERS[method].parts) or 1
@@ -108,6 +103,16 @@ def num_sentence_draws(config: Config) -> int:
 def sentence_requests(_: str, config: Config) -> int:
     """Requests behind the sentences of one description."""
     return num_sentence_draws(config)
+
+
+def detection_requests(_: str, config: Config) -> int:
+    """Requests behind the detection score of one description: one for each text."""
+    return 2 * config.score.detection_texts + config.score.detection_near_misses
+
+
+def fuzzing_requests(_: str, config: Config) -> int:
+    """Requests behind the fuzzing score of one description: one for each text."""
+    return 2 * config.score.fuzzing_texts
 
 
 def judge_requests(method: str, config: Config) -> int:

@@ -7,7 +7,9 @@ only the data does (alive latents).
 from ray_autointerp.plan.sizes import Sizes, Work
 from ray_autointerp.plan.units import (
     JUDGEMENTS_PER_UNIT,
+    detection_requests,
     explain_requests,
+    fuzzing_requests,
     num_sentence_draws,
     texts_per_latent,
     unseen_trials,
@@ -109,6 +111,22 @@ def write_sentences(sizes: Sizes) -> Work:
     """Requests for sentences."""
     methods, draws = len(sizes.config.score.methods), num_sentence_draws(sizes.config)
     return Work(f"{sizes.chosen} latents x {methods} methods x {draws} answers")
+
+
+def detection(sizes: Sizes) -> Work:
+    """Texts that are asked about."""
+    return _asked_about(sizes, detection_requests("", sizes.config))
+
+
+def fuzzing(sizes: Sizes) -> Work:
+    """Texts that are asked about, each with two sets of marks."""
+    return _asked_about(sizes, fuzzing_requests("", sizes.config))
+
+
+def _asked_about(sizes: Sizes, texts: int) -> Work:
+    return Work(
+        f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x {texts} texts"
+    )
 
 
 def input_score(sizes: Sizes) -> Work:

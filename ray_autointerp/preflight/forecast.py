@@ -28,7 +28,14 @@ from ray_autointerp.plan.units import (
     two_set_units,
 )
 from ray_autointerp.preflight.sample_prompts import SamplePrompts, answered, written
-from ray_autointerp.prompts import ensemble, judge, sentences, unseen_tokens
+from ray_autointerp.prompts import (
+    detection,
+    ensemble,
+    fuzzing,
+    judge,
+    sentences,
+    unseen_tokens,
+)
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
@@ -143,9 +150,46 @@ def _unseen(
     yield _Kind(asked, None, requests)
 
 
+def _detected(
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    descriptions = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
+    asked = _about_texts(detection.ask, sample_prompts.excerpt, descriptions, config)
+    yield _Kind(asked, None, requests)
+
+
+def _fuzzed(
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    descriptions = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
+    asked = _about_texts(fuzzing.ask, sample_prompts.marked_excerpt, descriptions, config)
+    yield _Kind(asked, None, requests)
+
+
+def _about_texts(
+    ask: Callable[[Sequence[str], str, int], Prompt],
+    excerpt: Callable[[int], str],
+    descriptions: Sequence[str],
+    config: Config,
+) -> list[Prompt]:
+    """Of a few lists of texts, each text is asked about."""
+    size = config.score.texts_per_prompt
+    lists = [
+        [excerpt(number) for number in range(start, start + size)]
+        for start in range(0, _SAMPLES, size)
+    ]
+    return [
+        ask(texts, description, number)
+        for texts, description in zip(lists, descriptions, strict=False)
+        for number in range(1, size + 1)
+    ]
+
+
 KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], Iterator[_Kind]]] = {
     "explain": _explained,
     "write_sentences": _sentences,
+    "detection": _detected,
+    "fuzzing": _fuzzed,
     "output_score": _judged,
     "unseen_tokens": _unseen,
 }

@@ -21,6 +21,7 @@ from ray_autointerp.methods.keywords import (
 from ray_autointerp.passes.documents import Document, read_documents
 from ray_autointerp.plan.controls import method_of
 from ray_autointerp.prompts import ensemble
+from ray_autointerp.prompts.max_act import marked
 from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS
 from ray_autointerp.prompts.shown import Rows, Shown
 from ray_autointerp.prompts.text import few_shots
@@ -91,6 +92,18 @@ class SamplePrompts:
             parts = {p: described(p, part_cap, index) for p in ensemble.CONCAT_ORDER}
             return ensemble.joined(parts) or ""
         return described(method, cap, index)
+
+    def excerpt(self, index: int) -> str:
+        """A held-out text of detection."""
+        size = self._config.evidence.excerpt_tokens
+        return self._tokenizer.decode(self._piece(self._draw("excerpt", index), size))
+
+    def marked_excerpt(self, index: int) -> str:
+        """A held-out text of fuzzing, half as long, with a token marked."""
+        draw = self._draw("marked excerpt", index)
+        texts = self._tokenizer.texts(self._piece(draw, self._config.evidence.excerpt_tokens // 2))
+        place = draw.randrange(len(texts))
+        return marked(texts, [int(number == place) for number in range(len(texts))])
 
     def steered(self, prompt: int, index: int) -> str:
         """A text of the length that steering generates after a neutral prompt."""

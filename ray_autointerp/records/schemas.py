@@ -60,6 +60,24 @@ def _table(key: Mapping[str, pa.DataType], **columns: pa.DataType) -> Table:
 
 _LATENT: Mapping[str, pa.DataType] = {"latent": _I32}
 
+_JUDGED_TEXTS = _table(
+    {"latent": _I32, "number": _I16},
+    kind=_STR,
+    window=_I64,
+    strength=_F32,
+    log_odds=_F32,
+    status=_STR,
+)
+"""Texts in the order of asking. `strength` is the latent's maximum over what is asked about."""
+
+_TEXT_SCORES: Mapping[str, pa.DataType] = dict.fromkeys(
+    (
+        *("auroc", "auroc_low", "auroc_high", "balanced_accuracy", "f1", "average_precision"),
+        "strength_spearman",
+    ),
+    _F32,
+)
+
 _USAGE: Mapping[str, pa.DataType] = dict.fromkeys(
     ("num_requests", "num_prompt_tokens", "num_cached_tokens", "num_generated_tokens"), _I64
 )
@@ -261,6 +279,20 @@ TABLES: dict[str, Table] = {
         finish_reason=_STR,
         prompt_digest=_STR,
     ),
+    "detections": _JUDGED_TEXTS,
+    "detection_scores": _table(
+        _LATENT,
+        status=_STR,
+        **_TEXT_SCORES,
+        near_miss_auroc=_F32,
+        num_active=_I16,
+        num_random=_I16,
+        num_near_miss=_I16,
+    ),
+    "fuzzings": _JUDGED_TEXTS,
+    "fuzzing_scores": _table(
+        _LATENT, status=_STR, **_TEXT_SCORES, num_active=_I16, num_inactive=_I16
+    ),
     "input_scores": _table(
         _LATENT,
         status=_STR,
@@ -367,6 +399,13 @@ TABLES: dict[str, Table] = {
         single_token_share=_F32,
         keyword_f1=_F32,
         keyword_f1_shuffled=_F32,
+        detection_auroc=_F32,
+        detection_auroc_low=_F32,
+        detection_auroc_high=_F32,
+        detection_near_miss_auroc=_F32,
+        fuzzing_auroc=_F32,
+        fuzzing_auroc_low=_F32,
+        fuzzing_auroc_high=_F32,
         input_difference=_F32,
         input_auroc=_F32,
         input_hit_rate=_F32,

@@ -29,6 +29,8 @@ _SORTS: dict[str, Literal["ascending", "descending"]] = {
     "s_out": "descending",
     "effect_kl": "descending",
     "keyword_f1": "descending",
+    "detection_auroc": "descending",
+    "fuzzing_auroc": "descending",
     "input_auroc": "descending",
     "output_win_rate": "descending",
 }

@@ -1,7 +1,7 @@
 """One latent, everything about it: where it fires, what it moves, every description and score."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from rich.cells import cell_len
@@ -11,6 +11,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from ray_autointerp.errors import UserError
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
@@ -38,6 +39,12 @@ _SIDES = {
 }
 _NAME_WIDTH = max(map(len, _SIDES.values())) + 1
 
+_SCORES = ("input_score", "output_score", "unseen_tokens", "detection", "fuzzing")
+"""Steps that score a description."""
+
+_Score = tuple[tuple[str, str], str]
+"""A score's name, a shorter one, and the number with its interval, or why there is none."""
+
 _Named = tuple[str, list[Text]]
 """A list's name and its items; a title has none."""
 
@@ -48,13 +55,10 @@ class Description:
 
     method: str
     row: Row
-    input_score: Row | None = None
-    output_score: Row | None = None
-    keyword_score: Row | None = None
-    """Of `keywords` alone."""
+    scores: Mapping[str, Row] = field(default_factory=dict)
+    """By step; of `output_ceiling` and `keyword_score` the latent's own row."""
     choice: Row | None = None
     """Of the label's own description: its row of `choices`, once labels are there."""
-    output_ceiling: float | None = None
     is_repeated: bool = False
     """Whether several latents have the text: `lint`, though its own table cannot know."""
 
@@ -148,20 +152,18 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
         if method != "keywords" and not is_chosen:
             continue
         row = tables.row("descriptions", sae, [latent], method)[latent]
-        into = out = ceiling = None
-        if is_chosen and method in config.score.methods:
-            into, out = (
-                tables.row(name, sae, [latent], method)[latent]
-                for name in ("input_scores", "output_scores")
-            )
-            ceiling = tables.row("output_ceilings", sae, [latent])[latent]["ceiling"]
-        is_label = choice is not None and choice["method"] == method
-        told = None
+        steps: list[tuple[str, str | None]] = []
         if method == "keywords":
-            told = tables.row("keyword_scores", sae, [latent])[latent]
-        yield Description(
-            method, row, into, out, told, choice if is_label else None, ceiling, method in repeated
-        )
+            steps.append(("keyword_score", None))
+        if is_chosen and method in config.score.methods:
+            steps.append(("output_ceiling", None))
+            steps += [(name, method) for name in _SCORES if step_named(name).is_wanted(config)]
+        scores = {
+            name: tables.row(step_named(name).writes[-1], sae, [latent], variant)[latent]
+            for name, variant in steps
+        }
+        is_label = choice is not None and choice["method"] == method
+        yield Description(method, row, scores, choice if is_label else None, method in repeated)
 
 
 def _published(tables: Tables, sae: str, latent: int) -> tuple[Sequence[str], Row | None]:
@@ -323,8 +325,8 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
     elif row["answer"]:
         said = Text(f"answered: {printable(row['answer'].strip())}", style="dim")
         yield _indented(cut(said, width - _INDENT))
-    scores = _scores(description)
-    if scores:
+    lines = (list(_scores(description.scores)), list(_text_scores(description.scores)))
+    for scores in filter(None, lines):
         spelt, short = (
             " · ".join(f"{names[form]} {value}" for names, value in scores) for form in (0, 1)
         )
@@ -339,37 +341,55 @@ def _label_note(choice: Row) -> str:
     return f"the label, {choice['margin']:.3f} before {choice['runner_up']} in choosing trials"
 
 
-def _scores(description: Description) -> list[tuple[tuple[str, str], str]]:
-    """The scores that there are: the name, a shorter one, and the number with its interval."""
-    scores = []
-    told, into, out = description.keyword_score, description.input_score, description.output_score
-    if told is not None:
-        if told["status"] == "ok":
-            floor = f" (shuffled {_number(told['f1_shuffled'])})"
-            scores.append((("held-out F1", "F1"), _number(told["f1"]) + floor))
+def _scores(scores: Mapping[str, Row]) -> Iterator[_Score]:
+    """What keywords, sentences, steered text and unseen tokens say, where they were asked."""
+    for row in _of("keyword_score", scores):
+        name = ("held-out F1", "F1")
+        floor = f" (shuffled {_number(row['f1_shuffled'])})"
+        yield name, _number(row["f1"]) + floor if row["status"] == "ok" else row["status"]
+    for row in _of("input_score", scores):
+        if row["status"] == "ok":
+            yield ("input AUROC", "AUROC"), _number(row["auroc"])
+            yield ("hit rate", "hits"), _number(row["hit_rate"])
+            yield ("difference", "diff"), f"{row['difference']:.3g}"
         else:
-            scores.append((("held-out F1", "F1"), told["status"]))
-    if into is not None:
-        if into["status"] == "ok":
-            scores += [
-                (("input AUROC", "AUROC"), _number(into["auroc"])),
-                (("hit rate", "hits"), _number(into["hit_rate"])),
-                (("difference", "diff"), f"{into['difference']:.3g}"),
-            ]
-        else:
-            scores.append((("input score", "input"), into["status"]))
-    if out is not None:
-        if out["status"] == "ok":
-            low, high = out["win_rate_low"], out["win_rate_high"]
-            interval = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
-            scores.append((("output win rate", "win rate"), _number(out["win_rate"]) + interval))
-        else:
-            scores.append((("output score", "output"), out["status"]))
-        if description.output_ceiling is not None:
-            scores.append((("ceiling", "ceiling"), _number(description.output_ceiling)))
-        if out["three_set_success"] is not None:
-            scores.append((("3 sets", "3 sets"), _number(out["three_set_success"])))
-    return scores
+            yield ("input score", "input"), row["status"]
+    for row in _of("output_score", scores):
+        yield ("output win rate", "win rate"), _win_rate(row)
+        for own in _of("output_ceiling", scores):
+            if own["ceiling"] is not None:
+                yield ("ceiling", "ceiling"), _number(own["ceiling"])
+        if row["three_set_success"] is not None:
+            yield ("3 sets", "3 sets"), _number(row["three_set_success"])
+    for row in _of("unseen_tokens", scores):
+        yield ("unseen tokens", "unseen"), _win_rate(row)
+
+
+def _text_scores(scores: Mapping[str, Row]) -> Iterator[_Score]:
+    """How well the judge tells held-out texts apart."""
+    for name in ("detection", "fuzzing"):
+        for row in _of(name, scores):
+            if row["status"] != "ok":
+                yield (name, name), row["status"]
+                continue
+            interval = f" ({row['auroc_low']:.2f}-{row['auroc_high']:.2f})"
+            yield (f"{name} AUROC", name), _number(row["auroc"]) + interval
+            if row.get("near_miss_auroc") is not None:
+                yield ("near misses", "near"), _number(row["near_miss_auroc"])
+
+
+def _of(step: str, scores: Mapping[str, Row]) -> Iterator[Row]:
+    """The step's row, where there is one."""
+    if step in scores:
+        yield scores[step]
+
+
+def _win_rate(row: Row) -> str:
+    if row["status"] != "ok":
+        return str(row["status"])
+    low, high = row["win_rate_low"], row["win_rate_high"]
+    interval = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
+    return _number(row["win_rate"]) + interval
 
 
 def _indented(text: Text) -> Padding:

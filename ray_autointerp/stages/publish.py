@@ -176,7 +176,7 @@ class _Shard:
                 config = self._tables.run.config
                 for scored in config.score.methods if step.is_wanted(config) else ():
                     rows = self.aligned(table, scored, names)
-                    is_its: Any = pc.equal(method, pa.scalar(scored))
+                    is_its: Any = pc.equal(method, pa.scalar(scored, pa.string()))
                     is_label = pc.fill_null(is_its, False)
                     for name, column in step.label_columns:
                         found[name] = pc.if_else(is_label, rows[column], found[name])

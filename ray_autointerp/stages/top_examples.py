@@ -29,7 +29,7 @@ from ray_autointerp.methods.top_examples import (
 )
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.passes.example_tables import examples_of_table, firing_stats_of_table
-from ray_autointerp.passes.excerpts import Excerpts, Peaks, excerpts
+from ray_autointerp.passes.excerpts import Excerpts, Peaks, excerpts, silent_peaks
 from ray_autointerp.passes.token_windows import token_windows
 from ray_autointerp.passes.window_sample import WindowSample
 from ray_autointerp.records.keys import SPLITS
@@ -134,14 +134,7 @@ def _near_misses(
         misses = sample.near_misses(latent, side, peaks, evidence.num_near_misses)
         found += misses
         counts.append(len(misses))
-    silent = Peaks(
-        np.array([miss.window for miss in found], np.int64),
-        np.array([miss.position for miss in found], np.int64),
-        np.zeros(len(found), np.float32),
-        np.zeros(len(found) + 1, np.int64),
-        np.zeros(0, np.int16),
-        np.zeros(0, np.float32),
-    )
+    silent = silent_peaks([miss.window for miss in found], [miss.position for miss in found])
     shown = excerpts(sample.windows, silent, evidence.excerpt_tokens, context.tokenizer)
     return shown.lists(offsets_of(np.array(counts)), context.tokenizer)
 

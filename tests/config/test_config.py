@@ -72,6 +72,15 @@ def test_config_two_saes_of_one_id_are_refused() -> None:
         parse_config({**GOOD, "sae": GOOD["sae"] * 2}, Path("x.toml"))
 
 
+@pytest.mark.parametrize("field", ["detection_texts", "fuzzing_texts"])
+def test_config_texts_too_few_for_a_score_are_refused(field: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field} must be 0 or at least 3"):
+        parse_config(with_change(f"score.{field}", 2), Path("x.toml"))
+    for number in (0, 3):
+        score = parse_config(with_change(f"score.{field}", number), Path("x.toml")).score
+        assert getattr(score, field) == number
+
+
 def test_config_missing_file_and_broken_toml_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Cannot read"):
         read_config(tmp_path / "none.toml")

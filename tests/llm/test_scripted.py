@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,15 @@ from ray_autointerp.errors import LLMError
 from ray_autointerp.llm.client import Request
 from ray_autointerp.llm.open import check_llm, open_llm
 from ray_autointerp.llm.scripted import planted_script
-from ray_autointerp.prompts import judge, max_act, sentences, unseen_tokens, vocab_proj
+from ray_autointerp.prompts import (
+    detection,
+    fuzzing,
+    judge,
+    max_act,
+    sentences,
+    unseen_tokens,
+    vocab_proj,
+)
 from ray_autointerp.prompts.max_act import Example, MaxActEvidence
 from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
 
@@ -60,6 +69,30 @@ def test_judge_knows_a_family_of_words_by_one_of_them() -> None:
     swapped = replace(asked, messages=unseen_tokens.ask('leads to "meow1"', *reversed(lists)))
     logprobs = planted_script(swapped).choice_logprobs
     assert logprobs is not None and logprobs["A"] - logprobs["B"] == pytest.approx(-1.75)
+
+
+@pytest.mark.parametrize(
+    ("step", "texts"),
+    [
+        (detection, ["a tax on wool", "the moon rose", "the old sun"]),
+        (fuzzing, ["<<a>> moon on wool", "the <<moon>> rose", "the old <<sun>>"]),
+    ],
+)
+def test_judge_says_yes_to_the_text_or_the_marks_with_the_described_word(
+    step: Any, texts: list[str]
+) -> None:
+    """It likes earlier texts a little better, described or not."""
+
+    def log_odds(description: str, number: int) -> float:
+        messages = step.ask(texts, description, number)
+        logprobs = planted_script(Request(messages, 1, choices=detection.CHOICES)).choice_logprobs
+        assert logprobs is not None
+        assert math.isclose(sum(math.exp(value) for value in logprobs.values()), 1.0)
+        return logprobs["Yes"] - logprobs["No"]
+
+    assert [log_odds('responds to "moon"', n) > 0 for n in (1, 2, 3)] == [False, True, False]
+    blind = [log_odds("nothing", n) for n in (1, 2, 3)]
+    assert 0 > blind[0] > blind[1] > blind[2]
 
 
 def test_scripted_llm_answers_by_its_script_and_has_nothing_to_start() -> None:

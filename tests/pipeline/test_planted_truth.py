@@ -255,11 +255,16 @@ def shuffled_runs(planted_run: Run, tmp_path_factory: pytest.TempPathFactory) ->
     return [shuffled(planted_run, root / f"by-{shift}", shift) for shift in SHIFTS]
 
 
+_SCORES = (
+    *("write_sentences", "detection", "fuzzing"),
+    *("input_score", "output_score", "unseen_tokens"),
+)
+
+
 def shuffled(run: Run, folder: Path, shift: int) -> Run:
-    steps = ("write_sentences", "input_score", "output_score", "unseen_tokens", "publish")
     methods = run.config.score.methods
     score = {"three_set_methods": methods, "num_draws": 1}
-    copy = copied(run, folder, steps, score=score, select={"controls": 0})
+    copy = copied(run, folder, (*_SCORES, "publish"), score=score, select={"controls": 0})
     for method in methods:
         given = {row["latent"]: row for row in rows(run, "descriptions", method)}
 
@@ -321,6 +326,80 @@ def test_controls_are_descriptions_of_others_and_score_at_the_floor(planted_run:
     assert is_at_chance(share(wins), len(wins), 1 / 2)
     floor = [row["auroc"] for row in rows(planted_run, "input_scores", "ensemble_raw.shuffled")]
     assert share(floor) < 0.6
+
+
+KNOWS_THE_WORD = ("ensemble_raw", "max_act")
+
+
+def mean_of(run: Run, planted: PlantedTruth, step: str, score: str, method: str) -> float:
+    scores = [r for r in rows(run, f"{step}_scores", method) if planted.is_alive(r["latent"])]
+    scored = [row[score] for row in scores if row["status"] == "ok"]
+    assert len(scored) >= planted.num_alive - 4, "four at most were given a dead latent's nothing"
+    return share(scored)
+
+
+@pytest.mark.parametrize("step", ["detection", "fuzzing"])
+def test_true_descriptions_tell_held_out_texts_apart_and_shuffled_ones_do_not(
+    planted_run: Run, shuffled_runs: list[Run], planted: PlantedTruth, step: str
+) -> None:
+    for score in ("auroc", "balanced_accuracy", "average_precision", "f1"):
+        for method in KNOWS_THE_WORD:
+            assert mean_of(planted_run, planted, step, score, method) > 0.97
+    for score in ("auroc", "balanced_accuracy"):
+        floors = [
+            mean_of(run, planted, step, score, method)
+            for run in shuffled_runs
+            for method in KNOWS_THE_WORD
+        ]
+        assert share(floors) == pytest.approx(0.5, abs=0.03)
+    # What only names the effect says nothing of where the latent is active.
+    assert mean_of(planted_run, planted, step, "auroc", "token_change") == pytest.approx(
+        0.5, abs=0.08
+    )
+
+
+def test_dead_latents_have_no_text_to_ask_about(planted_run: Run, planted: PlantedTruth) -> None:
+    for step in ("detection", "fuzzing"):
+        assert all(
+            planted.is_alive(row["latent"]) for row in rows(planted_run, f"{step}s", "keywords")
+        )
+        dead = [
+            row
+            for row in rows(planted_run, f"{step}_scores", "keywords")
+            if not planted.is_alive(row["latent"])
+        ]
+        assert len(dead) == 4
+        for row in dead:
+            assert (row["status"], row["auroc"], row["num_active"]) == ("no_evidence", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("judge", "tolerance"),
+    [
+        ("always_yes", 0.0),
+        ("by_length", 0.0),
+        ("by_marks", 0.0),
+        # 52 latents with five texts of either kind: a standard error of 0.027.
+        ("by_place", 0.08),
+        ("by_number_of_texts", 0.08),
+    ],
+)
+def test_judge_that_reads_no_description_is_at_the_floor(
+    planted_run: Run, planted: PlantedTruth, tmp_path: Path, judge: str, tolerance: float
+) -> None:
+    folder = tmp_path / judge
+    shutil.copytree(planted_run.uri, folder)
+    shutil.rmtree(folder / "answers")
+    for name in ("detections", "detection_scores", "fuzzings", "fuzzing_scores"):
+        shutil.rmtree(folder / "sae" / SAE / name / "max_act")
+    llm = planted_run.config.llm.model_copy(update={"script": f"blind_judges:{judge}"})
+    config = planted_run.config.model_copy(update={"llm": llm})
+    run = replace(planted_run, uri=str(folder), config=config)
+    run_local(run, Silent())
+    for step in ("detection", "fuzzing"):
+        assert mean_of(run, planted, step, "auroc", "max_act") == pytest.approx(
+            0.5, abs=tolerance + 1e-9
+        )
 
 
 def test_texts_of_a_trial_are_treated_equally(planted_run: Run) -> None:

@@ -102,7 +102,10 @@ def test_identity_growing_scored_methods_changes_no_other_methods_scores() -> No
         "shuffle/s/max_act.shuffled",
         *(
             f"{step}/s/{method}"
-            for step in ("write_sentences", "input_score", "output_score", "unseen_tokens")
+            for step in (
+                *("write_sentences", "detection", "fuzzing"),
+                *("input_score", "output_score", "unseen_tokens"),
+            )
             for method in ("max_act", "max_act.shuffled")
         ),
     }

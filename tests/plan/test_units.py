@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config
-from ray_autointerp.plan.estimate import num_requests
+from ray_autointerp.plan.estimate import estimate, num_requests
 from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.plan.step import LLM_POOLS
@@ -24,6 +24,7 @@ from ray_autointerp.plan.units import (
 )
 from ray_autointerp.prompts.ensemble import CONCAT_ORDER
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
 
@@ -61,6 +62,24 @@ def test_published_and_choosing_trials_on_unseen_tokens_are_asked_alike(
     assert asked(config, "unseen_tokens", "keywords") == 5 * 8 * JUDGEMENTS_PER_UNIT
     off = quick_config("x", {"score": {"num_unseen_trials": 0}})
     assert methods_of(step_named("unseen_tokens"), off) == ()
+
+
+def test_judge_is_asked_once_about_every_text(quick_config: Planted) -> None:
+    texts = {"detection_texts": 6, "detection_near_misses": 2, "fuzzing_texts": 4}
+    config = quick_config("x", {"score": texts})
+    assert asked(config, "detection", "keywords") == 5 * (6 + 6 + 2)
+    assert asked(config, "fuzzing", "keywords") == 5 * (4 + 4)
+
+
+@pytest.mark.parametrize("step", ["detection", "fuzzing"])
+def test_step_that_is_switched_off_has_no_tasks_and_no_requests(
+    quick_config: Planted, quick_run: Run, step: str
+) -> None:
+    config = quick_config("x", {"score": {f"{step}_texts": 0}})
+    assert list(methods_of(step_named(step), config)) == []
+    lines = {line.step: line for line in estimate(config, quick_run.axes, 4, 1)}
+    assert (lines[step].num_tasks, lines[step].llm_requests) == (0, 0)
+    assert list(methods_of(step_named(step), quick_run.config)) != []
 
 
 @pytest.mark.parametrize("step", [step.name for step in FLOW if step.pool not in LLM_POOLS])

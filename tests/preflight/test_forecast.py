@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asked_by import step_of
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
@@ -18,7 +19,6 @@ from ray_autointerp.plan.estimate import estimate
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.preflight.forecast import KINDS, forecast
-from ray_autointerp.prompts.text import prompt_text
 from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
@@ -41,13 +41,6 @@ def listened(
 @pytest.fixture(scope="module")
 def subject(listened: tuple[Run, list[Request]]) -> SubjectTokenizer:
     return SubjectTokenizer.load(listened[0].config.subject.model)
-
-
-def step_of(request: Request) -> str:
-    if request.choices is not None:
-        is_of_tokens = request.messages[0].content == prompt_text("judge_tokens")
-        return "unseen_tokens" if is_of_tokens else "output_score"
-    return "explain" if request.json_schema is None else "write_sentences"
 
 
 def tokens_of(request: Request, tokenizer: SubjectTokenizer) -> int:
@@ -133,6 +126,11 @@ def test_judge_of_its_own_counts_its_own(quick_run: Run, planted: PlantedTruth) 
         ("steering", {"new_tokens": 2}, "output_score", "num_prompt_tokens"),
         ("score", {"three_set_methods": ()}, "output_score", "num_prompt_tokens"),
         ("score", {"num_unseen_trials": 0}, "unseen_tokens", "num_requests"),
+        ("evidence", {"excerpt_tokens": 8}, "detection", "num_prompt_tokens"),
+        ("score", {"texts_per_prompt": 1}, "detection", "num_prompt_tokens"),
+        ("score", {"detection_texts": 3}, "detection", "num_requests"),
+        ("evidence", {"excerpt_tokens": 8}, "fuzzing", "num_prompt_tokens"),
+        ("score", {"fuzzing_texts": 0}, "fuzzing", "num_requests"),
     ],
 )
 def test_what_the_config_makes_shorter_is_foreseen_shorter(

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from ray_autointerp.prompts import (
+    detection,
     ensemble,
+    fuzzing,
     judge,
     max_act,
     sentences,
@@ -43,6 +45,8 @@ PROMPTS: dict[str, Callable[[], tuple[Message, ...]]] = {
     "ensemble_raw": lambda: ensemble.ask(RawEvidence(EXAMPLES, TOKENS, CHANGE), 25),
     "ensemble_raw_never_active": lambda: ensemble.ask(RawEvidence(None, TOKENS, None), 25),
     "sentences": lambda: sentences.ask("responds to owls", 2),
+    "detection": lambda: detection.ask(["I hoot\nat", "The sea"], "responds to owls", 2),
+    "fuzzing": lambda: fuzzing.ask(["An <<owl>>\nat", "<<The>> owl"], "responds to owls", 1),
     "judge_two": lambda: judge.ask_two("responds to owls", ["I hoot\nat", "We"], ["The sea"]),
     "judge_tokens": lambda: unseen_tokens.ask("responds to owls", [" hoot", "\n"], ["sea", '"']),
     "judge_three": lambda: judge.ask_three("responds to owls", [["I hoot"], ["A"], ["The sea"]]),

@@ -10,27 +10,21 @@ import pytest
 from rich.console import Console
 
 from ray_autointerp.config import LLMSection, PriceSection
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.reports.bill_table import bill, bill_table
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import open_store
 
-STEP = {
-    "description": "explain",
-    "sentences": "write_sentences",
-    "choice": "output_score",
-    "tokens": "unseen_tokens",
-}
 COUNTS = ("num_prompt_tokens", "num_cached_tokens", "num_generated_tokens")
 
 
 def seen(asked: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
     sums: Counter[tuple[str, str]] = Counter()
     for line in asked:
-        step = STEP[line["kind"]]
-        sums[step, "num_requests"] += 1
+        sums[line["step"], "num_requests"] += 1
         for count in COUNTS:
-            sums[step, count] += line[count]
+            sums[line["step"], count] += line[count]
     return sums
 
 
@@ -79,7 +73,7 @@ def test_money_is_at_the_price_of_explainer_and_judge(
     made = bill(run, prices)
     by_hand = sum(
         (line["num_prompt_tokens"] - line["num_cached_tokens"]) * 5000.0 / 1e6
-        if line["kind"] in ("choice", "tokens")
+        if step_named(line["step"]).pool == "judge"
         else line["num_prompt_tokens"] * 1000.0 / 1e6
         for line in asked
     )
@@ -95,8 +89,8 @@ def test_table_shows_every_step_the_sum_and_a_latents_share(
     console = Console(file=io.StringIO(), width=100)
     console.print(bill_table(made))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for step in STEP.values():
-        assert step in shown
+    for line in asked:
+        assert line["step"] in shown
     assert f"{len(asked):,}" in shown
     assert f"{len(asked) / made.num_latents:,.1f}" in shown
     assert f"{len(asked):,} requests" in made.sentence

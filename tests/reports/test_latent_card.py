@@ -115,16 +115,37 @@ CARD = LatentCard(
         Description(
             "ensemble_raw",
             described(TEXT),
-            {"status": "ok", "auroc": 0.944, "difference": 12.38, "hit_rate": 0.8},
             {
-                "status": "ok",
-                "win_rate": 0.75,
-                "win_rate_low": 0.468,
-                "win_rate_high": 0.911,
-                "three_set_success": 0.583,
+                "input_score": {
+                    "status": "ok",
+                    "auroc": 0.944,
+                    "difference": 12.38,
+                    "hit_rate": 0.8,
+                },
+                "output_score": {
+                    "status": "ok",
+                    "win_rate": 0.75,
+                    "win_rate_low": 0.468,
+                    "win_rate_high": 0.911,
+                    "three_set_success": 0.583,
+                },
+                "output_ceiling": {"status": "ok", "ceiling": 0.917},
+                "unseen_tokens": {
+                    "status": "ok",
+                    "win_rate": 0.625,
+                    "win_rate_low": 0.306,
+                    "win_rate_high": 0.863,
+                },
+                "detection": {
+                    "status": "ok",
+                    "auroc": 0.904,
+                    "auroc_low": 0.688,
+                    "auroc_high": 0.978,
+                    "near_miss_auroc": 0.62,
+                },
+                "fuzzing": {"status": "no_evidence"},
             },
-            {"status": "ok", "win_rate": 0.625, "win_rate_low": 0.306, "win_rate_high": 0.863},
-            output_ceiling=0.917,
+            {"margin": 0.031, "runner_up": "keywords"},
         ),
         Description("max_act", {"status": "lint", "description": None, "answer": f"<<{TEXT}>>"}),
         Description("ensemble_concat", described(f"{TEXT}\nto decide\nto rule")),
@@ -132,14 +153,16 @@ CARD = LatentCard(
         Description(
             "vocab_proj",
             {"status": "failed", "description": None, "answer": None},
-            {"status": "no_evidence"},
-            {"status": "no_evidence", "three_set_success": None},
-            {"status": "no_partner"},
+            {
+                "input_score": {"status": "no_evidence"},
+                "output_score": {"status": "no_evidence", "three_set_success": None},
+                "unseen_tokens": {"status": "no_partner"},
+            },
         ),
         Description(
             "keywords",
             described('fires on "decided", "ruled"; promotes "decision", "verdict"'),
-            keyword_score={"status": "ok", "f1": 0.472, "f1_shuffled": 0.006},
+            {"keyword_score": {"status": "ok", "f1": 0.472, "f1_shuffled": 0.006}},
         ),
     ],
     neighbours=[{"latent": 3000 + n, "cosine": 0.41 - 0.05 * n} for n in range(9)],
@@ -235,6 +258,10 @@ def test_chosen_latent_shows_examples_tokens_descriptions_and_scores(
     scores = Tables(quick_run).row("output_scores", "planted", [latent], "keywords")[latent]
     interval = f"({scores['win_rate_low']:.2f}-{scores['win_rate_high']:.2f})"
     assert f"output win rate {scores['win_rate']:.2f} {interval}" in card
+    for step in ("detection", "fuzzing"):
+        scores = Tables(quick_run).row(f"{step}_scores", "planted", [latent], "keywords")[latent]
+        interval = f"({scores['auroc_low']:.2f}-{scores['auroc_high']:.2f})"
+        assert f"{step} AUROC {scores['auroc']:.2f} {interval}" in card
 
 
 def test_tokens_are_shown_with_their_z_and_scores_without_an_llm_in_one_line(

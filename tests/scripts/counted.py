@@ -10,9 +10,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from asked_by import step_of
+
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
-from ray_autointerp.prompts.text import prompt_text
 
 CACHED = 3
 """Words of every prompt that are said to come from the cache."""
@@ -44,12 +45,7 @@ def _write_down(request: Request, answer: Answer) -> None:
     log = Path(os.environ["COUNTED"])
     counts = {name: value for name, value in asdict(answer).items() if name.startswith("num_")}
     with log.open("a") as file:
-        file.write(json.dumps({"key": request.key, "kind": _kind(request), **counts}) + "\n")
+        line = {"key": request.key, "step": step_of(request), **counts}
+        file.write(json.dumps(line) + "\n")
     if len(read_back(log)) == int(os.environ.get("COUNTED_KILL", -1)):
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _kind(request: Request) -> str:
-    if request.choices:
-        return "tokens" if request.messages[0].content == prompt_text("judge_tokens") else "choice"
-    return "sentences" if request.json_schema else "description"
