@@ -28,33 +28,40 @@ class FiredToken:
     activation: float
 
 
-def keyword_description(
+@dataclass(frozen=True)
+class Keywords:
+    """Quoted tokens, best first, each list as one text; null where there are none."""
+
+    fires_on: str | None
+    promotes: str | None
+
+    def __str__(self) -> str:
+        lists = {"fires on": self.fires_on, "promotes": self.promotes}
+        return "; ".join(f"{said} {tokens}" for said, tokens in lists.items() if tokens)
+
+
+def keywords(
     examples: Sequence[Sequence[FiredToken]],
     promoted: Sequence[str],
     background: Mapping[str, int] | None = None,
     num_fired: int = 6,
     num_promoted: int = 6,
-) -> str | None:
-    """One line of keywords; null for a latent that neither fired nor promotes anything.
+) -> Keywords:
+    """What a latent fires on and promotes, each list null where it does neither.
 
     `promoted` comes strongest first with its leading spaces, which distinguish the start of a
     word from a piece of one: pieces come last, unless no token of the list has a space.
     `background` counts token texts in the corpus.
     """
-    fired = fired_words(examples, num_fired, background)
+    fired = [_quoted(text) for text in fired_words(examples, num_fired, background)]
     forms: dict[str, str] = {}
     for text in promoted:
         if text:
             forms.setdefault(_key(text), text)
-    parts = []
-    if fired:
-        parts.append("fires on " + ", ".join(_quoted(text) for text in fired))
-    if forms:
-        has_spaces = any(text[0].isspace() for text in forms.values())
-        words = sorted(forms.values(), key=_is_piece) if has_spaces else list(forms.values())
-        shown = (_quoted(text.strip() or text) for text in words[:num_promoted])
-        parts.append("promotes " + ", ".join(shown))
-    return "; ".join(parts) or None
+    has_spaces = any(text[0].isspace() for text in forms.values())
+    words = sorted(forms.values(), key=_is_piece) if has_spaces else list(forms.values())
+    shown = [_quoted(text.strip() or text) for text in words[:num_promoted]]
+    return Keywords(", ".join(fired) or None, ", ".join(shown) or None)
 
 
 def fired_words(

@@ -10,7 +10,14 @@ folder of the method's name, so methods never wait for each other.
 """
 
 from ray_autointerp.plan import units, work
-from ray_autointerp.plan.evidence import evidence_of, map_reads, mode_reads, rule_reads
+from ray_autointerp.plan.evidence import (
+    answer_kind_of,
+    evidence_of,
+    map_reads,
+    mode_reads,
+    rule_reads,
+    texts_of,
+)
 from ray_autointerp.plan.step import SUBJECT, WEIGHTS, Read, Step
 
 
@@ -155,7 +162,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "latents",
         "cpu",
         methods="keywords",
-        revision=2,
+        revision=3,
     ),
     Step(
         "free_scores",
@@ -190,7 +197,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "subject",
         config=(*SUBJECT, "steering.kl_targets", "steering.num_prompts"),
-        inputs=("subject", "sae", "prompts"),
+        inputs=("subject", "sae"),
+        texts=("neutral",),
         work=work.calibrate,
     ),
     Step(
@@ -201,7 +209,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "subject",
         config=(*SUBJECT, "run.seed", "steering", "score.num_units", "score.three_set_methods"),
-        inputs=("subject", "sae", "prompts"),
+        inputs=("subject", "sae"),
+        texts=("neutral",),
         work=work.steering,
     ),
     Step(
@@ -253,19 +262,22 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="explained",
-        revision=2,
+        revision=3,
         config=(
             "llm",
             "evidence.change_modes",
             "describe.cap_words",
+            "describe.structured",
             "describe.num_examples",
             "describe.num_tokens_shown",
         ),
-        inputs=("llm", "prompts"),
+        inputs=("llm",),
+        texts=texts_of,
         work=work.explain,
         method_reads=evidence_of,
         requests=units.explain_requests,
-        answer_kind="text",
+        answer_kind=answer_kind_of,
+        label_columns=_columns("", "name"),
     ),
     Step(
         "write_sentences",
@@ -276,7 +288,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "llm",
         methods="scored",
         config=("llm", "run.seed", "score.num_sentences", "score.num_draws"),
-        inputs=("llm", "prompts"),
+        inputs=("llm",),
+        texts=("sentences",),
         work=work.write_sentences,
         requests=units.sentence_requests,
         answer_kind="json",
@@ -314,7 +327,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "steering.kl_targets",
             "steering.num_prompts",
         ),
-        inputs=("judge", "prompts"),
+        inputs=("judge",),
+        texts=("judge_two", "judge_three"),
         work=work.output_score,
         requests=units.judge_requests,
         answer_kind="choice",
@@ -324,10 +338,12 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
     ),
 )
 
-_PUBLISHED = (
-    *("overlap", "latent_stats", "top_examples", "vocab_proj", "neighbours", "selection"),
-    *("jacobian_proj", "token_change", "agreement", "descriptions"),
-    *(step.writes[-1] for step in _BEFORE_PUBLISH if step.label_columns),
+_PUBLISHED = dict.fromkeys(
+    (
+        *("overlap", "latent_stats", "top_examples", "vocab_proj", "neighbours", "selection"),
+        *("jacobian_proj", "token_change", "agreement", "descriptions"),
+        *(step.writes[-1] for step in _BEFORE_PUBLISH if step.label_columns),
+    )
 )
 
 FLOW: tuple[Step, ...] = (
@@ -339,7 +355,7 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=2,
+        revision=3,
         config=("evidence.change_modes", "describe.methods", "score.methods"),
     ),
 )

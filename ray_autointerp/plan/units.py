@@ -50,7 +50,8 @@ def three_set_texts(config: Config) -> list[tuple[int, int, float, int]]:
 
 def explain_requests(method: str, _: Config) -> int:
     """Requests behind one description."""
-    return len(EXPLAINERS[method].parts) or 1
+    explainer = EXPLAINERS[method]
+    return len(explainer.parts) or int(explainer.text is not None)
 
 
 def sentence_requests(_: str, config: Config) -> int:

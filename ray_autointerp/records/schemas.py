@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -139,6 +139,11 @@ TABLES: dict[str, Table] = {
         _LATENT,
         status=_STR,
         description=_STR,
+        name=_STR,
+        trigger=_STR,
+        promotes=_STR,
+        suppresses=_STR,
+        relation=_STR,
         answer=_STR,
         finish_reason=_STR,
         prompt_digest=_STR,
@@ -270,6 +275,7 @@ TABLES: dict[str, Table] = {
     "labels": _table(
         _LATENT,
         label=_STR,
+        name=_STR,
         method=_STR,
         status=_STR,
         repeated=pa.list_(_STR),

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_autointerp.methods.keywords import FiredToken, keyword_description
+from ray_autointerp.methods.keywords import FiredToken, keywords
 from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -33,15 +33,17 @@ def run(task: Task, context: WorkerContext) -> None:
     )
     fired = _fired(examples["examples"].combine_chunks())
     promoted = lists["promoted"].to_pylist()
-    texts = [
-        keyword_description(own, [entry["text"] for entry in entries or ()])
+    found = [
+        keywords(own, [entry["text"] for entry in entries or ()])
         for own, entries in zip(fired, promoted, strict=True)
     ]
     schema = TABLES["descriptions"].schema
     columns = {field.name: pa.nulls(len(latents), field.type) for field in schema} | {
         "latent": examples["latent"],
-        "status": ["no_evidence" if text is None else "ok" for text in texts],
-        "description": texts,
+        "status": ["ok" if str(own) else "no_evidence" for own in found],
+        "description": [str(own) or None for own in found],
+        "trigger": [own.fires_on for own in found],
+        "promotes": [own.promotes for own in found],
     }
     context.write(task, "descriptions", pa.table(columns, schema=schema))
 

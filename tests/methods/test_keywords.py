@@ -4,11 +4,15 @@ import itertools
 
 import pytest
 
-from ray_autointerp.methods.keywords import FiredToken, fired_words, keyword_description
+from ray_autointerp.methods.keywords import FiredToken, fired_words, keywords
 
 
 def example(*tokens):
     return [FiredToken(text, activation) for text, activation in tokens]
+
+
+def keyword_description(*args, **options):
+    return str(keywords(*args, **options)) or None
 
 
 WAR = [
