@@ -68,12 +68,15 @@ class SamplePrompts:
         projected = min(shown, config.evidence.num_vocab_tokens)
         changed = min(shown, config.evidence.num_changed_tokens)
         top = {"examples": [self._example(draw) for _ in range(examples)], **_EXPLAIN}
+        quoted = self._keywords(index)
         rows = {
             "top_examples": [top],
             "vocab_proj": [self._lists(draw, projected)],
             "token_change": [{"sign": sign, **self._lists(draw, changed)} for sign in (1, -1)],
             "jacobian_proj": [self._lists(draw, changed)],
-            "descriptions/keywords": [{"status": "ok", **asdict(self._keywords(index))}],
+            "descriptions/keywords": [
+                {"status": "ok", "trigger": quoted.fires_on, "promotes": quoted.promotes}
+            ],
         }
         for method in ensemble.SINGLE_ORDER:
             text = described(method, config.describe.cap_words, index)

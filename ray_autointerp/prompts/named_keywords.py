@@ -16,7 +16,7 @@ from ray_autointerp.prompts.text import few_shots, prompt_text
 
 MAX_NAME_WORDS = 8
 
-_ITEM = re.compile(r'"(?:\\.|[^"\\])*"|[^",]*[^", ]')
+_ITEM = re.compile(r'"(?:\\.|[^"\\])*"|[^", ][^",]*')
 """A keyword of a list: quoted, or in words where quotes would show nothing."""
 
 

@@ -45,6 +45,7 @@ def config(**changes: Any) -> Config:
         ("select__num_latents", 3, "select"),
         ("steering__temperature", 0.1, "steering"),
         ("describe__cap_words", 9, "explain"),
+        ("describe__structured", True, "explain"),
         ("score__num_sentences", 9, "write_sentences"),
         ("score__num_units", 2, "steering"),
         ("operations__micro_batch", 2, "jacobian"),
