@@ -1,6 +1,6 @@
 """What makes an answer no description: leaked reasoning, a repeated prompt, words that say nothing.
 
-Live label sets hold such texts, and nobody sees them among thousands (peers.md, section 7).
+Published label sets hold such texts, and nobody sees them among thousands.
 """
 
 import re
