@@ -5,7 +5,7 @@ import pytest
 from ray_autointerp.prompts import question
 from ray_autointerp.prompts.answer import BadAnswer, read_description
 from ray_autointerp.prompts.lint import echoes, says_nothing
-from ray_autointerp.prompts.text import few_shots, prompt_text
+from ray_autointerp.prompts.text import few_shots
 
 LEAKED_REASONING = [
     "Okay, let's look at what the top activations have in common",
@@ -111,4 +111,3 @@ def test_nothing_is_said_by_general_words_alone_unless_one_is_quoted() -> None:
     assert says_nothing("words, and phrases")
     assert not says_nothing('the word "words"')
     assert not says_nothing("words for owls")
-    assert says_nothing("") or prompt_text("max_act")
