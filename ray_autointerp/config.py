@@ -243,6 +243,9 @@ class DescribeSection(Section):
     made."""
     cap_words: int = Field(default=30, ge=5)
     """One cap for every method, so that none wins by length."""
+    structured: bool = False
+    """Ask explainers for JSON: what activates the latent, what it promotes, what it suppresses, and
+    how these relate. The parts are columns of `descriptions`; the description is made of them."""
     num_examples: int = Field(default=10, ge=1)
     """Top examples shown to the explainer."""
     num_tokens_shown: int = Field(default=20, ge=1)

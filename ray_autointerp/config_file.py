@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import ConfigError
-from ray_autointerp.plan.evidence import DESCRIPTION_METHODS
+from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, missing_method
 
 
 def read_config(path: str | Path) -> Config:
@@ -42,6 +42,11 @@ def parse_config(raw: dict[str, Any], path: Path) -> Config:
                 f"{path}: describe.methods has `{method}`, which is none of "
                 f"{', '.join(DESCRIPTION_METHODS)}."
             )
+    if missing := missing_method(config.describe.methods):
+        raise ConfigError(
+            f"{path}: describe.methods has `{missing[0]}`, which is made of the descriptions by "
+            f"`{missing[1]}`: name that method there too."
+        )
     return _with_absolute_inputs(config, path.resolve().parent)
 
 

@@ -65,7 +65,7 @@ _SCHEMA = {
     "required": ["answer"],
     "additionalProperties": False,
 }
-"""With every keyword that schemas of stages have."""
+"""With the keywords of the stages' schemas that servers are known to refuse."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,12 @@ _QUOTED = re.compile(r'"([^"]+)"')
 _MARKED = re.compile(r"<<([^<>]+)>>")
 _NUMBER = re.compile(r"(?<=[^\W\d])\d+$")
 """What tells the members of a family of words apart: meow, meow1, meow2."""
+_FIRES_ON = re.compile(r"(?:^Fires on:|\b(?:responds to|fires on)) (.*)$", re.M)
+_PROMOTES = re.compile(
+    r"(?:^(?:Raised, these become more likely|Promoted tokens|Promotes):|\b(?:leads to|promotes)) "
+    r"(.*)$",
+    re.M,
+)
 _FIRST_LIKED = 0.25
 """Judges lean to what they read first: an order that is not balanced or drawn shows in scores."""
 _FILLER = "We saw that the house was near the old road and the evening was quiet"
@@ -46,22 +52,41 @@ def planted_script(request: Request) -> Answer:
         return _about_one_text(asked)
     if request.choices is not None:
         return _judgement(asked, request.choices)
+    if request.json_schema is not None and "trigger" in request.json_schema["properties"]:
+        return Answer(_structured(asked), "stop")
     if request.json_schema is not None:
         return Answer(_sentences(asked, request.json_schema), "stop")
     return Answer(_explanation(asked), "stop")
 
 
 def _explanation(asked: str) -> str:
-    marked = Counter(token.strip() for token in _MARKED.findall(asked))
-    parts = []
-    if marked:
-        parts.append(f'responds to "{marked.most_common(1)[0][0]}"')
-    promoted = re.search(
-        r"^(?:Raised, these become more likely|Promoted tokens): (.*)$", asked, re.M
-    )
-    if promoted and (tokens := _QUOTED.findall(promoted[1])):
-        parts.append(f'leads to "{tokens[0].strip()}"')
+    fires_on, promotes = _found(asked)
+    if asked.startswith("Fires on: "):  # a name is wanted
+        return " and ".join(word for word in (fires_on, promotes) if word)
+    parts = [f'responds to "{fires_on}"'] if fires_on else []
+    parts += [f'leads to "{promotes}"'] if promotes else []
     return " and ".join(parts) or "nothing at all"
+
+
+def _structured(asked: str) -> str:
+    fires_on, promotes = (word and f'"{word}"' for word in _found(asked))
+    relation = "different" if fires_on and promotes else "none"
+    return json.dumps(
+        {"trigger": fires_on, "promotes": promotes, "suppresses": "", "relation": relation}
+    )
+
+
+def _found(asked: str) -> tuple[str, str]:
+    """The word that a latent fires on, and the one that it promotes; empty where none is shown."""
+    marked = Counter(token.strip() for token in _MARKED.findall(asked))
+    fires_on = marked.most_common(1)[0][0] if marked else _first_of(_FIRES_ON, asked)
+    return fires_on, _first_of(_PROMOTES, asked)
+
+
+def _first_of(said: re.Pattern[str], asked: str) -> str:
+    found = said.search(asked)
+    tokens = _QUOTED.findall(found[1]) if found else []
+    return tokens[0].strip() if tokens else ""
 
 
 def _sentences(asked: str, schema: object) -> str:

@@ -30,11 +30,21 @@ class FiredToken:
     activation: float
 
 
-def keyword_description(fired: Sequence[str], promoted: Sequence[str]) -> str | None:
-    """One line of the words quoted; null where there are none."""
-    parts = {"fires on": fired, "promotes": promoted}
-    said = [f"{verb} {', '.join(map(_quoted, words))}" for verb, words in parts.items() if words]
-    return "; ".join(said) or None
+@dataclass(frozen=True)
+class Keywords:
+    """Quoted words, best first, each list as one text; null where there are none."""
+
+    fires_on: str | None
+    promotes: str | None
+
+    def __str__(self) -> str:
+        lists = {"fires on": self.fires_on, "promotes": self.promotes}
+        return "; ".join(f"{said} {words}" for said, words in lists.items() if words)
+
+
+def keywords(fired: Sequence[str], promoted: Sequence[str]) -> Keywords:
+    """The words of `fired_words` and `promoted_words`, as people read them."""
+    return Keywords(*(", ".join(map(_quoted, words)) or None for words in (fired, promoted)))
 
 
 def fired_words(

@@ -1,23 +1,58 @@
 """The evidence that each explainer, map and mode of TokenChange reads beside its step's tables.
 
-To add a description method, add its prompt (prompts/<method>.py) and a line to EXPLAINERS.
+To add a description method, add its prompt (a line to _SHOWN where it is a list of tokens, else
+prompts/<method>.py, and prompts/texts/<method>.md with worked examples) and a line to EXPLAINERS.
 """
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.controls import method_of
-from ray_autointerp.plan.step import Explainer, Read
-from ray_autointerp.prompts import ensemble, max_act, token_change, vocab_proj
+from ray_autointerp.plan.step import AnswerKind, Explainer, Read
+from ray_autointerp.prompts import ensemble, max_act, named_keywords, token_change, token_lists
 
-_ALL_EVIDENCE = ("top_examples", "vocab_proj", "token_change")
+_SHOWN = {
+    "max_act": ("top_examples", max_act.shown_of),
+    "vocab_proj": ("vocab_proj", token_lists.shown_from("vocab_proj")),
+    "jacobian_proj": ("jacobian_proj", token_lists.shown_from("jacobian_proj")),
+    "token_change": ("token_change", token_change.shown_of),
+}
+"""By kind of evidence, its table and how a latent's rows of it are shown."""
+
+
+def _single(kind: str) -> Explainer:
+    table, shown_of = _SHOWN[kind]
+    return Explainer(shown_of, (table,), text=kind)
+
+
+def _raw(*kinds: str) -> Explainer:
+    return Explainer(
+        ensemble.raw_from({kind: _SHOWN[kind][1] for kind in kinds}),
+        tuple(_SHOWN[kind][0] for kind in kinds),
+        text=ensemble.raw_text(kinds),
+        ask=ensemble.raw_ask(kinds),
+    )
+
 
 EXPLAINERS: dict[str, Explainer] = {
-    "max_act": Explainer(("top_examples",), max_act.evidence_from, max_act.ask),
-    "vocab_proj": Explainer(("vocab_proj",), vocab_proj.evidence_from, vocab_proj.ask),
-    "token_change": Explainer(("token_change",), token_change.evidence_from, token_change.ask),
-    "ensemble_raw": Explainer(_ALL_EVIDENCE, ensemble.evidence_from, ensemble.ask),
-    "ensemble_concat": Explainer(_ALL_EVIDENCE, parts=ensemble.CONCAT_ORDER),
+    **{kind: _single(kind) for kind in _SHOWN},
+    "ensemble_raw": _raw("max_act", "vocab_proj", "token_change"),
+    "ensemble_raw_max_act_vocab_proj": _raw("max_act", "vocab_proj"),
+    "ensemble_raw_max_act_token_change": _raw("max_act", "token_change"),
+    "ensemble_raw_max_act_jacobian_proj": _raw("max_act", "jacobian_proj"),
+    "ensemble_raw_vocab_proj_token_change": _raw("vocab_proj", "token_change"),
+    "ensemble_concat": Explainer(
+        reads=tuple(_SHOWN[kind][0] for kind in ensemble.SINGLE_ORDER), parts=ensemble.SINGLE_ORDER
+    ),
+    "ensemble_concat_uncapped": Explainer(descriptions=ensemble.SINGLE_ORDER),
+    "summary": Explainer(ensemble.summary_from, descriptions=ensemble.SINGLE_ORDER, text="summary"),
+    "named_keywords": Explainer(
+        named_keywords.keywords_from,
+        descriptions=("keywords",),
+        text="named_keywords",
+        ask=named_keywords.ask,
+        can_be_structured=False,
+    ),
 }
-"""The description methods for which an LLM is asked."""
+"""The description methods beside `keywords`, which is made of every latent, named or not."""
 
 DESCRIPTION_METHODS: tuple[str, ...] = ("keywords", *EXPLAINERS)
 """What `describe.methods` may name."""
@@ -42,10 +77,37 @@ MODE_READS: dict[str, tuple[str, ...]] = {
 
 def evidence_of(method: str, config: Config) -> tuple[Read, ...]:
     """The evidence tables of a description method; of TokenChange, the config's first mode."""
-    return tuple(
-        Read(table, method=config.evidence.change_modes[0] if table == "token_change" else None)
+    mode = config.evidence.change_modes[0]
+    tables = (
+        Read(table, method=mode if table == "token_change" else None)
         for table in EXPLAINERS[method].reads
     )
+    return (*tables, *(Read("descriptions", method=m) for m in EXPLAINERS[method].descriptions))
+
+
+def missing_method(methods: tuple[str, ...]) -> tuple[str, str] | None:
+    """A description method and one whose descriptions it reads and that is not among them."""
+    made = {"keywords", *methods}
+    for method in methods:
+        for read in EXPLAINERS[method].descriptions if method in EXPLAINERS else ():
+            if read not in made:
+                return method, read
+    return None
+
+
+def answer_kind_of(method: str, config: Config) -> AnswerKind | None:
+    """The form of a description's answers; None where no LLM is asked."""
+    explainer = EXPLAINERS[method]
+    if explainer.text is None and not explainer.parts:
+        return None
+    return "json" if config.describe.structured and explainer.can_be_structured else "text"
+
+
+def texts_of(method: str, config: Config) -> tuple[str, ...]:
+    """The prompt texts of a description method."""
+    own = {EXPLAINERS[one].text for one in EXPLAINERS[method].parts or (method,)}
+    form = {"json": ("cap", "structured"), "text": ("cap",), "choice": (), None: ()}
+    return (*sorted(text for text in own if text), *form[answer_kind_of(method, config)])
 
 
 def map_reads(name: str, _: Config) -> tuple[Read, ...]:

@@ -11,12 +11,14 @@ folder of the method's name, so methods never wait for each other.
 
 from ray_autointerp.plan import units, work
 from ray_autointerp.plan.evidence import (
+    answer_kind_of,
     evidence_of,
     first_mode_reads,
     map_reads,
     mode_reads,
     rule_reads,
     shuffled_reads,
+    texts_of,
 )
 from ray_autointerp.plan.step import SUBJECT, WEIGHTS, Read, Step
 
@@ -230,7 +232,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "steering.num_prompts",
             "score.three_set_methods",
         ),
-        inputs=("subject", "sae", "prompts"),
+        inputs=("subject", "sae"),
+        texts=("neutral",),
         work=work.calibrate,
     ),
     Step(
@@ -242,7 +245,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "subject",
         revision=2,
         config=(*SUBJECT, "run.seed", "steering", *_UNITS, "score.three_set_methods"),
-        inputs=("subject", "sae", "prompts"),
+        inputs=("subject", "sae"),
+        texts=("neutral",),
         work=work.steering,
     ),
     Step(
@@ -311,19 +315,22 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="explained",
-        revision=2,
+        revision=3,
         config=(
             "llm",
             "evidence.change_modes",
             "describe.cap_words",
+            "describe.structured",
             "describe.num_examples",
             "describe.num_tokens_shown",
         ),
-        inputs=("llm", "prompts"),
+        inputs=("llm",),
+        texts=texts_of,
         work=work.explain,
         method_reads=evidence_of,
         requests=units.explain_requests,
-        answer_kind="text",
+        answer_kind=answer_kind_of,
+        label_columns=_columns("", "name"),
     ),
     Step(
         "shuffle",
@@ -345,7 +352,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "llm",
         methods="scored",
         config=("llm", "run.seed", "score.num_sentences", *_DRAWS),
-        inputs=("llm", "prompts"),
+        inputs=("llm",),
+        texts=("sentences",),
         work=work.write_sentences,
         requests=units.sentence_requests,
         answer_kind="json",
@@ -366,7 +374,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "score.detection_near_misses",
             "score.texts_per_prompt",
         ),
-        inputs=("judge", "prompts", "tokenizer"),
+        inputs=("judge", "tokenizer"),
+        texts=("detection",),
         work=work.detection,
         requests=units.detection_requests,
         answer_kind="choice",
@@ -388,7 +397,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "score.fuzzing_texts",
             "score.texts_per_prompt",
         ),
-        inputs=("judge", "prompts"),
+        inputs=("judge",),
+        texts=("fuzzing",),
         work=work.fuzzing,
         requests=units.fuzzing_requests,
         answer_kind="choice",
@@ -436,7 +446,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         methods="scored",
         revision=2,
         config=("judge", "run.seed", "score.three_set_methods", *_UNITS),
-        inputs=("judge", "prompts"),
+        inputs=("judge",),
+        texts=("judge_two", "judge_three"),
         work=work.output_score,
         requests=units.judge_requests,
         answer_kind="choice",
@@ -463,7 +474,8 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "describe.num_tokens_shown",
             *_UNSEEN_TRIALS,
         ),
-        inputs=("judge", "prompts"),
+        inputs=("judge",),
+        texts=("judge_tokens",),
         work=work.unseen_tokens,
         config_reads=first_mode_reads,
         switch="score.num_unseen_trials",
@@ -474,10 +486,12 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
     ),
 )
 
-_PUBLISHED = (
-    *("overlap", "latent_stats", "top_examples", "vocab_proj", "neighbours", "selection"),
-    *("jacobian_proj", "token_change", "agreement", "descriptions"),
-    *(step.writes[-1] for step in _BEFORE_PUBLISH if step.label_columns),
+_PUBLISHED = dict.fromkeys(
+    (
+        *("overlap", "latent_stats", "top_examples", "vocab_proj", "neighbours", "selection"),
+        *("jacobian_proj", "token_change", "agreement", "descriptions"),
+        *(step.writes[-1] for step in _BEFORE_PUBLISH if step.label_columns),
+    )
 )
 
 FLOW: tuple[Step, ...] = (
@@ -492,6 +506,7 @@ FLOW: tuple[Step, ...] = (
         revision=3,
         config=(
             *("evidence.change_modes", "describe.methods", "describe.label_by", "score.methods"),
+            "select.controls",
             *(step.switch for step in _BEFORE_PUBLISH if step.switch),
         ),
     ),

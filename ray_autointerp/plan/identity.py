@@ -34,8 +34,8 @@ class Inputs:
     """By SAE id."""
     llm: str
     """The explainer's name, without the folder it lies in."""
-    prompts: str
-    """Of all prompt texts together."""
+    prompts: Mapping[str, str]
+    """By name of a prompt text."""
     judge: str | None = None
     """The judge's name, where it is another model."""
 
@@ -111,6 +111,13 @@ def first_difference(old: Mapping[str, Record], new: Mapping[str, Record]) -> st
     return None
 
 
+def _texts(step: Step, method: str | None, config: Config) -> tuple[str, ...]:
+    if not callable(step.texts):
+        return step.texts
+    assert method is not None, f"{step.name} has prompt texts by method"
+    return step.texts(method, config)
+
+
 def _step(name: str) -> str:
     return name.partition("/")[0]
 
@@ -138,7 +145,13 @@ class _Identity:
         return {
             "config": dict(sorted(declared(step, self._config).items())),
             "cut": {"revision": step.revision, **self._cut(step, node.owner)},
-            "inputs": {f"input.{i}": self._inputs.digest_of(i, sae) for i in step.inputs},
+            "inputs": {
+                **{f"input.{i}": self._inputs.digest_of(i, sae) for i in step.inputs},
+                **{
+                    f"prompts.{text}": self._inputs.prompts[text]
+                    for text in _texts(step, node.method, self._config)
+                },
+            },
             "reads": {other.name: digest(self.record(other)) for other in sorted(read)},
         }
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.sizes import Sizes, Work
-from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts import question
+from ray_autointerp.prompts.question import Question
 from ray_autointerp.prompts.shown import Rows, Shown
 
 Scope = Literal["corpus", "subject", "hook", "sae"]
@@ -40,7 +41,7 @@ scores, the scored ones with their controls), the maps from a decoder row to the
 config's modes of TokenChange."""
 
 
-Input = Literal["corpus", "tokenizer", "subject", "sae", "llm", "judge", "prompts"]
+Input = Literal["corpus", "tokenizer", "subject", "sae", "llm", "judge"]
 """What a run is made from. The subject's tokenizer is a part of `subject`."""
 
 WEIGHTS = ("subject.dtype", "subject.model_kwargs")
@@ -86,8 +87,10 @@ class Step:
     """What every task reads beside `reads`, where the config decides."""
     requests: Callable[[str, Config], int] | None = None
     """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
-    answer_kind: AnswerKind | None = None
-    """The form of the answers to those requests."""
+    answer_kind: AnswerKind | Callable[[str, Config], AnswerKind | None] | None = None
+    """The form of the answers to those requests, or what tells it by method."""
+    texts: tuple[str, ...] | Callable[[str, Config], tuple[str, ...]] = ()
+    """The prompt texts that it uses (prompts/text.py), or what tells them by method."""
     switch: str | None = None
     """A config field that switches the step off where it is 0: then it has no task."""
     is_chain: bool = False
@@ -110,19 +113,29 @@ class Step:
 
 @dataclass(frozen=True)
 class Explainer:
-    """A description method for which an LLM is asked."""
+    """A description method beside `keywords`."""
 
-    reads: tuple[str, ...]
-    """Evidence tables."""
     evidence_from: Callable[[Rows, Shown], Any] | None = None
     """Rows of one latent to what the prompt shows; None where there is nothing to go on."""
-    ask: Callable[[Any, int], tuple[Message, ...]] | None = None
-    """Evidence and a cap on words to the prompt."""
+    reads: tuple[str, ...] = ()
+    """Evidence tables."""
+    descriptions: tuple[str, ...] = ()
+    """Methods whose finished descriptions it reads, as the table `descriptions/<method>`."""
+    text: str | None = None
+    """Its prompt text; None asks no LLM: what it reads are joined."""
+    ask: Callable[[str, Any, int, bool], Question] = question.ask
+    """Prompt text, evidence, cap on words and whether the form is structured, to the question."""
+    can_be_structured: bool = True
+    """Whether it is asked for JSON where the config wants the structured form."""
     parts: tuple[str, ...] = ()
-    """Of a method that joins others' descriptions instead: theirs, each at a share of the cap."""
+    """Of a method that joins others' answers instead: theirs, each at a share of the cap."""
 
-    def prompt(self, rows: Rows, shown: Shown, cap_words: int) -> tuple[Message, ...] | None:
-        """The prompt for one latent; None where the method has nothing to go on."""
-        assert self.evidence_from is not None and self.ask is not None
+    def question(
+        self, rows: Rows, shown: Shown, cap_words: int, is_structured: bool
+    ) -> Question | None:
+        """The question about one latent; None where the method has nothing to go on."""
+        assert self.evidence_from is not None and self.text is not None
         evidence = self.evidence_from(rows, shown)
-        return None if evidence is None else self.ask(evidence, cap_words)
+        if evidence is None:
+            return None
+        return self.ask(self.text, evidence, cap_words, is_structured)

@@ -89,7 +89,8 @@ def unseen_trials(config: Config) -> list[tuple[bool, int]]:
 
 def explain_requests(method: str, _: Config) -> int:
     """Requests behind one description."""
-    return len(EXPLAINERS[method].parts) or 1
+    explainer = EXPLAINERS[method]
+    return len(explainer.parts) or int(explainer.text is not None)
 
 
 def num_sentence_draws(config: Config) -> int:

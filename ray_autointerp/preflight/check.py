@@ -29,7 +29,7 @@ from ray_autointerp.plan.batch import micro_batch
 from ray_autointerp.plan.estimate import expected_selection
 from ray_autointerp.plan.identity import Inputs
 from ray_autointerp.plan.shards import Axes, LatentRange, num_shards, shard_size
-from ray_autointerp.prompts.text import texts_digest
+from ray_autointerp.prompts.text import text_digests
 from ray_autointerp.storage.probe import require_conditional_put
 from ray_autointerp.storage.store import open_store
 
@@ -75,7 +75,7 @@ def check(config: Config) -> Checked:
         saes={sae.id: _digest(sae, card) for sae, card in zip(config.sae, saes, strict=True)},
         llm=_llm_name(config.llm),
         judge=_llm_name(config.judge) if config.judge else None,
-        prompts=texts_digest(),
+        prompts=text_digests(),
     )
     hook_point = config.sae[0].hook_point
     assert hook_point is not None

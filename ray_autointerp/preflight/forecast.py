@@ -90,17 +90,20 @@ def forecast(config: Config, axes: Axes) -> Forecast:
 def _explained(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
-    cap, parts = config.describe.cap_words, EXPLAINERS[method].parts
-    if parts:
-        cap = ensemble.part_cap(cap)
-        requests //= len(parts)
+    describe, parts = config.describe, EXPLAINERS[method].parts
+    cap = ensemble.part_cap(describe.cap_words) if parts else describe.cap_words
     for part in parts or (method,):
-        prompts = [
-            EXPLAINERS[part].prompt(*sample_prompts.evidence(i), cap) for i in range(_SAMPLES)
+        text = EXPLAINERS[part].text
+        if text is None:
+            continue
+        questions = [
+            EXPLAINERS[part].question(*sample_prompts.evidence(i), cap, describe.structured)
+            for i in range(_SAMPLES)
         ]
-        shown = [prompt for prompt in prompts if prompt is not None]
+        shown = [question.messages for question in questions if question is not None]
+        answers = [answered(text, cap, i, describe.structured) for i in range(_SAMPLES)]
         if shown:  # nothing is known of evidence that a run has yet to make
-            yield _Kind(shown, [answered(part, cap, i) for i in range(_SAMPLES)], requests)
+            yield _Kind(shown, answers, requests // (len(parts) or 1))
 
 
 def _sentences(

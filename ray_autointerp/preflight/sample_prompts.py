@@ -8,23 +8,26 @@ import itertools
 import json
 import random
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from ray_autointerp.config import Config
 from ray_autointerp.errors import CorpusError
 from ray_autointerp.methods.keywords import (
     FiredToken,
+    Keywords,
     fired_words,
-    keyword_description,
+    keywords,
     promoted_words,
 )
 from ray_autointerp.passes.documents import Document, read_documents
 from ray_autointerp.plan.controls import method_of
-from ray_autointerp.prompts import ensemble
+from ray_autointerp.plan.evidence import EXPLAINERS
+from ray_autointerp.prompts import ensemble, named_keywords, structured
 from ray_autointerp.prompts.max_act import marked
 from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS
 from ray_autointerp.prompts.shown import Rows, Shown
-from ray_autointerp.prompts.text import few_shots
+from ray_autointerp.prompts.text import WORKED_CAP, few_shots, worked_examples
 from ray_autointerp.records.keys import derive_seed
 
 if TYPE_CHECKING:
@@ -73,25 +76,35 @@ class SamplePrompts:
         projected = min(shown, config.evidence.num_vocab_tokens)
         changed = min(shown, config.evidence.num_changed_tokens)
         top = {"examples": [self._example(draw) for _ in range(examples)], **_EXPLAIN}
-        lists = (self._lists(draw, projected), *(self._lists(draw, changed) for _ in range(2)))
-        signed = [
-            {"sign": sign, "status": "ok", **both}
-            for sign, both in zip((1, -1), lists[1:], strict=True)
-        ]
-        projected_row = {"status": "ok", **lists[0]}
-        rows: Rows = {"top_examples": [top], "vocab_proj": [projected_row], "token_change": signed}
+        quoted = self._keywords(index)
+        rows = {
+            "top_examples": [top],
+            "vocab_proj": [self._lists(draw, projected)],
+            "token_change": [{"sign": sign, **self._lists(draw, changed)} for sign in (1, -1)],
+            "jacobian_proj": [self._lists(draw, changed)],
+            "descriptions/keywords": [
+                {"status": "ok", "trigger": quoted.fires_on, "promotes": quoted.promotes}
+            ],
+        }
+        for method in ensemble.SINGLE_ORDER:
+            text = described(method, config.describe.cap_words, index)
+            rows[f"descriptions/{method}"] = [{"status": "ok", "description": text}]
         return rows, Shown(examples, shown, 1.0)
 
     def description(self, method: str, index: int) -> str:
         """About as long as a description by this method."""
         cap, method = self._config.describe.cap_words, method_of(method)
         if method == "keywords":
-            return " ".join(self._keywords(index).split()[:cap])
-        if method == "ensemble_concat":
-            part_cap = ensemble.part_cap(cap)
-            parts = {p: described(p, part_cap, index) for p in ensemble.CONCAT_ORDER}
-            return ensemble.joined(parts) or ""
-        return described(method, cap, index)
+            return " ".join(str(self._keywords(index)).split()[:cap])
+        if method == "named_keywords":
+            keywords = named_keywords.Keywords(**asdict(self._keywords(index)))
+            return named_keywords.described(described(method, cap, index), keywords, cap)
+        text = EXPLAINERS[method].text
+        if text is not None:
+            return described(text, cap, index)
+        part_cap = ensemble.part_cap(cap) if EXPLAINERS[method].parts else cap
+        parts = {part: described(part, part_cap, index) for part in ensemble.SINGLE_ORDER}
+        return ensemble.joined(parts) or ""
 
     def excerpt(self, index: int) -> str:
         """A held-out text of detection."""
@@ -133,11 +146,12 @@ class SamplePrompts:
         start = draw.randrange(max(1, len(token_ids) - size + 1))
         return token_ids[start : start + size]
 
-    def _lists(self, draw: random.Random, number: int) -> dict[str, list[dict[str, str]]]:
-        return {
+    def _lists(self, draw: random.Random, number: int) -> dict[str, Any]:
+        sides = {
             side: [{"text": text} for text in self._tokens(draw, number)]
             for side in ("promoted", "suppressed")
         }
+        return {"status": "ok", **sides}
 
     def _example(self, draw: random.Random) -> dict[str, Sequence[object]]:
         window = self._config.corpus.window or self._config.evidence.excerpt_tokens
@@ -150,30 +164,35 @@ class SamplePrompts:
         drawn = draw.sample(self._vocabulary, min(number, len(self._vocabulary)))
         return tuple(self._tokenizer.texts(drawn))
 
-    def _keywords(self, index: int) -> str:
+    def _keywords(self, index: int) -> Keywords:
         draw = self._draw("keywords", index)
         fired = fired_words([[FiredToken(t, 1.0)] for t in self._tokens(draw, _FIRED_EXAMPLES)])
         promoted = self._tokens(draw, self._config.evidence.num_vocab_tokens)
-        return keyword_description(fired, promoted_words(promoted)) or ""
+        return keywords(fired, promoted_words(promoted))
 
 
-def described(prompt: str, cap_words: int, index: int) -> str:
-    """A description that was kept: as much of its cap as the worked examples take of theirs."""
-    shots = few_shots(prompt)
-    answers = [shot.content.split() for shot in shots if shot.role == "assistant"]
-    caps = [int(shot.content.split()[-2]) for shot in shots if shot.role == "user"]
-    share = sum(len(words) for words in answers) / sum(caps)
+def described(text: str, cap_words: int, index: int) -> str:
+    """A description that was kept: as much of its cap as the worked examples take of theirs. A
+    name has its own bound.
+    """
+    answers = [shot.assistant.split() for shot in worked_examples(text)]
+    if text == "named_keywords":
+        return " ".join(answers[index % len(answers)])
+    share = sum(len(words) for words in answers) / (len(answers) * WORKED_CAP)
     return _words(answers[index % len(answers)], max(1, round(share * cap_words)))
 
 
-def answered(prompt: str, cap_words: int, index: int) -> str:
+def answered(text: str, cap_words: int, index: int, is_structured: bool) -> str:
     """An answer of an explainer: the whole cap.
 
     Good models take most of it; what small ones say runs on to the limit as often as it ends, and
     is paid for whether it becomes a description or not.
     """
-    answers = [shot.content.split() for shot in few_shots(prompt) if shot.role == "assistant"]
-    return _words(answers[index % len(answers)], cap_words)
+    if text == "named_keywords":
+        return described(text, cap_words, index)
+    answers = [shot.assistant.split() for shot in worked_examples(text)]
+    said = _words(answers[index % len(answers)], cap_words)
+    return structured.answer({"trigger": said, "relation": "none"}) if is_structured else said
 
 
 def written(num_sentences: int) -> str:

@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ray_autointerp.prompts.repeated_text import repeats_any
+from ray_autointerp.prompts.lint import is_lint
+from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.repeated_text import worked_answers
 
 AnswerStatus = Literal["refused", "truncated", "unreadable", "lint"]
 
@@ -29,23 +31,26 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _OPENING = re.compile(
-    r"^\W*(?:(?:the )?(?:description|explanation|answer|summary)\s*(?:is)?\s*[:\-]\s*"
-    r"|(?:this|the) (?:neuron|latent|feature)(?: \d+)? "
+    r"^\W*(?:(?:the )?(?:description|explanation|answer|summary|name)\s*(?:is)?\s*[:\-]\s*"
+    r"|(?:this|the) (?:neuron|latent|feature|unit)(?: \d+)? "
     r"(?:fires|activates|responds|is active|is activated|triggers)"
-    r"(?: strongly| most)? (?:on|to|for|in|by) )",
+    r"(?: strongly| most)? (?:on|to|for|in|by) "
+    r"|(?:the|a|one) (?:common |main |shared )?(?:pattern|theme|thread)(?: here)? "
+    r"(?:is|seems to be|appears to be)(?: that of)? )",
     re.IGNORECASE,
 )
-_LEAK = re.compile(
-    r"<<|>>|</?think|\bneuron \d+\b|\$cap_words|\bat most \d+ words\b", re.IGNORECASE
-)
 
 
-def read_description(answer: str, finish_reason: str, worked: Sequence[str] = ()) -> str:
+def read_description(
+    answer: str,
+    finish_reason: str,
+    asked: Sequence[Message] = (),
+    cap_words: int | None = None,
+) -> str:
     """The description in an answer, boilerplate opening and quotes taken off.
 
-    `worked` are the answers of the prompt's worked examples. Raises BadAnswer: nothing said, cut
-    off by the token limit, declined, a leak of the prompt (marks, leaked reasoning, an instruction
-    repeated), or a worked answer repeated.
+    `asked` are the turns of the prompt before this latent's own. Raises BadAnswer: nothing said,
+    cut off by the token limit, declined, or lint (prompts/lint.py).
     """
     if _REFUSAL.match(answer):
         raise BadAnswer("refused")
@@ -59,7 +64,7 @@ def read_description(answer: str, finish_reason: str, worked: Sequence[str] = ()
         text = _whole_sentences(text)
     if not re.search(r"\w", text):
         raise BadAnswer("unreadable")
-    if _LEAK.search(text) or repeats_any(text, worked):
+    if is_lint(text, asked, worked_answers(asked), cap_words):
         raise BadAnswer("lint")
     return text
 

@@ -1,71 +1,86 @@
-"""Ensembles: Raw puts all evidence into one prompt, Concat joins finished descriptions (paper 2.3).
+"""Ensembles: Raw puts several kinds of evidence into one prompt, Concat joins finished
+descriptions, Summary has an LLM merge them (paper 2.3, methods 4.4).
 
 Concat calls no LLM of its own; its parts are asked again at a share of the cap so that the whole
-fits the cap that every method has, and longer text does not win.
+fits the cap that every method has, and longer text does not win. Uncapped, it joins what the
+methods themselves gave, as the paper did.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from ray_autointerp.prompts import max_act, token_change, vocab_proj
-from ray_autointerp.prompts.max_act import MaxActEvidence
-from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.question import Question, ask_with
 from ray_autointerp.prompts.shown import Rows, Shown
-from ray_autointerp.prompts.text import explainer_prompt
-from ray_autointerp.prompts.token_change import TokenChangeEvidence
-from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
+from ray_autointerp.prompts.text import worked_examples
 
-CONCAT_ORDER = ("vocab_proj", "max_act", "token_change")
-"""The paper's order of the joined parts."""
+SINGLE_ORDER = ("vocab_proj", "max_act", "token_change")
+"""The single methods that are joined or merged, in the paper's order."""
 
-
-@dataclass(frozen=True)
-class RawEvidence:
-    """All evidence of one latent; a part that does not exist is None and is said to be missing."""
-
-    max_act: MaxActEvidence | None
-    vocab_proj: VocabProjEvidence | None
-    token_change: TokenChangeEvidence | None
-
-
-def evidence_from(rows: Rows, shown: Shown) -> RawEvidence:
-    """Whatever there is."""
-    return RawEvidence(
-        max_act.evidence_from(rows, shown),
-        vocab_proj.evidence_from(rows, shown),
-        token_change.evidence_from(rows, shown),
-    )
+_HEADINGS = {
+    "max_act": "[INPUT]",
+    "vocab_proj": "[OUTPUT: its direction read as tokens]",
+    "jacobian_proj": "[OUTPUT: its direction carried through the layers above]",
+    "token_change": "[OUTPUT: tokens moved by setting it]",
+}
+_NEVER_ACTIVE = "It was never active."
+_SOURCES = {
+    "vocab_proj": "From its direction read as tokens",
+    "max_act": "From texts that activate it",
+    "token_change": "From tokens moved by setting it",
+}
 
 
-def ask(evidence: RawEvidence, cap_words: int) -> tuple[Message, ...]:
-    """One prompt over inputs and outputs; fixed part first, this latent last."""
-    return explainer_prompt("ensemble_raw", rendered(evidence), cap_words)
+def raw_text(kinds: tuple[str, ...]) -> str:
+    """The prompt text of a Raw ensemble of these kinds of evidence."""
+    return "ensemble_raw" if "max_act" in kinds else "ensemble_raw_outputs"
 
 
-def rendered(evidence: RawEvidence) -> str:
-    """[INPUT] with the examples, then one [OUTPUT] per token evidence."""
-    parts = [
-        "[INPUT]",
-        max_act.rendered(evidence.max_act) if evidence.max_act else "It was never active.",
-    ]
-    if evidence.vocab_proj:
-        parts += [
-            "[OUTPUT: its direction read as tokens]",
-            vocab_proj.rendered(evidence.vocab_proj),
-        ]
-    if evidence.token_change:
-        parts += [
-            "[OUTPUT: tokens moved by setting it]",
-            token_change.rendered(evidence.token_change),
-        ]
-    return "\n".join(parts)
+def raw_from(shown: Mapping[str, Callable[[Rows, Shown], str | None]]) -> Callable[..., str | None]:
+    """Evidence of several kinds as one text: [INPUT] with the examples, an [OUTPUT] per list."""
+
+    def shown_of(rows: Rows, limits: Shown) -> str | None:
+        found = {kind: text for kind, of in shown.items() if (text := of(rows, limits))}
+        if found and "max_act" in shown:
+            found = {"max_act": _NEVER_ACTIVE} | found
+        return sections(found) or None
+
+    return shown_of
+
+
+def raw_ask(kinds: tuple[str, ...]) -> Callable[[str, str, int, bool], Question]:
+    """The question about these kinds of evidence, with worked examples that show the same."""
+
+    def ask(name: str, evidence: str, cap_words: int, is_structured: bool) -> Question:
+        shots = []
+        for shot in worked_examples(name):
+            assert isinstance(shot.user, Mapping)
+            shots.append(replace(shot, user=sections({kind: shot.user[kind] for kind in kinds})))
+        return ask_with(name, shots, evidence, cap_words, is_structured)
+
+    return ask
+
+
+def sections(texts: Mapping[str, str]) -> str:
+    """Each kind of evidence under its heading."""
+    return "\n".join(f"{_HEADINGS[kind]}\n{text}" for kind, text in texts.items())
 
 
 def part_cap(cap_words: int) -> int:
     """Words each part of Concat may have."""
-    return max(1, cap_words // len(CONCAT_ORDER))
+    return max(1, cap_words // len(SINGLE_ORDER))
+
+
+def summary_from(rows: Rows, _: Shown) -> str | None:
+    """What is merged: each single method's description, and what it was made from."""
+    lines = [
+        f"{source}: {row['description']}"
+        for method, source in _SOURCES.items()
+        for row in rows.get(f"descriptions/{method}", ())
+        if row["status"] == "ok"
+    ]
+    return "\n".join(lines) or None
 
 
 def joined(parts: Mapping[str, str]) -> str | None:
     """The descriptions that exist, in the paper's order, one a line; None if there is none."""
-    return "\n".join(parts[name] for name in CONCAT_ORDER if name in parts) or None
+    return "\n".join(parts[name] for name in SINGLE_ORDER if name in parts) or None

@@ -7,9 +7,7 @@ examples is kept; the released notebook scaled each example by its own (methods 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.shown import Rows, Shown
-from ray_autointerp.prompts.text import explainer_prompt
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class MaxActEvidence:
     max_activation: float
 
 
-def evidence_from(rows: Rows, shown: Shown) -> MaxActEvidence | None:
-    """The explain side's top examples; None where the latent has none."""
+def shown_of(rows: Rows, shown: Shown) -> str | None:
+    """The explain side's top examples as text; None where the latent has none."""
     explain = [
         row
         for row in rows.get("top_examples", ())
@@ -38,15 +36,12 @@ def evidence_from(rows: Rows, shown: Shown) -> MaxActEvidence | None:
     if not explain or shown.max_activation is None:
         return None
     examples = explain[0]["examples"][: shown.num_examples]
-    return MaxActEvidence(
-        tuple(Example(tuple(e["texts"]), tuple(e["activations"])) for e in examples),
-        shown.max_activation,
+    return rendered(
+        MaxActEvidence(
+            tuple(Example(tuple(e["texts"]), tuple(e["activations"])) for e in examples),
+            shown.max_activation,
+        )
     )
-
-
-def ask(evidence: MaxActEvidence, cap_words: int) -> tuple[Message, ...]:
-    """Fixed part first, this latent last, so that prompts share a prefix."""
-    return explainer_prompt("max_act", rendered(evidence), cap_words)
 
 
 def rendered(evidence: MaxActEvidence) -> str:

@@ -1,4 +1,4 @@
-"""Prompt texts: Markdown files beside the code, filled in strictly.
+"""Prompt texts: Markdown files and worked examples beside the code, filled in strictly.
 
 Placeholders are `$name` (prompts are full of braces); a missing or an unused name is an error,
 so that text and code cannot drift apart.
@@ -6,45 +6,66 @@ so that text and code cannot drift apart.
 
 import hashlib
 import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from string import Template
 
 from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS
 
 _TEXTS = files("ray_autointerp.prompts") / "texts"
+
+WORKED_CAP = 20
+"""The cap on words under which the worked examples of explainers are answered."""
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """One question of a prompt's worked examples, and its answer."""
+
+    user: str | Mapping[str, str]
+    """What is shown; of an ensemble, by kind of evidence."""
+    assistant: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """The same answer in the structured form."""
 
 
 def prompt_text(name: str, **values: str | int) -> str:
     """The text of `texts/<name>.md` with its placeholders filled. Raises KeyError."""
-    template = Template((_TEXTS / f"{name}.md").read_text(encoding="utf-8").rstrip("\n"))
+    template = Template(_read(f"{name}.md").rstrip("\n"))
     unused = set(values) - set(template.get_identifiers())
     if unused:
         raise KeyError(f"the prompt text {name} has no placeholder {sorted(unused)}")
     return template.substitute({key: str(value) for key, value in values.items()})
 
 
+def worked_examples(name: str) -> tuple[WorkedExample, ...]:
+    """The worked examples of `texts/<name>.json`."""
+    return tuple(WorkedExample(**shot) for shot in json.loads(_read(f"{name}.json")))
+
+
 def few_shots(name: str) -> tuple[Message, ...]:
-    """Worked examples of `texts/<name>.json`: a list of {user, assistant}."""
-    shots = json.loads((_TEXTS / f"{name}.json").read_text(encoding="utf-8"))
+    """Worked examples as the turns of a chat."""
     return tuple(
         message
-        for shot in shots
-        for message in (Message("user", shot["user"]), Message("assistant", shot["assistant"]))
+        for shot in worked_examples(name)
+        for message in (Message("user", str(shot.user)), Message("assistant", shot.assistant))
     )
 
 
-def explainer_prompt(name: str, evidence: str, cap_words: int) -> tuple[Message, ...]:
-    """Instructions, worked examples, evidence and, last, the longest answer.
-
-    Asked again about the same evidence at another cap, all but the end is cached.
+def text_digests() -> dict[str, str]:
+    """By name, the digest of each prompt text with its worked examples: a changed word is another
+    identity of what asks with it. `neutral` are the beginnings of steered texts.
     """
-    capped = f"{evidence}\n\n{prompt_text('cap', cap_words=cap_words)}"
-    return (Message("system", prompt_text(name)), *few_shots(name), Message("user", capped))
-
-
-def texts_digest() -> str:
-    """One digest over every prompt text: a changed word is another identity."""
-    content = hashlib.sha256()
+    contents: defaultdict[str, bytes] = defaultdict(bytes)
     for file in sorted(_TEXTS.iterdir(), key=lambda file: file.name):
-        content.update(file.name.encode() + b"\0" + file.read_bytes())
-    return content.hexdigest()[:16]
+        name, _, kind = file.name.partition(".")
+        contents[name] += kind.encode() + b"\0" + file.read_bytes()
+    contents["neutral"] = json.dumps(NEUTRAL_PROMPTS).encode()
+    return {name: hashlib.sha256(held).hexdigest()[:16] for name, held in contents.items()}
+
+
+def _read(file: str) -> str:
+    return (_TEXTS / file).read_text(encoding="utf-8")

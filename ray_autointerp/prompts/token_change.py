@@ -6,10 +6,8 @@ all four through a set (methods 7, trap 9).
 
 from dataclasses import dataclass
 
-from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.shown import Rows, Shown, token_texts
-from ray_autointerp.prompts.text import explainer_prompt
-from ray_autointerp.prompts.vocab_proj import quoted
+from ray_autointerp.prompts.token_lists import quoted
 
 
 @dataclass(frozen=True)
@@ -22,23 +20,20 @@ class TokenChangeEvidence:
     lowered_suppressed: tuple[str, ...]
 
 
-def evidence_from(rows: Rows, shown: Shown) -> TokenChangeEvidence | None:
-    """The lists of both signs; None where neither was measured."""
+def shown_of(rows: Rows, shown: Shown) -> str | None:
+    """The lists of both signs as text; None where neither was measured."""
     by_sign = {r["sign"]: r for r in rows.get("token_change", ()) if r["status"] == "ok"}
     if not by_sign:
         return None
     raised, lowered = by_sign.get(1, {}), by_sign.get(-1, {})
-    return TokenChangeEvidence(
-        token_texts(raised.get("promoted"), shown),
-        token_texts(raised.get("suppressed"), shown),
-        token_texts(lowered.get("promoted"), shown),
-        token_texts(lowered.get("suppressed"), shown),
+    return rendered(
+        TokenChangeEvidence(
+            token_texts(raised.get("promoted"), shown),
+            token_texts(raised.get("suppressed"), shown),
+            token_texts(lowered.get("promoted"), shown),
+            token_texts(lowered.get("suppressed"), shown),
+        )
     )
-
-
-def ask(evidence: TokenChangeEvidence, cap_words: int) -> tuple[Message, ...]:
-    """Fixed part first, this latent last."""
-    return explainer_prompt("token_change", rendered(evidence), cap_words)
 
 
 def rendered(evidence: TokenChangeEvidence) -> str:

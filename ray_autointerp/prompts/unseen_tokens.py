@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ray_autointerp.prompts.judge import TWO_SET_CHOICES
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.text import prompt_text
-from ray_autointerp.prompts.vocab_proj import quoted
+from ray_autointerp.prompts.token_lists import quoted
 
 
 def ask(description: str, first: Sequence[str], second: Sequence[str]) -> tuple[Message, ...]:

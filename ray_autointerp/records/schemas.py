@@ -160,6 +160,11 @@ TABLES: dict[str, Table] = {
         _LATENT,
         status=_STR,
         description=_STR,
+        name=_STR,
+        trigger=_STR,
+        promotes=_STR,
+        suppresses=_STR,
+        relation=_STR,
         source=_I32,  # the latent that a control's was made for
         answer=_STR,
         finish_reason=_STR,
@@ -383,6 +388,7 @@ TABLES: dict[str, Table] = {
     "labels": _table(
         _LATENT,
         label=_STR,
+        name=_STR,
         method=_STR,
         runner_up=_STR,
         margin=_F32,

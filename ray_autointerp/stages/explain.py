@@ -1,19 +1,20 @@
 """explain: evidence to descriptions, one method and one selection shard at a time.
 
-MaxAct, VocabProj, TokenChange and Ensemble Raw ask once per latent; Ensemble Concat asks for its
-three parts again at a third of the cap and joins them. An answer that is no description, or that
-repeats a worked example of its prompt, is a row with its status and the raw answer.
+Most methods ask once per latent; Ensemble Concat asks for its three parts again at a third of the
+cap and joins them, and uncapped it joins the finished descriptions without asking. An answer that
+is no description, or that repeats its prompt, is a row with its status and the raw answer.
 """
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from ray_autointerp.passes.ask import ask_and_read
 from ray_autointerp.plan.evidence import EXPLAINERS, evidence_of
+from ray_autointerp.plan.step import Read
 from ray_autointerp.prompts import ensemble
-from ray_autointerp.prompts.answer import read_description
-from ray_autointerp.prompts.message import Message, digest
-from ray_autointerp.prompts.repeated_text import worked_answers
+from ray_autointerp.prompts.message import digest
+from ray_autointerp.prompts.question import Question
 from ray_autointerp.prompts.shown import Rows, Shown
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
@@ -23,13 +24,16 @@ from ray_autointerp.runs.tables import Row
 _TOKENS_PER_WORD = 3
 """Room for an answer: words of the cap times this, so that the cap and not the limit decides."""
 
+_JSON_TOKENS = 64
+"""Room for the names and marks of a structured answer beside its words."""
+
 
 async def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `descriptions/<method>`."""
     assert task.sae is not None and task.method is not None
     latents = context.tables.chosen(task)
     tables = {
-        read.table: context.tables.rows(read.table, task.sae, latents, read.method)
+        _name(read): context.tables.rows(read.table, task.sae, latents, read.method)
         for read in evidence_of(task.method, context.run.config)
     }
     stats = context.tables.row("latent_stats", task.sae, latents)
@@ -37,7 +41,6 @@ async def run(task: Task, context: WorkerContext) -> None:
     rows = await asyncio.gather(
         *(
             _described(
-                latent,
                 {table: rows[latent] for table, rows in tables.items()},
                 Shown(
                     describe.num_examples,
@@ -50,71 +53,74 @@ async def run(task: Task, context: WorkerContext) -> None:
             for latent in latents
         )
     )
-    context.write(task, "descriptions", rows)
+    named = ({"latent": latent, **row} for latent, row in zip(latents, rows, strict=True))
+    context.write(task, "descriptions", list(named))
 
 
-async def _described(
-    latent: int, rows: Rows, shown: Shown, method: str, context: WorkerContext
-) -> Row:
-    cap = context.run.config.describe.cap_words
+def _name(read: Read) -> str:
+    """How a method knows the table: descriptions are of several methods."""
+    return f"descriptions/{read.method}" if read.table == "descriptions" else read.table
+
+
+async def _described(rows: Rows, shown: Shown, method: str, context: WorkerContext) -> Row:
     explainer = EXPLAINERS[method]
     if explainer.parts:
-        return {"latent": latent, **await _joined(explainer.parts, rows, shown, context)}
-    messages = explainer.prompt(rows, shown, cap)
-    if messages is None:
-        return {"latent": latent, "status": "no_evidence"}
-    return {"latent": latent, **await _asked(messages, method, cap, context)}
+        return await _asked_in_parts(explainer.parts, rows, shown, context)
+    if explainer.text is None:
+        parts = {part: rows[f"descriptions/{part}"][0] for part in explainer.descriptions}
+        return _joined(parts)
+    describe = context.run.config.describe
+    question = explainer.question(rows, shown, describe.cap_words, describe.structured)
+    if question is None:
+        return {"status": "no_evidence"}
+    return await _asked(question, method, describe.cap_words, context)
 
 
-async def _joined(parts: Sequence[str], rows: Rows, shown: Shown, context: WorkerContext) -> Row:
+async def _asked_in_parts(
+    parts: Sequence[str], rows: Rows, shown: Shown, context: WorkerContext
+) -> Row:
     """Ensemble Concat: the parts that exist, each at its share of the cap."""
-    cap = ensemble.part_cap(context.run.config.describe.cap_words)
-    prompts = {
-        part: messages
+    describe = context.run.config.describe
+    cap = ensemble.part_cap(describe.cap_words)
+    questions = {
+        part: question
         for part in parts
-        if (messages := EXPLAINERS[part].prompt(rows, shown, cap)) is not None
+        if (question := EXPLAINERS[part].question(rows, shown, cap, describe.structured))
     }
-    answered = dict(
-        zip(
-            prompts,
-            await asyncio.gather(
-                *(_asked(m, f"concat {part}", cap, context) for part, m in prompts.items())
-            ),
-            strict=True,
-        )
+    answers = await asyncio.gather(
+        *(_asked(question, f"concat {part}", cap, context) for part, question in questions.items())
     )
+    return _joined(dict(zip(questions, answers, strict=True)))
+
+
+def _joined(parts: dict[str, Any]) -> Row:
+    """One row of several methods' rows; where none is `ok`, it says what became of the first."""
     text = ensemble.joined(
-        {part: row["description"] for part, row in answered.items() if row["description"]}
+        {part: row["description"] for part, row in parts.items() if row["description"]}
     )
-    failed = next(
-        (row["status"] for row in answered.values() if row["status"] != "ok"), "no_evidence"
-    )
+    answered = [row for row in parts.values() if row["status"] != "no_evidence"]
+    failed = next((row["status"] for row in answered if row["status"] != "ok"), "no_evidence")
     return {
         "status": "ok" if text else failed,
         "description": text,
-        "answer": "\n".join(row["answer"] for row in answered.values()) if answered else None,
+        "answer": "\n".join(row["answer"] for row in answered) if answered else None,
         "finish_reason": None,
-        "prompt_digest": "+".join(row["prompt_digest"] for row in answered.values()) or None,
+        "prompt_digest": "+".join(row["prompt_digest"] for row in answered) or None,
     }
 
 
-async def _asked(
-    messages: tuple[Message, ...], purpose: str, cap: int, context: WorkerContext
-) -> Row:
-    worked = worked_answers(messages)
+async def _asked(question: Question, purpose: str, cap: int, context: WorkerContext) -> Row:
+    messages = question.messages
+    room = 0 if question.json_schema is None else _JSON_TOKENS
     answered = await ask_and_read(
         context,
         messages,
-        lambda text, finish_reason: read_description(text, finish_reason, worked),
+        question.read,
         seed=derive_seed(digest(messages), purpose, 0),
         purpose=purpose,
-        max_tokens=cap * _TOKENS_PER_WORD,
+        max_tokens=cap * _TOKENS_PER_WORD + room,
         temperature=context.run.config.llm.temperature,
+        json_schema=question.json_schema,
     )
-    text = answered.value
-    return {
-        "status": answered.status,
-        # One cap for every method (methods 16): a longer answer does not get to say more.
-        "description": None if text is None else " ".join(text.split()[:cap]),
-        **answered.kept,
-    }
+    columns = {"description": None} | dict(answered.value or {})
+    return {"status": answered.status, **columns, **answered.kept}

@@ -10,12 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_autointerp.methods.keywords import (
-    FiredToken,
-    fired_words,
-    keyword_description,
-    promoted_words,
-)
+from ray_autointerp.methods.keywords import FiredToken, fired_words, keywords, promoted_words
 from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -45,12 +40,14 @@ def run(task: Task, context: WorkerContext) -> None:
         promoted_words([entry["text"] for entry in entries or ()])
         for entries in lists["promoted"].to_pylist()
     ]
-    texts = [keyword_description(*words) for words in zip(fired, promoted, strict=True)]
+    found = [keywords(*words) for words in zip(fired, promoted, strict=True)]
     schema = TABLES["descriptions"].schema
     columns = {field.name: pa.nulls(len(latents), field.type) for field in schema} | {
         "latent": examples["latent"],
-        "status": ["no_evidence" if text is None else "ok" for text in texts],
-        "description": texts,
+        "status": ["ok" if str(own) else "no_evidence" for own in found],
+        "description": [str(own) or None for own in found],
+        "trigger": [own.fires_on for own in found],
+        "promotes": [own.promotes for own in found],
     }
     context.write(task, "descriptions", pa.table(columns, schema=schema))
     quoted = columns | {"fired": fired, "promoted": promoted}

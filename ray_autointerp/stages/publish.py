@@ -21,8 +21,10 @@ from ray_autointerp.methods.choice import choose
 from ray_autointerp.passes.agreement_curve import nearest_map
 from ray_autointerp.passes.choosing_trials import choosing_trials
 from ray_autointerp.passes.list_offsets import list_offsets
+from ray_autointerp.plan.controls import is_control
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.reads import producer_of
+from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.prompts.repeated_text import repeated
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
@@ -173,10 +175,11 @@ class _Shard:
                 schema = TABLES[table].schema
                 for name, column in step.label_columns:
                     found[name] = pa.nulls(len(self.latents), schema.field(column).type)
-                config = self._tables.run.config
-                for scored in config.score.methods if step.is_wanted(config) else ():
-                    rows = self.aligned(table, scored, names)
-                    is_its: Any = pc.equal(method, pa.scalar(scored, pa.string()))
+                for made in methods_of(step, self._tables.run.config):
+                    if made is None or is_control(made):
+                        continue
+                    rows = self.aligned(table, made, names)
+                    is_its: Any = pc.equal(method, pa.scalar(made, pa.string()))
                     is_label = pc.fill_null(is_its, False)
                     for name, column in step.label_columns:
                         found[name] = pc.if_else(is_label, rows[column], found[name])

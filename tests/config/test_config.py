@@ -61,6 +61,20 @@ def test_config_clamp_to_a_kl_that_is_not_calibrated_is_refused() -> None:
     parse_config({**GOOD, "evidence": clamp, "steering": {"kl_targets": [0.3]}}, Path("x.toml"))
 
 
+@pytest.mark.parametrize("method", ["summary", "ensemble_concat_uncapped"])
+def test_config_method_made_of_others_descriptions_needs_them(method: str) -> None:
+    singles = ["max_act", "vocab_proj", "token_change"]
+    score = {"score": {"methods": []}}
+    parse_config({**GOOD, **score, "describe": {"methods": [*singles, method]}}, Path("x.toml"))
+    for left_out in singles:
+        some = [one for one in singles if one != left_out]
+        with pytest.raises(ConfigError, match=f"`{method}`.*`{left_out}`: name that method") as bad:
+            parse_config({**GOOD, **score, "describe": {"methods": [*some, method]}}, Path("x"))
+        assert "\n" not in str(bad.value)
+    named = {"describe": {"methods": ["named_keywords"]}}
+    parse_config({**GOOD, **score, **named}, Path("x.toml"))  # keywords are made in any case
+
+
 def test_config_missing_section_is_named() -> None:
     raw = {name: section for name, section in GOOD.items() if name != "corpus"}
     with pytest.raises(ConfigError, match="`corpus` is missing"):

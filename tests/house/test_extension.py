@@ -24,17 +24,10 @@ def run(task, context):
 ''',
     "prompts/toy.py": '''"""Toy: one word to a prompt."""
 
-from ray_autointerp.prompts.message import Message
 
-
-def evidence_from(rows, shown):
+def shown_of(rows, shown):
     """The word."""
-    return next((row["word"] for row in rows.get("toy_lists", ())), None)
-
-
-def ask(evidence, cap_words):
-    """One question."""
-    return (Message("user", f'Promoted tokens: "{evidence}"'),)
+    return next((f'Promoted tokens: "{row["word"]}"' for row in rows.get("toy_lists", ())), None)
 ''',
     "stages/toy_score.py": '''"""toy_score: how long a description is."""
 
@@ -74,7 +67,7 @@ EDITS = {
         """from ray_autointerp.prompts import toy
 
 EXPLAINERS: dict[str, Explainer] = {
-    "toy": Explainer(("toy_lists",), toy.evidence_from, toy.ask),""",
+    "toy": Explainer(toy.shown_of, ("toy_lists",), text="vocab_proj"),""",
     ),
     "records/schemas.py": (
         '    "labels": _table(\n        _LATENT,',

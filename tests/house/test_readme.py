@@ -14,7 +14,7 @@ import typer
 
 from ray_autointerp.cli import app
 from ray_autointerp.config_file import parse_config
-from ray_autointerp.plan.evidence import MAP_READS
+from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, MAP_READS
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.step import Read, Step
 from ray_autointerp.records.schemas import TABLES
@@ -158,6 +158,10 @@ def test_columns_that_the_readme_explains_are_those_of_the_labels(readme: str) -
     columns = set(TABLES["labels"].schema.names)
     assert {"label", "density", "output_win_rate"} <= named, "the README explains no columns"
     assert named - columns == set()
+
+
+def test_every_description_method_is_in_the_readme(readme: str) -> None:
+    assert [method for method in DESCRIPTION_METHODS if f"`{method}`" not in readme] == []
 
 
 def test_demo_settings_that_the_readme_quotes_are_the_demos(readme: str) -> None:

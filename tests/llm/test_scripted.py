@@ -18,22 +18,42 @@ from ray_autointerp.prompts import (
     fuzzing,
     judge,
     max_act,
+    named_keywords,
+    question,
     sentences,
+    token_lists,
     unseen_tokens,
-    vocab_proj,
 )
 from ray_autointerp.prompts.max_act import Example, MaxActEvidence
-from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
+from ray_autointerp.prompts.named_keywords import Keywords
+from ray_autointerp.prompts.question import Columns
+from ray_autointerp.prompts.token_lists import TokenLists
 
 SECTION = LLMSection(backend="scripted", script="ray_autointerp.llm.scripted:planted_script")
 
 
 def test_explainer_names_the_marked_and_the_promoted_word() -> None:
     example = Example((" the", " owl", " and"), (0.0, 3.0, 0.0))
-    asked = Request(max_act.ask(MaxActEvidence((example,), 3.0), 25), max_tokens=40)
-    assert planted_script(asked).text == 'responds to "owl"'
-    asked = Request(vocab_proj.ask(VocabProjEvidence((" moon",), (" sun",)), 25), max_tokens=40)
-    assert planted_script(asked).text == 'leads to "moon"'
+    examples = max_act.rendered(MaxActEvidence((example,), 3.0))
+    assert said("max_act", examples) == {"description": 'responds to "owl"'}
+    lists = token_lists.rendered(TokenLists((" moon",), (" sun",)))
+    assert said("vocab_proj", lists) == {"description": 'leads to "moon"'}
+    structured = said("vocab_proj", lists, is_structured=True)
+    assert (structured["trigger"], structured["promotes"]) == (None, '"moon"')
+    merged = 'From texts that activate it: fires on "owl"\nFrom its direction: promotes "moon"'
+    assert said("summary", merged) == {"description": 'responds to "owl" and leads to "moon"'}
+
+
+def test_namer_joins_the_first_words_of_both_lists() -> None:
+    asked = named_keywords.ask("named_keywords", Keywords('"owl", "hoot"', '"moon"'), 25, False)
+    answer = planted_script(Request(asked.messages, max_tokens=40))
+    assert asked.read(answer.text, "stop")["name"] == "owl and moon"
+
+
+def said(name: str, evidence: str, is_structured: bool = False) -> Columns:
+    asked = question.ask(name, evidence, 25, is_structured)
+    request = Request(asked.messages, max_tokens=99, json_schema=asked.json_schema)
+    return asked.read(planted_script(request).text, "stop")
 
 
 def test_writer_uses_the_described_word_in_activating_sentences_alone() -> None:
@@ -98,7 +118,8 @@ def test_judge_says_yes_to_the_text_or_the_marks_with_the_described_word(
 def test_scripted_llm_answers_by_its_script_and_has_nothing_to_start() -> None:
     llm = open_llm(SECTION, threads=1)
     example = Example((" owl",), (3.0,))
-    asked = Request(max_act.ask(MaxActEvidence((example,), 3.0), 25), max_tokens=40)
+    shown = max_act.rendered(MaxActEvidence((example,), 3.0))
+    asked = Request(question.ask("max_act", shown, 25, False).messages, max_tokens=40)
 
     async def use() -> str:
         await llm.start()

@@ -7,7 +7,7 @@ import pytest
 from ray_autointerp.methods.keywords import (
     FiredToken,
     fired_words,
-    keyword_description,
+    keywords,
     promoted_words,
     spelling,
 )
@@ -18,7 +18,7 @@ def example(*tokens):
 
 
 def line(examples, promoted):
-    return keyword_description(fired_words(examples), promoted_words(promoted))
+    return str(keywords(fired_words(examples), promoted_words(promoted))) or None
 
 
 WAR = [

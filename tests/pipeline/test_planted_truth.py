@@ -4,7 +4,9 @@ Latent i fires exactly on trigger A(i) and promotes exactly effect B(i): evidenc
 true descriptions must pass, and shuffled ones must not.
 """
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest

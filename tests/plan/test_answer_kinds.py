@@ -31,6 +31,16 @@ def test_unscored_methods_need_no_judge(config: Callable[..., Config]) -> None:
     assert answer_kinds(config(UNSCORED, JUDGE), "judge") == set()
 
 
+def test_structured_descriptions_are_json_but_a_name_is_text(config: Callable[..., Config]) -> None:
+    def kinds(*methods: str) -> frozenset[str]:
+        describe = {"methods": methods, "structured": True}
+        return answer_kinds(config(UNSCORED, {"describe": describe}), "llm")
+
+    assert kinds("max_act") == {"json"}
+    assert kinds("named_keywords") == {"text"}
+    assert kinds("max_act", "named_keywords") == {"json", "text"}
+
+
 def test_every_step_that_asks_declares_the_form_of_its_answers() -> None:
     for step in FLOW:
         asks = step.pool in LLM_POOLS

@@ -1,5 +1,6 @@
 """Identity: what decides results stops a resumed run, and nothing else does."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,17 @@ import pytest
 
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config
+from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, EXPLAINERS
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.identity import Inputs, declared, digest, first_difference, identity
 from ray_autointerp.plan.shards import Axes, LatentRange
+from ray_autointerp.prompts import text
+from ray_autointerp.prompts.shown import Shown
+from ray_autointerp.prompts.text import text_digests
 
 AXES = Axes(2, {"s": LatentRange(0, 8)}, 4, 4, {"s": "h"}, 4, 4)
-INPUTS = Inputs("subject", "tokenizer", "corpus", {"s": "sae"}, "llm", "prompts")
+TEXTS = text_digests()
+INPUTS = Inputs("subject", "tokenizer", "corpus", {"s": "sae"}, "llm", TEXTS)
 
 
 def config(**changes: Any) -> Config:
@@ -39,6 +45,7 @@ def config(**changes: Any) -> Config:
         ("select__num_latents", 3, "select"),
         ("steering__temperature", 0.1, "steering"),
         ("describe__cap_words", 9, "explain"),
+        ("describe__structured", True, "explain"),
         ("score__num_sentences", 9, "write_sentences"),
         ("score__num_units", 2, "steering"),
         ("operations__micro_batch", 2, "jacobian"),
@@ -70,7 +77,7 @@ def test_identity_operations_and_growth_are_free(change: str, value: Any) -> Non
 
 
 def test_identity_another_subject_stops_the_run() -> None:
-    other = Inputs("other", "tokenizer", "corpus", {"s": "sae"}, "llm", "prompts")
+    other = Inputs("other", "tokenizer", "corpus", {"s": "sae"}, "llm", TEXTS)
     difference = first_difference(identity(config(), AXES, INPUTS), identity(config(), AXES, other))
     assert difference is not None
     assert "input.subject" in difference
@@ -113,13 +120,13 @@ def test_identity_growing_scored_methods_changes_no_other_methods_scores() -> No
 
 
 def test_identity_another_sae_subject_and_corpus_change_every_digest() -> None:
-    other = Inputs("other", "other", "other", {"s": "other"}, "llm", "prompts")
+    other = Inputs("other", "other", "other", {"s": "other"}, "llm", TEXTS)
     old, new = identity(config(), AXES, INPUTS), identity(config(), AXES, other)
     assert {name for name in old if digest(old[name]) == digest(new[name])} == set()
 
 
 def test_identity_the_jacobian_of_a_hook_point_does_not_depend_on_an_sae() -> None:
-    other = Inputs("subject", "tokenizer", "corpus", {"s": "other"}, "llm", "prompts")
+    other = Inputs("subject", "tokenizer", "corpus", {"s": "other"}, "llm", TEXTS)
     old, new = identity(config(), AXES, INPUTS), identity(config(), AXES, other)
     same = {name for name in old if digest(old[name]) == digest(new[name])}
     assert same == {"corpus", "overlap", "jacobian/h"}
@@ -133,7 +140,7 @@ def test_identity_of_one_sae_does_not_depend_on_the_others() -> None:
     axes = Axes(
         2, {"s": LatentRange(0, 8), "z": LatentRange(0, 9)}, 4, 4, {"s": "h", "z": "h"}, 4, 4
     )
-    inputs = Inputs("subject", "tokenizer", "corpus", {"s": "sae", "z": "z"}, "llm", "prompts")
+    inputs = Inputs("subject", "tokenizer", "corpus", {"s": "sae", "z": "z"}, "llm", TEXTS)
     both = identity(parse_config(two, Path("t.toml")), axes, inputs)
     alone = identity(config(), AXES, INPUTS)
     assert {name: digest(record) for name, record in both.items() if name in alone} == {
@@ -148,3 +155,98 @@ def test_identity_every_field_has_a_kind_and_every_declared_field_exists() -> No
     fields = {field for step in FLOW for field in declared(step, made)}
     assert {"run.seed", "subject.dtype", "operations.micro_batch", "llm.engine_args"} <= fields
     assert not {"run.root", "llm.model", "corpus.path", "describe.methods"} & fields
+
+
+def test_identity_of_a_prompt_text_is_that_of_the_methods_that_ask_with_it() -> None:
+    """So that a new method's text, or a changed one, leaves every other method's answers alone."""
+    made = config(
+        describe__methods=[*DESCRIPTION_METHODS],
+        score__methods=["max_act", "jacobian_proj"],
+    )
+    assert changed("jacobian_proj", made) == {
+        "explain/s/jacobian_proj",
+        "write_sentences/s/jacobian_proj",
+        "input_score/s/jacobian_proj",
+        "output_score/s/jacobian_proj",
+        "publish/s",
+    }
+    assert {name for name in changed("max_act", made) if name.startswith("explain")} == {
+        "explain/s/max_act",
+        "explain/s/ensemble_concat",
+        "explain/s/ensemble_concat_uncapped",
+        "explain/s/summary",
+    }
+    assert changed("named_keywords", made) == {"explain/s/named_keywords", "publish/s"}
+    assert changed("structured", made) == set(), "nobody is asked for JSON"
+    structured = config(
+        describe__methods=["max_act", "named_keywords"],
+        describe__structured=True,
+        score__methods=["max_act"],
+    )
+    assert "explain/s/max_act" in changed("structured", structured)
+    assert "explain/s/named_keywords" not in changed("structured", structured)
+
+
+def test_identity_writer_judges_and_steering_have_texts_of_their_own() -> None:
+    made = config(describe__methods=["max_act", "keywords"], score__methods=["max_act"])
+    assert steps(changed("sentences", made)) == {"write_sentences", "input_score", "publish"}
+    assert steps(changed("judge_two", made)) == {"output_score", "publish"}
+    neutral = steps(changed("neutral", made))
+    assert {"calibrate", "steering", "output_score"} <= neutral
+    assert not {"explain", "write_sentences"} & neutral
+
+
+def test_identity_changed_text_is_named_with_its_step() -> None:
+    made = config(describe__methods=["max_act", "keywords"], score__methods=["max_act"])
+    other = replace(INPUTS, prompts={**TEXTS, "max_act": "other"})
+    difference = first_difference(identity(made, AXES, INPUTS), identity(made, AXES, other))
+    assert difference is not None
+    assert "`explain`" in difference and "prompts.max_act" in difference
+
+
+@pytest.mark.parametrize("is_structured", [False, True])
+@pytest.mark.parametrize("method", EXPLAINERS)
+def test_identity_holds_every_text_that_a_method_reads(
+    method: str, is_structured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = config(
+        describe__methods=[*DESCRIPTION_METHODS],
+        describe__structured=is_structured,
+        score__methods=["keywords"],
+    )
+    seen: set[str] = set()
+    read = text._read
+    monkeypatch.setattr(text, "_read", lambda file: (seen.add(file.split(".")[0]), read(file))[1])
+    for one in EXPLAINERS[method].parts or (method,):
+        if EXPLAINERS[one].text is not None:
+            assert EXPLAINERS[one].question(EVIDENCE, Shown(1, 1, 1.0), 20, is_structured)
+    record = identity(made, AXES, INPUTS)[f"explain/s/{method}"]
+    held = {field.removeprefix("prompts.") for field in record["inputs"] if "prompts." in field}
+    assert seen <= held <= seen | {"cap"}
+
+
+EVIDENCE: dict[str, list[dict[str, Any]]] = {
+    "top_examples": [{"split": "explain", "status": "ok", "examples": []}],
+    "token_change": [{"sign": 1, "status": "ok"}],
+    **{
+        table: [{"status": "ok", "promoted": [], "suppressed": []}]
+        for table in ("vocab_proj", "jacobian_proj")
+    },
+    **{
+        f"descriptions/{method}": [
+            {"status": "ok", "description": "owls", "trigger": "owls", "promotes": None}
+        ]
+        for method in ("keywords", "max_act", "vocab_proj", "token_change")
+    },
+}
+
+
+def changed(name: str, made: Config) -> set[str]:
+    """The nodes whose digest another text of that name changes."""
+    other = replace(INPUTS, prompts={**TEXTS, name: "other"})
+    old, new = identity(made, AXES, INPUTS), identity(made, AXES, other)
+    return {node for node in old if digest(old[node]) != digest(new[node])}
+
+
+def steps(names: set[str]) -> set[str]:
+    return {name.split("/")[0] for name in names}

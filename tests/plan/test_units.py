@@ -22,7 +22,7 @@ from ray_autointerp.plan.units import (
     three_set_texts,
     two_set_units,
 )
-from ray_autointerp.prompts.ensemble import CONCAT_ORDER
+from ray_autointerp.prompts.ensemble import SINGLE_ORDER
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
 
@@ -35,9 +35,10 @@ def asked(config: Config, step: str, method: str | None, num_latents: int = 5) -
 
 def test_an_explainer_is_asked_once_a_latent_and_concat_once_a_part(quick_config: Planted) -> None:
     config = quick_config("x")
-    for method in ("max_act", "vocab_proj", "token_change", "ensemble_raw"):
+    for method in ("max_act", "vocab_proj", "token_change", "ensemble_raw", "named_keywords"):
         assert asked(config, "explain", method) == 5
-    assert asked(config, "explain", "ensemble_concat") == 5 * len(CONCAT_ORDER)
+    assert asked(config, "explain", "ensemble_concat_uncapped") == 0
+    assert asked(config, "explain", "ensemble_concat") == 5 * len(SINGLE_ORDER)
 
 
 @pytest.mark.parametrize(("label_by", "draws"), [("trials", 3 + 4), ("order", 3)])

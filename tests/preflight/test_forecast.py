@@ -16,6 +16,7 @@ from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.pipeline import label
 from ray_autointerp.plan.estimate import estimate
+from ray_autointerp.plan.evidence import DESCRIPTION_METHODS
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.preflight.forecast import KINDS, forecast
@@ -23,7 +24,7 @@ from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
 
-METHODS = ["ensemble_raw", "max_act", "ensemble_concat", "token_change", "vocab_proj", "keywords"]
+METHODS = [*DESCRIPTION_METHODS]
 
 
 @pytest.fixture(scope="module")

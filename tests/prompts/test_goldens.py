@@ -5,45 +5,77 @@ After a wanted change: `UPDATE_GOLDEN=1 pytest tests/prompts/test_goldens.py`, t
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ray_autointerp.prompts import (
-    detection,
-    ensemble,
-    fuzzing,
-    judge,
-    max_act,
-    sentences,
-    token_change,
-    unseen_tokens,
-    vocab_proj,
-)
-from ray_autointerp.prompts.ensemble import RawEvidence
-from ray_autointerp.prompts.max_act import Example, MaxActEvidence
+from ray_autointerp.plan.evidence import EXPLAINERS
+from ray_autointerp.prompts import detection, fuzzing, judge, sentences, unseen_tokens
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.token_change import TokenChangeEvidence
-from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
+from ray_autointerp.prompts.shown import Rows, Shown
 
 GOLDEN = Path(__file__).parent / "golden"
 
-EXAMPLES = MaxActEvidence(
-    examples=(
-        Example(("The", " owl", " cal", "ls", "\n", " at", " night"), (0, 8.0, 8.0, 4.0, 0, 0, 0)),
-        Example((" an", " owl", "\n"), (0.0, 3.99, 0.4)),
-    ),
-    max_activation=8.0,
-)
-TOKENS = VocabProjEvidence((" hoot", " moon", "\n\n"), (" noon", '"'))
-CHANGE = TokenChangeEvidence((" hoot", " dark"), (" bright",), (" noon",), ())
+
+def entries(*texts: str) -> list[dict[str, str]]:
+    return [{"text": text} for text in texts]
+
+
+def described(text: str) -> list[dict[str, str]]:
+    return [{"status": "ok", "description": text}]
+
+
+LISTS = {
+    "status": "ok",
+    "promoted": entries(" hoot", " moon", "\n\n"),
+    "suppressed": entries(" noon", '"'),
+}
+TOP = {
+    "split": "explain",
+    "status": "ok",
+    "examples": [
+        {
+            "texts": ["The", " owl", " cal", "ls", "\n", " at", " night"],
+            "activations": [0, 8.0, 8.0, 4.0, 0, 0, 0],
+        },
+        {"texts": [" an", " owl", "\n"], "activations": [0.0, 3.99, 0.4]},
+    ],
+}
+CHANGE = [
+    {
+        "sign": 1,
+        "status": "ok",
+        "promoted": entries(" hoot", " dark"),
+        "suppressed": entries(" bright"),
+    },
+    {"sign": -1, "status": "ok", "promoted": entries(" noon"), "suppressed": []},
+]
+ROWS: Rows = {
+    "top_examples": [TOP],
+    "vocab_proj": [LISTS],
+    "jacobian_proj": [LISTS],
+    "token_change": CHANGE,
+    "descriptions/max_act": described("the word owl"),
+    "descriptions/vocab_proj": described("night sounds"),
+    "descriptions/token_change": [{"status": "lint", "description": None}],
+    "descriptions/keywords": [{"status": "ok", "trigger": '"owl", "owls"', "promotes": '"hoot"'}],
+}
+
+
+def explained(method: str, rows: Rows = ROWS, is_structured: bool = False) -> tuple[Message, ...]:
+    question = EXPLAINERS[method].question(rows, Shown(5, 5, 8.0), 25, is_structured)
+    assert question is not None
+    return question.messages
+
 
 PROMPTS: dict[str, Callable[[], tuple[Message, ...]]] = {
-    "max_act": lambda: max_act.ask(EXAMPLES, 25),
-    "vocab_proj": lambda: vocab_proj.ask(TOKENS, 25),
-    "token_change": lambda: token_change.ask(CHANGE, 25),
-    "ensemble_raw": lambda: ensemble.ask(RawEvidence(EXAMPLES, TOKENS, CHANGE), 25),
-    "ensemble_raw_never_active": lambda: ensemble.ask(RawEvidence(None, TOKENS, None), 25),
+    **{name: partial(explained, name) for name, made in EXPLAINERS.items() if made.text},
+    "ensemble_raw_never_active": partial(
+        explained, "ensemble_raw", {"vocab_proj": ROWS["vocab_proj"]}
+    ),
+    "max_act_structured": partial(explained, "max_act", is_structured=True),
+    "ensemble_raw_structured": partial(explained, "ensemble_raw", is_structured=True),
     "sentences": lambda: sentences.ask("responds to owls", 2),
     "detection": lambda: detection.ask(["I hoot\nat", "The sea"], "responds to owls", 2),
     "fuzzing": lambda: fuzzing.ask(["An <<owl>>\nat", "<<The>> owl"], "responds to owls", 1),

@@ -4,27 +4,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.prompts.answer import BadAnswer, read_description
+from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.repeated_text import normal_form, repeated, worked_answers
-from ray_autointerp.prompts.text import explainer_prompt
+from ray_autointerp.prompts.text import few_shots
 
-EXPLAINERS = ("max_act", "vocab_proj", "token_change", "ensemble_raw")
+TEXTS = sorted({made.text for made in EXPLAINERS.values() if made.text})
 
 
-@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("wrapped", ["{}", "Description: {}.", '"{}"', "{} or their like"])
 def test_answer_that_repeats_a_worked_example_is_lint(name: str, wrapped: str) -> None:
-    worked = worked_answers(explainer_prompt(name, "evidence", 20))
+    asked = few_shots(name)
+    worked = worked_answers(asked)
     assert len(worked) >= 2
     for answer in worked:
         for text in (wrapped.format(answer), wrapped.format(answer.upper().replace(",", " ,"))):
             with pytest.raises(BadAnswer) as bad:
-                read_description(text, "stop", worked)
+                read_description(text, "stop", asked)
             assert bad.value.status == "lint"
 
 
 def test_answer_that_is_a_part_of_a_worked_example_or_holds_one_as_part_of_a_word_is_kept() -> None:
-    worked = ('ships and sailing, such as "sail"',)
+    worked = (Message("assistant", 'ships and sailing, such as "sail"'),)
     for text in ("ships and sailing", "flagships and sailing such as sails"):
         assert read_description(text, "stop", worked) == text
 

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from ray_autointerp.prompts import vocab_proj
+from ray_autointerp.plan.evidence import EXPLAINERS
+from ray_autointerp.prompts import question, structured
 from ray_autointerp.prompts.ensemble import joined, part_cap
 from ray_autointerp.prompts.message import Message, digest
-from ray_autointerp.prompts.text import few_shots, prompt_text, texts_digest
-from ray_autointerp.prompts.vocab_proj import VocabProjEvidence
+from ray_autointerp.prompts.text import WORKED_CAP, few_shots, prompt_text, worked_examples
 
 
 def test_missing_and_unused_placeholders_are_errors() -> None:
@@ -20,8 +20,8 @@ def test_missing_and_unused_placeholders_are_errors() -> None:
 
 def test_prompts_of_two_latents_differ_in_the_last_message_alone() -> None:
     """So that an engine reads the long beginning once (prefix cache)."""
-    first = vocab_proj.ask(VocabProjEvidence((" a",), ()), 25)
-    second = vocab_proj.ask(VocabProjEvidence((" b",), ()), 25)
+    first = question.ask("vocab_proj", 'Promoted tokens: " a"', 25, False).messages
+    second = question.ask("vocab_proj", 'Promoted tokens: " b"', 25, False).messages
     assert first[:-1] == second[:-1]
     assert first[-1] != second[-1]
 
@@ -30,7 +30,6 @@ def test_digest_tells_prompts_apart_by_role_order_and_text() -> None:
     a, b = Message("user", "a"), Message("user", "b")
     seen = [(a,), (b,), (a, b), (b, a), (Message("system", "a"),), (Message("user", "ab"),)]
     assert len({digest(messages) for messages in seen}) == len(seen)
-    assert len(texts_digest()) == 16
 
 
 def test_concat_joins_what_exists_in_the_papers_order_within_one_cap() -> None:
@@ -41,7 +40,8 @@ def test_concat_joins_what_exists_in_the_papers_order_within_one_cap() -> None:
     assert 3 * part_cap(25) <= 25
 
 
-NAMES = ("max_act", "vocab_proj", "token_change", "ensemble_raw", "sentences")
+EXPLAINED = sorted({made.text for made in EXPLAINERS.values() if made.text})
+NAMES = (*EXPLAINED, "sentences")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,3 +57,16 @@ def test_no_prompt_gives_a_latent_a_number(name: str) -> None:
     shots = few_shots(name) if name in NAMES else ()
     said = prompt_text(name) + "".join(message.content for message in shots)
     assert not re.search(r"\b(neuron|latent|feature|unit) ?#?\d", said, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_worked_examples_say_the_same_in_both_forms(name: str) -> None:
+    """What an answer quotes, its parts quote; and all of it is within the cap."""
+    for shot in worked_examples(name):
+        assert len(shot.assistant.split()) <= WORKED_CAP
+        if name == "named_keywords":
+            continue
+        assert shot.parts["relation"] in structured.RELATIONS
+        said = structured.in_words(shot.parts)
+        assert set(re.findall(r'"[^"]+"', shot.assistant)) <= set(re.findall(r'"[^"]+"', said))
+        assert len(said.split()) <= WORKED_CAP

@@ -36,5 +36,5 @@ def repeating(request: Request) -> Answer:
     if asked.startswith("Text 1:"):
         return Answer(f"Description: {request.messages[2].content.upper()}.", "stop")
     if asked.startswith("Promoted tokens:"):
-        return Answer("words of many kinds", "stop")
+        return Answer("words for water birds", "stop")
     return planted_script(request)
