@@ -39,7 +39,7 @@ def latent_tokens(ranked: Sequence[str], shown: Iterable[str]) -> LatentTokens:
     Of tokens that are spelt alike the first counts; blanks are no tokens.
     """
     spellings = {spelling(token) for token in (*shown, *ranked[:NUM_SHOWN])} | {""}
-    unseen = []
+    unseen: list[str] = []
     for token in ranked[NUM_SHOWN:]:
         if len(unseen) < NUM_UNSEEN and spelling(token) not in spellings:
             unseen.append(token)

@@ -149,13 +149,13 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
         if method != "keywords" and not is_chosen:
             continue
         row = tables.row("descriptions", sae, [latent], method)[latent]
-        scores = [
+        into, out, unseen = (
             tables.row(step.writes[-1], sae, [latent], method)[latent]
             if is_chosen and method in methods_of(step, config)
             else None
             for step in map(step_named, _SCORING)
-        ]
-        yield Description(method, row, *scores, is_repeated=method in repeated)
+        )
+        yield Description(method, row, into, out, unseen, method in repeated)
 
 
 def _repeated(tables: Tables, sae: str, latent: int) -> Sequence[str]:

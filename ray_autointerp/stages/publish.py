@@ -133,6 +133,7 @@ class _Shard:
                 for name, column in step.label_columns:
                     found[name] = pa.nulls(len(self.latents), schema.field(column).type)
                 for scored in methods_of(step, self._tables.run.config):
+                    assert scored is not None
                     rows = self.aligned(table, scored, names)
                     is_its: Any = pc.equal(method, pa.scalar(scored))
                     is_label = pc.fill_null(is_its, False)
