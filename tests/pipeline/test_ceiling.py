@@ -120,7 +120,7 @@ def test_judge_of_its_own_is_asked_for_judgements_alone(
     judge = LLMSection(backend="scripted", script="counted:counted")
     config = quick_config(tmp_path).model_copy(update={"judge": judge})
     run = label(config, run_local, Silent())
-    assert {line["kind"] for line in read_back(log)} == {"choice"}
+    assert {line["kind"] for line in read_back(log)} == {"choice", "tokens"}
     assert rows(run, "output_scores") == rows(quick_run, "output_scores")
 
 

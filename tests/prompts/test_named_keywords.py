@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_autointerp.methods import keywords as by_words
-from ray_autointerp.methods.keywords import FiredToken
+from ray_autointerp.methods.keywords import FiredToken, fired_words, promoted_words
 from ray_autointerp.prompts import named_keywords
 from ray_autointerp.prompts.answer import BadAnswer
 from ray_autointerp.prompts.named_keywords import Keywords, described, keywords_from
@@ -70,7 +70,8 @@ def test_short_names_that_name_something_are_kept(answer: str) -> None:
 def test_cap_cuts_whole_keywords_and_never_the_name(
     fired: list[str], promoted: list[str], cap_words: int
 ) -> None:
-    made = by_words.keywords([[FiredToken(text, 1.0)] for text in fired], promoted)
+    quoted = fired_words([[FiredToken(text, 1.0)] for text in fired])
+    made = by_words.keywords(quoted, promoted_words(promoted))
     text = described("one two three", Keywords(made.fires_on, made.promotes), cap_words)
     assert text.startswith("one two three")
     assert len(text.split()) <= cap_words

@@ -163,6 +163,27 @@ def test_no_list_holds_a_token_that_evidence_shows_of_either_latent(run: Run) ->
         assert len({row["latent"], row["partner"], row["stranger"]}) == 3
 
 
+@pytest.mark.parametrize("table", ["jacobian_proj", "vocab_proj", "token_change"])
+@pytest.mark.parametrize("side", ["promoted", "suppressed"])
+def test_token_that_evidence_shows_is_not_unseen(
+    run: Run, monkeypatch: pytest.MonkeyPatch, table: str, side: str
+) -> None:
+    """Whatever its place in the held-out ranking, and in whatever spelling."""
+    listed = next(row["tokens"][0] for row in trials_of(run) if row["latent"] == 3)
+    read = Tables.rows
+
+    def showing(self: Tables, name: str, *args: Any, **kwargs: Any) -> Any:
+        found = read(self, name, *args, **kwargs)
+        if name == table and 3 in found:
+            entry = {"text": f" {listed.upper()}"}
+            found[3] = [{**row, side: [entry, *row[side]]} for row in found[3]]
+        return found
+
+    monkeypatch.setattr(Tables, "rows", showing)
+    trials = rerun(run, METHODS[0], latents=[3])["unseen_judgements"]
+    assert all(listed not in row["tokens"] and row["tokens"] for row in trials)
+
+
 def test_choosing_trials_share_no_token_with_the_published_ones_and_are_not_counted(
     run: Run,
 ) -> None:
