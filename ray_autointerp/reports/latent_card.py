@@ -325,8 +325,8 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
     elif row["answer"]:
         said = Text(f"answered: {printable(row['answer'].strip())}", style="dim")
         yield _indented(cut(said, width - _INDENT))
-    lines = (list(_scores(description.scores)), list(_text_scores(description.scores)))
-    for scores in filter(None, lines):
+    kinds = (_input_scores, _output_scores, _text_scores)
+    for scores in filter(None, (list(kind(description.scores)) for kind in kinds)):
         spelt, short = (
             " · ".join(f"{names[form]} {value}" for names, value in scores) for form in (0, 1)
         )
@@ -341,8 +341,8 @@ def _label_note(choice: Row) -> str:
     return f"the label, {choice['margin']:.3f} before {choice['runner_up']} in choosing trials"
 
 
-def _scores(scores: Mapping[str, Row]) -> Iterator[_Score]:
-    """What keywords, sentences, steered text and unseen tokens say, where they were asked."""
+def _input_scores(scores: Mapping[str, Row]) -> Iterator[_Score]:
+    """How well keywords foretell where it fires, and written sentences make it fire."""
     for row in _of("keyword_score", scores):
         name = ("held-out F1", "F1")
         floor = f" (shuffled {_number(row['f1_shuffled'])})"
@@ -354,6 +354,10 @@ def _scores(scores: Mapping[str, Row]) -> Iterator[_Score]:
             yield ("difference", "diff"), f"{row['difference']:.3g}"
         else:
             yield ("input score", "input"), row["status"]
+
+
+def _output_scores(scores: Mapping[str, Row]) -> Iterator[_Score]:
+    """How well the judge knows its steered text and its unseen tokens."""
     for row in _of("output_score", scores):
         yield ("output win rate", "win rate"), _win_rate(row)
         for own in _of("output_ceiling", scores):

@@ -21,6 +21,12 @@ TEXTS = text_digests()
 INPUTS = Inputs("subject", "tokenizer", "corpus", {"s": "sae"}, "llm", TEXTS)
 
 
+SCORERS = (
+    *("write_sentences", "detection", "fuzzing"),
+    *("input_score", "output_score", "unseen_tokens"),
+)
+
+
 def config(**changes: Any) -> Config:
     raw: dict[str, Any] = {
         "run": {"name": "t"},
@@ -107,14 +113,8 @@ def test_identity_growing_scored_methods_changes_no_other_methods_scores() -> No
     assert first_difference(old, new) is None
     assert {name for name in new if name not in old} == {
         "shuffle/s/max_act.shuffled",
-        *(
-            f"{step}/s/{method}"
-            for step in (
-                *("write_sentences", "detection", "fuzzing"),
-                *("input_score", "output_score", "unseen_tokens"),
-            )
-            for method in ("max_act", "max_act.shuffled")
-        ),
+        *(f"{step}/s/max_act" for step in SCORERS),
+        *(f"{step}/s/max_act.shuffled" for step in SCORERS),
     }
     assert {name for name in old if old[name] != new[name]} == {"publish/s"}
 
@@ -165,9 +165,9 @@ def test_identity_of_a_prompt_text_is_that_of_the_methods_that_ask_with_it() -> 
     )
     assert changed("jacobian_proj", made) == {
         "explain/s/jacobian_proj",
-        "write_sentences/s/jacobian_proj",
-        "input_score/s/jacobian_proj",
-        "output_score/s/jacobian_proj",
+        "shuffle/s/jacobian_proj.shuffled",
+        *(f"{step}/s/jacobian_proj" for step in SCORERS),
+        *(f"{step}/s/jacobian_proj.shuffled" for step in SCORERS),
         "publish/s",
     }
     assert {name for name in changed("max_act", made) if name.startswith("explain")} == {

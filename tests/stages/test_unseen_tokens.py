@@ -259,7 +259,8 @@ def test_labels_and_cards_hold_the_win_rate(run: Run) -> None:
         assert row["unseen_win_rate"] == 1
         assert 0.6 < row["unseen_win_rate_low"] < row["unseen_win_rate_high"] == 1
     card = latent_card(run, SAE, 0)
-    assert [d.unseen_score["win_rate"] for d in card.descriptions if d.unseen_score] == [1, 1]
+    scored = [d.scores["unseen_tokens"] for d in card.descriptions if "unseen_tokens" in d.scores]
+    assert [row["win_rate"] for row in scored] == [1, 1]
 
 
 def test_no_trials_switch_the_step_off(truth: PlantedTruth, run: Run, tmp_path: Path) -> None:
@@ -272,4 +273,4 @@ def test_no_trials_switch_the_step_off(truth: PlantedTruth, run: Run, tmp_path: 
     labels = Tables(made).read("labels", SAE).to_pylist()
     assert {row["unseen_win_rate"] for row in labels} == {None}
     chosen = next(row["latent"] for row in labels if row["chosen"])
-    assert all(d.unseen_score is None for d in latent_card(made, SAE, chosen).descriptions)
+    assert all("unseen_tokens" not in d.scores for d in latent_card(made, SAE, chosen).descriptions)
