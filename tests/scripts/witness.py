@@ -33,6 +33,8 @@ def repeating(request: Request) -> Answer:
     latent; everything else is as planted.
     """
     asked = request.messages[-1].content
+    if request.choices is not None:
+        return planted_script(request)
     if asked.startswith("Text 1:"):
         return Answer(f"Description: {request.messages[2].content.upper()}.", "stop")
     if asked.startswith("Promoted tokens:"):
