@@ -139,6 +139,33 @@ def agreement(run: RunUri, sae: SaeId = None) -> None:
 
 
 @app.command()
+def compare(
+    run: RunUri,
+    other: Annotated[
+        str | None, typer.Argument(help="A second run, compared latent by latent.")
+    ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Every mean, floor and lift, to standard output.")
+    ] = False,
+) -> None:
+    """Compare methods and runs: scores over shuffled floors, chance, paired differences."""
+    from ray_autointerp.reports.compare import write_csv
+    from ray_autointerp.reports.compare_table import comparison
+    from ray_autointerp.reports.run_scores import run_scores
+    from ray_autointerp.runs.manifest import load_run
+
+    groups = [
+        [run_scores(loaded, sae) for sae in loaded.saes]
+        for loaded in map(load_run, filter(None, (run, other)))
+    ]
+    if csv:
+        write_csv([scores for group in groups for scores in group], sys.stdout)
+        return
+    for part in comparison(groups[0], groups[1] if other else ()):
+        _console.print(part)
+
+
+@app.command()
 def bill(
     run: RunUri,
     config: Annotated[
@@ -210,6 +237,7 @@ def _one_sae(saes: tuple[str, ...], asked: str | None) -> str:
 
 def _show_result(uri: str, config: Config) -> None:
     from ray_autointerp.reports.bill_table import bill
+    from ray_autointerp.reports.compare import off_chance_sentence
     from ray_autointerp.reports.label_table import Filter, LabelLines, basis, filtered, labels
     from ray_autointerp.reports.ledger import step_times, time_table
     from ray_autointerp.runs.manifest import load_run
@@ -221,6 +249,8 @@ def _show_result(uri: str, config: Config) -> None:
         _console.print(LabelLines(chosen.slice(0, 20), title))
         _console.print()
     _console.print(basis(run) + "\n", markup=False)
+    if off_chance := off_chance_sentence(run):
+        _console.print(off_chance + "\n", markup=False)
     _console.print(time_table(step_times(run)))
     _console.print(f"\n{bill(run, config).sentence}", markup=False, highlight=False)
     _console.print(f"\nThe tables lie in {uri}. Next:", markup=False)
@@ -228,6 +258,7 @@ def _show_result(uri: str, config: Config) -> None:
     for command in (
         f"ray-autointerp labels {uri}",
         f"ray-autointerp show {uri} {latent}",
+        f"ray-autointerp compare {uri}",
         f"ray-autointerp agreement {uri}",
         f"ray-autointerp bill {uri}",
         f"ray-autointerp labels {uri} --csv > labels.csv",

@@ -1,0 +1,246 @@
+"""Comparison of finished runs: every score with its floor, verdicts on chance, paired differences.
+
+The floor of a score is what descriptions of other latents get (plan/controls.py); the lift is the
+mean of what a latent's own description gets more, over the latents that have both.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TextIO
+
+import numpy as np
+
+from ray_autointerp.methods.chance import ChanceTest, chance_test
+from ray_autointerp.methods.paired import (
+    Difference,
+    Mean,
+    Scores,
+    difference,
+    mean_of,
+    rank_correlation,
+    shared,
+)
+from ray_autointerp.plan.controls import shuffled
+from ray_autointerp.records.keys import derive_seed
+from ray_autointerp.reports.run_scores import (
+    MAIN,
+    MEASURES,
+    WORDS,
+    Measure,
+    RunScores,
+    run_scores,
+)
+from ray_autointerp.runs.run import Run
+
+ALL = "all methods"
+"""The row of a verdict over every method's control."""
+
+THIRDS = ("seldom", "middle", "often")
+"""Latents by density, a third each."""
+
+_COLUMNS = (
+    *("run", "sae", "method", "control", "score", "n", "mean", "low", "high"),
+    *("floor", "lift", "lift_low", "lift_high", "p"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method's score on an SAE."""
+
+    method: str
+    measure: Measure
+    mean: Mean
+    floor: Mean
+    lift: Difference
+
+
+def lines(scores: RunScores) -> list[Line]:
+    """By measure, then method: means, shuffled floors, paired lifts."""
+    made = []
+    for method, measure in scores.lines():
+        own = scores.get(method, measure.name)
+        floor = scores.get(shuffled(method), measure.name)
+        seed = _seed(scores, method, measure.name)
+        made.append(
+            Line(
+                method,
+                measure,
+                mean_of(own.values_N, seed),
+                mean_of(floor.values_N, seed),
+                difference([shared(own, floor)], seed),
+            )
+        )
+    return made
+
+
+def chance_tests(scores: RunScores) -> Iterator[tuple[Measure, str, ChanceTest]]:
+    """Of each forced choice: whether shuffled descriptions win half; of ALL, then by method.
+
+    The verdict over all methods is the scorer's: one test, and not as many as there are methods.
+    A latent's rate is the mean of its methods' there, so that latents stay the sample.
+    """
+    for measure in MEASURES:
+        if measure.trials is None:
+            continue
+        controls = {method: shuffled(method) for method in scores.run.config.score.methods}
+        rates = {name: scores.get(made, measure.name) for name, made in controls.items()}
+        trials = {
+            name: scores.trials.get((made, measure.name), 0) for name, made in controls.items()
+        }
+        if any(len(own.latents_N) for own in rates.values()):
+            pooled = _mean_by_latent(list(rates.values()))
+            yield measure, ALL, chance_test(pooled.values_N.tolist(), sum(trials.values()))
+            for name, own in rates.items():
+                yield measure, name, chance_test(own.values_N.tolist(), trials[name])
+
+
+def off_chance_sentence(run: Run) -> str | None:
+    """What to say of a run whose forced choices do not give shuffled descriptions half."""
+    found = [
+        f"{measure.title} {test.rate:.2f} ({test.interval.low:.2f} to {test.interval.high:.2f}) "
+        f"on {sae}"
+        for sae in run.saes
+        for measure, method, test in chance_tests(run_scores(run, sae))
+        if method == ALL and test.verdict == "off chance" and test.interval and test.rate
+    ]
+    if not found:
+        return None
+    return (
+        f"Off chance: descriptions of other latents get {', '.join(found)}, where 0.5 is chance; "
+        "believe such a score's lift over them, not the score."
+    )
+
+
+def method_pairs(scores: RunScores, measure: Measure) -> Iterator[tuple[str, str, Difference]]:
+    """Each pair of scored methods, the first less the second, on the latents that both have."""
+    for one, other in combinations(scores.run.config.score.methods, 2):
+        pair = shared(scores.get(one, measure.name), scores.get(other, measure.name))
+        if len(pair[0]):
+            yield one, other, difference([pair], _seed(scores, one, other, measure.name))
+
+
+def run_pairs(
+    ours: Sequence[RunScores], theirs: Sequence[RunScores]
+) -> Iterator[tuple[str, Measure, Difference]]:
+    """By measure and method, the first run less the second, paired by SAE id and latent."""
+    other = {scores.sae: scores for scores in theirs}
+    both = [(scores, other[scores.sae]) for scores in ours if scores.sae in other]
+    for measure in MEASURES:
+        for method in dict.fromkeys(name for scores, _ in both for name in scores.methods):
+            pairs = [
+                shared(one.get(method, measure.name), two.get(method, measure.name))
+                for one, two in both
+            ]
+            if any(len(one) for one, _ in pairs):
+                yield method, measure, difference(pairs, _seed(both[0][0], method, measure.name))
+
+
+def num_shared(ours: Sequence[RunScores], theirs: Sequence[RunScores]) -> int:
+    """Chosen latents that both runs have, over the SAEs of the same id."""
+    other = {scores.sae: scores.chosen for scores in theirs}
+    return sum(len(np.intersect1d(s.chosen, other[s.sae])) for s in ours if s.sae in other)
+
+
+def agreements(scores: RunScores, method: str) -> list[float | None]:
+    """Spearman over latents of each pair of main scores, as `combinations` has them."""
+    return [
+        rank_correlation(*shared(scores.get(method, one.name), scores.get(method, other.name)))
+        for one, other in combinations(MAIN, 2)
+    ]
+
+
+def length_correlations(scores: RunScores, methods: Sequence[str]) -> list[float | None]:
+    """Spearman of each main score against words, over all descriptions of these methods."""
+    found = []
+    for measure in MAIN:
+        pairs = [
+            shared(scores.get(name, measure.name), scores.get(name, WORDS)) for name in methods
+        ]
+        found.append(rank_correlation(*(np.concatenate(side) for side in zip(*pairs, strict=True))))
+    return found
+
+
+def by_density(scores: RunScores, method: str) -> list[list[Mean]]:
+    """For each third of the alive chosen latents by density, the mean of each main score."""
+    density = scores.density
+    order = np.lexsort((density.latents_N, density.values_N))
+    return [
+        [
+            _plain_mean(scores.get(method, measure.name).of(density.latents_N[third]))
+            for measure in MAIN
+        ]
+        for third in np.array_split(order, len(THIRDS))
+    ]
+
+
+def main_means(scores: RunScores, method: str) -> list[Mean]:
+    """The mean of each main score, without an interval."""
+    return [_plain_mean(scores.get(method, measure.name)) for measure in MAIN]
+
+
+@dataclass(frozen=True)
+class Success:
+    """The paper's figure: the share of latents with success, in %, by denominator."""
+
+    scored: float | None
+    """Of all that have a score."""
+    alive: float | None
+    """Of those that are not dead."""
+    with_failures: float | None
+    """Of all that have a score or failed to get one; null for the label, which does not fail."""
+
+
+def success(scores: RunScores, method: str, measure: Measure) -> Success:
+    """Of the paper's success on inputs, or of its three sets."""
+    own = scores.get(method, measure.name)
+    alive = own.where(~np.isin(own.latents_N, scores.dead))
+    failed = scores.num_failed.get((method, measure.name))
+    return Success(
+        _percent(own.values_N.sum(), len(own.values_N)),
+        _percent(alive.values_N.sum(), len(alive.values_N)),
+        None if failed is None else _percent(own.values_N.sum(), len(own.values_N) + failed),
+    )
+
+
+def write_csv(all_scores: Sequence[RunScores], stream: TextIO) -> None:
+    """A line for each SAE, method and score, and for each control; nulls are empty."""
+    writer = csv.writer(stream)
+    writer.writerow(_COLUMNS)
+    for scores in all_scores:
+        for line in lines(scores):
+            start = [scores.run.config.run.name, scores.sae, line.method]
+            name, lift = line.measure.name, line.lift
+            more = [line.floor.mean, *_cells(lift.mean)[1:], lift.p]
+            writer.writerow([*start, "", name, *_cells(line.mean), *more])
+            if line.floor.num_latents:
+                writer.writerow([*start, "shuffled", name, *_cells(line.floor), *[None] * 5])
+
+
+def _cells(mean: Mean) -> list[float | None]:
+    interval = mean.interval
+    ends = [interval.low, interval.high] if interval else [None, None]
+    return [mean.num_latents, mean.mean, *ends]
+
+
+def _seed(scores: RunScores, *purpose: str) -> int:
+    return derive_seed(scores.run.config.run.seed, "compare", scores.sae, *purpose)
+
+
+def _plain_mean(scores: Scores) -> Mean:
+    values_N = scores.values_N
+    return Mean(len(values_N), float(values_N.mean()) if len(values_N) else None, None)
+
+
+def _mean_by_latent(parts: Sequence[Scores]) -> Scores:
+    latents, place = np.unique(
+        np.concatenate([part.latents_N for part in parts]), return_inverse=True
+    )
+    values = np.concatenate([part.values_N for part in parts])
+    return Scores(latents, np.bincount(place, values) / np.bincount(place))
+
+
+def _percent(total: float, count: int) -> float | None:
+    return 100 * float(total) / count if count else None
