@@ -1,6 +1,6 @@
 """The comparison of runs for eyes: tables that fit 100 columns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from rich import box
@@ -83,7 +83,7 @@ def _statuses(scores: RunScores) -> Table:
     for method in scores.run.config.score.methods:
         same: dict[str, list[str]] = {}
         for name in dict.fromkeys(measure.table for measure in MEASURES):
-            counts = scores.statuses.get((method, name), {})
+            counts: Mapping[str, int] = scores.statuses.get((method, name), {})
             others = [f"{status} {n:,}" for status, n in sorted(counts.items()) if status != "ok"]
             if counts:
                 told = ", ".join([f"ok {counts.get('ok', 0):,}", *others])

@@ -206,7 +206,7 @@ def _joined(parts: Sequence[Scores]) -> Scores:
 
 def _scores(table: pa.Table, column: str) -> Scores:
     """The values of a column that are there; a table's rows rise by latent in each part alone."""
-    table = table.filter(pc.field(column).is_valid()).sort_by("latent")
+    table = table.filter(pc.is_valid(pc.field(column))).sort_by("latent")
     return Scores(
         _latents(table),
         table[column].cast(pa.float64(), safe=False).to_numpy(),
