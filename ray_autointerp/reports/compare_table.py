@@ -1,6 +1,7 @@
 """The comparison of runs for eyes: tables that fit 100 columns."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 from rich import box
@@ -28,11 +29,19 @@ def comparison(ours: Sequence[RunScores], theirs: Sequence[RunScores]) -> Iterat
     """The whole report: each SAE of each run, then the two runs against each other."""
     for group in filter(None, (ours, theirs)):
         for scores in group:
-            yield from _of_sae(scores)
+            yield from _spaced(_of_sae(scores))
         if len(group) > 1:
-            yield _by_layer(group)
+            yield from _spaced([_by_layer(group)])
     if theirs:
-        yield _between_runs(ours, theirs)
+        yield from _spaced([_between_runs(ours, theirs)])
+
+
+def _spaced(parts: Iterable[RenderableType]) -> Iterator[RenderableType]:
+    """An empty line behind each table."""
+    for part in parts:
+        yield part
+        if isinstance(part, Table):
+            yield Text()
 
 
 def _of_sae(scores: RunScores) -> Iterator[RenderableType]:
@@ -44,7 +53,7 @@ def _of_sae(scores: RunScores) -> Iterator[RenderableType]:
         f"{scores.num_controls:,} also scored with another's description (shuffled)"
     )
     judge = printable(config.judging.model or config.judging.script)
-    yield Text(f"judge {judge}; beside it one that counts shared words (word overlap)")
+    yield Text(f"judge {judge}; word overlap: a judge that counts shared words")
     yield Text("intervals: 95 % over latents")
     yield _scores(scores)
     yield _statuses(scores)
@@ -83,10 +92,10 @@ def _statuses(scores: RunScores) -> Table:
     for method in scores.run.config.score.methods:
         same: dict[str, list[str]] = {}
         for name in dict.fromkeys(measure.table for measure in MEASURES):
-            counts: Mapping[str, int] = scores.statuses.get((method, name), {})
+            counts = scores.statuses.get((method, name), Counter())
             others = [f"{status} {n:,}" for status, n in sorted(counts.items()) if status != "ok"]
             if counts:
-                told = ", ".join([f"ok {counts.get('ok', 0):,}", *others])
+                told = ", ".join([f"ok {counts['ok']:,}", *others])
                 same.setdefault(told, []).append(name.removesuffix("_scores"))
         for told, names in same.items():
             table.add_row(method, ", ".join(names), told)
@@ -211,6 +220,7 @@ def _table(title: str, first: str, columns: Sequence[str]) -> Table:
         title=Text(printable(title), style="italic"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
@@ -224,14 +234,14 @@ def _table(title: str, first: str, columns: Sequence[str]) -> Table:
 def _difference(made: Difference) -> tuple[str, str, str]:
     mean = "" if made.mean.mean is None else f"{made.mean.mean:+.3f}"
     p = "" if made.p is None else "<0.001" if made.p < 0.001 else f"{made.p:.3f}"
-    return mean, _ends(made.mean.interval, "+.3f"), p
+    return mean, _ends(made.mean.interval, "+.2f"), p
 
 
 def _wins(made: Difference) -> str:
     return f"{made.wins:,}/{made.ties:,}/{made.losses:,}"
 
 
-def _ends(interval: Interval | None, form: str = ".3f") -> str:
+def _ends(interval: Interval | None, form: str = ".2f") -> str:
     return "" if interval is None else f"{interval.low:{form}} {interval.high:{form}}"
 
 

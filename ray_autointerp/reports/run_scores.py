@@ -190,7 +190,7 @@ def _of_labels(
     """Of each latent the scores of the method that its label is by, and of that one's control."""
     made: dict[tuple[str, str], list[Scores]] = {}
     for name in map(str, labels["method"].unique().drop_null().to_pylist()):
-        latents = labels.filter(pc.field("method") == name)["latent"].to_numpy()
+        latents = labels.filter(pc.field("method") == pa.scalar(name))["latent"].to_numpy()
         for variant, label in ((name, LABEL), (shuffled(name), shuffled(LABEL))):
             for (method, measure), scores in found.items():
                 if method == variant:
@@ -206,7 +206,7 @@ def _joined(parts: Sequence[Scores]) -> Scores:
 
 def _scores(table: pa.Table, column: str) -> Scores:
     """The values of a column that are there; a table's rows rise by latent in each part alone."""
-    table = table.filter(pc.is_valid(pc.field(column))).sort_by("latent")
+    table = table.filter(table[column].is_valid()).sort_by("latent")
     return Scores(
         _latents(table),
         table[column].cast(pa.float64(), safe=False).to_numpy(),
