@@ -107,7 +107,7 @@ def rank_correlation(one_N: Array, other_N: Array) -> float | None:
 
 
 def _signed_rank_p(differences_N: Array) -> float:
-    """Of differences that are not 0. Few are enumerated: scipy's own way with ties takes a second."""
+    """Of differences that are not 0. Few are enumerated: scipy takes a second over ties."""
     if len(differences_N) > _ENUMERATED:
         return float(stats.wilcoxon(differences_N).pvalue)
     ranks_N = stats.rankdata(np.abs(differences_N))
