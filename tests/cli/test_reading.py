@@ -14,6 +14,7 @@ import pytest
 
 from ray_autointerp.cli import PIPED_WIDTH
 from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.reports import compare
 from ray_autointerp.runs.run import Run
 
 Cli = Callable[..., Any]
@@ -73,6 +74,18 @@ def test_show_of_a_latent_names_it(cli: Cli, quick_run: Run) -> None:
     assert "promote" in said.out.lower()
 
 
+def test_compare_shows_every_scored_method_and_csv_is_long(cli: Cli, quick_run: Run) -> None:
+    said = cli("compare", quick_run.uri)
+    assert said.code == 0, said.err
+    for words in (*quick_run.config.score.methods, "label", "input AUROC", "unseen win rate"):
+        assert words in said.out
+    twice = cli("compare", quick_run.uri, quick_run.uri)
+    assert "6 shared latents" in twice.out and "less" in twice.out
+    rows = list(csv.DictReader(io.StringIO(cli("compare", quick_run.uri, "--csv").out)))
+    assert {row["method"] for row in rows} == {*quick_run.config.score.methods, "label"}
+    assert all(0 <= float(row["mean"]) <= 1 for row in rows if "rate" in row["score"])
+
+
 def test_bill_shows_every_llm_step_and_other_prices(
     cli: Cli, counted_run: tuple[Run, list[Any]], config_file: Callable[..., Path]
 ) -> None:
@@ -89,8 +102,14 @@ def test_bill_shows_every_llm_step_and_other_prices(
 
 @pytest.mark.slow
 def test_label_ends_with_what_the_llm_cost_or_with_its_ceiling(
-    cli: Cli, counted_run: tuple[Run, list[Any]], tmp_path: Path, quick_config: Callable[..., Any]
+    cli: Cli,
+    counted_run: tuple[Run, list[Any]],
+    tmp_path: Path,
+    quick_config: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It also says which forced choices are off chance; a fair judge's run says nothing."""
+
     def label(name: str, **budget: int) -> Any:
         llm = {"script": "counted:counted"}
         config = quick_config(tmp_path, {"llm": llm, "budget": budget}).model_dump(mode="json")
@@ -105,6 +124,9 @@ def test_label_ends_with_what_the_llm_cost_or_with_its_ceiling(
     ended = label("high.toml", max_tokens=10**9)
     assert ended.code == 0, ended.err
     assert f"LLM: {len(counted_run[1]):,} requests" in ended.out
+    assert "Off chance" not in ended.out
+    monkeypatch.setattr(compare, "off_chance_sentence", lambda run: "Off chance: a leak.")
+    assert "Off chance: a leak." in label("high.toml", max_tokens=10**9).out
 
 
 def _toml(config: dict[str, Any]) -> str:

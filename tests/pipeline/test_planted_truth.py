@@ -18,6 +18,8 @@ from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.passes.agreement_curve import agreement_curve, nearest_map
+from ray_autointerp.reports import compare
+from ray_autointerp.reports.run_scores import run_scores
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 
@@ -249,6 +251,24 @@ def test_label_by_order_is_the_first_ok_description(
         assert row["method"] == ok[0]
         assert row["label"] == by_method[ok[0]][row["latent"]]["description"]
         assert row["margin"] is None
+
+
+def test_comparison_sets_true_descriptions_above_shuffled_ones(planted_run: Run) -> None:
+    """What says what fires, and what it does; no scorer gives shuffled descriptions more."""
+    scores = run_scores(planted_run, SAE)
+    found = {(line.measure.name, line.method): line for line in compare.lines(scores)}
+    for name in ("input_auroc", "output_win_rate", "detection_auroc", "fuzzing_auroc"):
+        line = found[name, "ensemble_raw"]
+        assert line.mean.mean is not None and line.floor.mean is not None
+        assert line.mean.mean > 0.95 and 0.4 < line.floor.mean < 0.6
+        assert line.lift.mean.interval is not None and line.lift.p is not None
+        assert line.lift.mean.interval.low > 0.35 and line.lift.p < 0.001
+    lift = found["input_auroc", "token_change"].lift.mean.mean
+    assert lift is not None and abs(lift) < 0.05, "it does not say what fires"
+    tests = {m.name: test for m, name, test in compare.chance_tests(scores) if name == compare.ALL}
+    assert tests["output_win_rate"].verdict == "at chance"
+    assert tests["unseen_win_rate"].verdict != "off chance"
+    assert compare.off_chance_sentence(planted_run) is None
 
 
 @pytest.fixture(scope="module")
