@@ -180,7 +180,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "latents",
         "cpu",
         methods="keywords",
-        revision=3,
+        revision=4,
     ),
     Step(
         "keyword_score",
@@ -315,7 +315,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="explained",
-        revision=3,
+        revision=4,
         config=(
             "llm",
             "evidence.change_modes",
@@ -444,7 +444,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "judge",
         methods="scored",
-        revision=2,
+        revision=3,
         config=("judge", "run.seed", "score.three_set_methods", *_UNITS),
         inputs=("judge",),
         texts=("judge_two", "judge_three"),
@@ -467,6 +467,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "judge",
         methods="scored",
+        revision=2,
         config=(
             "judge",
             "run.seed",

@@ -148,7 +148,7 @@ class SamplePrompts:
 
     def _lists(self, draw: random.Random, number: int) -> dict[str, Any]:
         sides = {
-            side: [{"text": text} for text in self._tokens(draw, number)]
+            side: [{"text": text, "logit": 1.0} for text in self._tokens(draw, number)]
             for side in ("promoted", "suppressed")
         }
         return {"status": "ok", **sides}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -20,5 +21,6 @@ class Shown:
 
 
 def token_texts(entries: Sequence[Mapping[str, Any]] | None, shown: Shown) -> tuple[str, ...]:
-    """The first texts of a promoted or suppressed list."""
-    return tuple(entry["text"] for entry in (entries or ())[: shown.num_tokens])
+    """The first texts of a promoted or suppressed list, without those that do not move at all."""
+    moved = (entry["text"] for entry in entries or () if entry["logit"] != 0)
+    return tuple(islice(moved, shown.num_tokens))

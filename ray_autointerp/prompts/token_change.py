@@ -21,19 +21,14 @@ class TokenChangeEvidence:
 
 
 def shown_of(rows: Rows, shown: Shown) -> str | None:
-    """The lists of both signs as text; None where neither was measured."""
+    """The lists of both signs as text; None where neither was measured or nothing moves."""
     by_sign = {r["sign"]: r for r in rows.get("token_change", ()) if r["status"] == "ok"}
-    if not by_sign:
-        return None
-    raised, lowered = by_sign.get(1, {}), by_sign.get(-1, {})
-    return rendered(
-        TokenChangeEvidence(
-            token_texts(raised.get("promoted"), shown),
-            token_texts(raised.get("suppressed"), shown),
-            token_texts(lowered.get("promoted"), shown),
-            token_texts(lowered.get("suppressed"), shown),
-        )
-    )
+    lists = [
+        token_texts(by_sign.get(sign, {}).get(side), shown)
+        for sign in (1, -1)
+        for side in ("promoted", "suppressed")
+    ]
+    return rendered(TokenChangeEvidence(*lists)) if any(lists) else None
 
 
 def rendered(evidence: TokenChangeEvidence) -> str:

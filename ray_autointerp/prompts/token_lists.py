@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from ray_autointerp.prompts.shown import Rows, Shown, token_texts
 
+_SIDES = ("promoted", "suppressed")
+
 
 @dataclass(frozen=True)
 class TokenLists:
@@ -19,13 +21,13 @@ class TokenLists:
 
 
 def shown_from(table: str) -> Callable[[Rows, Shown], str | None]:
-    """How a latent's row of `table` is shown; None where there is no row, or it failed."""
+    """How a latent's row of `table` is shown; None where there is none or nothing moves."""
 
     def shown_of(rows: Rows, shown: Shown) -> str | None:
         for row in rows.get(table, ()):
             if row["status"] == "ok":
-                sides = (token_texts(row[side], shown) for side in ("promoted", "suppressed"))
-                return rendered(TokenLists(*sides))
+                promoted, suppressed = (token_texts(row[side], shown) for side in _SIDES)
+                return rendered(TokenLists(promoted, suppressed)) if promoted + suppressed else None
         return None
 
     return shown_of

@@ -21,7 +21,7 @@ _EXAMPLES_READ = 20
 
 # By name: the columns that are not needed here are most of these rows.
 _EXAMPLE_COLUMNS = ("examples.list.element.texts", "examples.list.element.activations")
-_LIST_COLUMN = "promoted.list.element.text"
+_LIST_COLUMNS = ("promoted.list.element.text", "promoted.list.element.logit")
 
 
 def run(task: Task, context: WorkerContext) -> None:
@@ -33,11 +33,11 @@ def run(task: Task, context: WorkerContext) -> None:
     )
     examples = examples.filter(pc.field("split") == "explain")
     lists = context.tables.of_latents(
-        "jacobian_proj", task.sae, latents, columns=["latent", _LIST_COLUMN]
+        "jacobian_proj", task.sae, latents, columns=["latent", *_LIST_COLUMNS]
     )
     fired = [fired_words(own) for own in _fired(examples["examples"].combine_chunks())]
     promoted = [
-        promoted_words([entry["text"] for entry in entries or ()])
+        promoted_words([entry["text"] for entry in entries or () if entry["logit"] != 0])
         for entries in lists["promoted"].to_pylist()
     ]
     found = [keywords(*words) for words in zip(fired, promoted, strict=True)]

@@ -44,7 +44,9 @@ class _Material:
     descriptions: Mapping[int, str]
     """Of this method, where it is `ok`."""
     strangers: frozenset[int]
-    """Panel latents with an `ok` description of this method: no other method can change them."""
+    """Panel latents with an `ok` description of this method: no other method can change them.
+    A trial draws from those that have what it shows: what no clamp moves has no effect to describe.
+    """
     made_for: Mapping[int, int]
     """Of a control, the latent that each description was made for."""
     panel: tuple[int, ...]
@@ -113,7 +115,8 @@ async def _two_set(
         return row | {"status": "kl_unreached"}
     partners = [other for other in material.panel if (other, unit) in material.sets]
     seed = context.run.config.run.seed
-    against = draw_opponents(latent, unit, partners, material.strangers, seed, material.made_for)
+    strangers = material.strangers.intersection(partners)
+    against = draw_opponents(latent, unit, partners, strangers, seed, material.made_for)
     if against is None:
         return row | {"status": "no_partner"}
     shown = [material.sets[one, unit] for one in (latent, against.partner)]
@@ -136,11 +139,12 @@ async def _three_set(
         return row | {"status": reason}
     # Only settings that all three reach are shown, so that no set can be told by its size.
     wanted, texts = three_set_texts(), material.texts
+    shown = [other for other in material.panel if any((other, text) in texts for text in wanted)]
     drawn = draw_opponents(
         latent,
         _THREE_SET,
-        [other for other in material.panel if any((other, text) in texts for text in wanted)],
-        material.strangers,
+        shown,
+        material.strangers.intersection(shown),
         context.run.config.run.seed,
         material.made_for,
     )

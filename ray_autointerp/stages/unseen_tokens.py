@@ -3,7 +3,8 @@
 The two-set question of the output score (methods 16) with lists of tokens in place of texts: the
 target's and a partner's, under the target's description and under a stranger's. Published and
 choosing trials have different tokens and draws of their own: a label may be chosen by the latter,
-and the published win rate stays unbiased.
+and the published win rate stays unbiased. Nothing is asked about a latent whose steering
+KL is unreached: what it promotes is noise.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from ray_autointerp.runs.tables import Row
 
 _LISTS = ("promoted", "suppressed")
 _TEXTS = tuple(f"{name}.list.element.text" for name in _LISTS)
+_HELD_OUT_COLUMNS = ["latent", "strength", "status", _TEXTS[0]]
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class _Material:
 
     tokens: Mapping[int, LatentTokens]
     """Of the latents that have unseen tokens."""
+    unmoved: frozenset[int]
+    """Latents that no clamp makes move the model as much as steering wants."""
     descriptions: Mapping[int, str]
     """Of this method, where it is `ok`."""
     partners: frozenset[int]
     """Panel latents that have unseen tokens."""
     strangers: frozenset[int]
-    """Panel latents with an `ok` description of this method."""
+    """Panel latents with an `ok` description of this method and an effect to describe."""
     made_for: Mapping[int, int]
     """Of a control, the latent that each description was made for."""
 
@@ -57,26 +61,34 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
     tables = context.tables
     panel = [latent for latent, row in tables.selection(task.sae).items() if row["panel"]]
     wanted = list(dict.fromkeys([*panel, *latents]))
-    tokens = {
-        latent: found
-        for latent, found in _tokens(context, task.sae, wanted).items()
-        if found.unseen
-    }
+    held_out = tables.rows("held_out_change", task.sae, wanted, columns=_HELD_OUT_COLUMNS)
+    unmoved = frozenset(
+        latent
+        for latent, rows in held_out.items()
+        if any(row["status"] == "kl_unreached" for row in rows)
+    )
+    moved = {latent: rows for latent, rows in held_out.items() if latent not in unmoved}
+    found = _tokens(context, task.sae, moved)
+    tokens = {latent: own for latent, own in found.items() if own.unseen}
     described = tables.row("descriptions", task.sae, wanted, task.method)
     descriptions = {
         latent: row["description"] for latent, row in described.items() if row["status"] == "ok"
     }
     return _Material(
         tokens,
+        unmoved,
         descriptions,
         frozenset(panel) & tokens.keys(),
-        frozenset(panel) & descriptions.keys(),
+        frozenset(panel) & descriptions.keys() - unmoved,
         {latent: row["source"] for latent, row in described.items() if row["source"] is not None},
     )
 
 
-def _tokens(context: WorkerContext, sae: str, latents: Sequence[int]) -> dict[int, LatentTokens]:
+def _tokens(
+    context: WorkerContext, sae: str, held_out: Mapping[int, Sequence[Row]]
+) -> dict[int, LatentTokens]:
     """Each latent's held-out ranking, less all that evidence shows of it."""
+    latents = list(held_out)
     config = context.run.config
     num_shown = max(NUM_SHOWN, config.describe.num_tokens_shown)
     evidence = [
@@ -87,9 +99,6 @@ def _tokens(context: WorkerContext, sae: str, latents: Sequence[int]) -> dict[in
             ("token_change", config.evidence.change_modes[0]),
         )
     ]
-    held_out = context.tables.rows(
-        "held_out_change", sae, latents, columns=["latent", "strength", _TEXTS[0]]
-    )
     found = {}
     for latent in latents:
         ranked = next(
@@ -122,8 +131,10 @@ async def _trial(
     latent: int, is_choosing: bool, trial: int, material: _Material, context: WorkerContext
 ) -> Row:
     row: Row = {"latent": latent, "choosing": is_choosing, "trial": trial}
-    if latent not in material.descriptions or latent not in material.tokens:
+    if latent not in material.descriptions:
         return row | {"status": "no_evidence"}
+    if latent not in material.tokens:
+        return row | {"status": "kl_unreached" if latent in material.unmoved else "no_evidence"}
     seed = context.run.config.run.seed
     against = draw_opponents(
         latent,

@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def entries(*texts: str) -> list[dict[str, str]]:
-    return [{"text": text} for text in texts]
+    return [{"text": text, "logit": 1.0} for text in texts]
 
 
 def described(text: str) -> list[dict[str, str]]:
