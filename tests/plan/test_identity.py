@@ -225,11 +225,12 @@ def test_identity_holds_every_text_that_a_method_reads(
     assert seen <= held <= seen | {"cap"}
 
 
+MOVED = [{"text": "owl", "logit": 1.0}]
 EVIDENCE: dict[str, list[dict[str, Any]]] = {
     "top_examples": [{"split": "explain", "status": "ok", "examples": []}],
-    "token_change": [{"sign": 1, "status": "ok"}],
+    "token_change": [{"sign": 1, "status": "ok", "promoted": MOVED, "suppressed": []}],
     **{
-        table: [{"status": "ok", "promoted": [], "suppressed": []}]
+        table: [{"status": "ok", "promoted": MOVED, "suppressed": []}]
         for table in ("vocab_proj", "jacobian_proj")
     },
     **{
