@@ -170,9 +170,8 @@ def test_few_words_do_not_tell_where_a_dense_latent_fires(
     for latent in of_kind(latents, "dense"):
         assert stats[latent]["density"] > 0.1
         assert scored[latent]["f1"] < 0.6 and scored[latent]["recall"] < 0.5
-        for method in METHODS:
-            found = rows(tables, "detection_scores", method)[latent]
-            if found["status"] == "ok":
-                assert found["auroc"] < 0.9
-            else:
-                assert found["status"] == "no_evidence", "hardly a text in which it is silent"
+    most, less = of_kind(latents, "dense")
+    for method in METHODS:
+        found = rows(tables, "detection_scores", method)
+        assert found[most]["status"] == "no_evidence", "hardly a text in which it is silent"
+        assert found[less]["status"] == "ok" and found[less]["auroc"] < 0.9

@@ -225,14 +225,11 @@ def test_identity_holds_every_text_that_a_method_reads(
     assert seen <= held <= seen | {"cap"}
 
 
-MOVED = [{"text": "owl", "logit": 1.0}]
+MOVED = {"promoted": [{"text": "owl", "logit": 1.0}], "suppressed": []}
 EVIDENCE: dict[str, list[dict[str, Any]]] = {
     "top_examples": [{"split": "explain", "status": "ok", "examples": []}],
-    "token_change": [{"sign": 1, "status": "ok", "promoted": MOVED, "suppressed": []}],
-    **{
-        table: [{"status": "ok", "promoted": MOVED, "suppressed": []}]
-        for table in ("vocab_proj", "jacobian_proj")
-    },
+    "token_change": [{"sign": 1, "status": "ok", **MOVED}],
+    **{table: [{"status": "ok", **MOVED}] for table in ("vocab_proj", "jacobian_proj")},
     **{
         f"descriptions/{method}": [
             {"status": "ok", "description": "owls", "trigger": "owls", "promotes": None}

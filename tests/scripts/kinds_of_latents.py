@@ -64,10 +64,10 @@ def write_kinds(folder: Path) -> tuple[PlantedTruth, list[Planted]]:
         add("input_only_tiny", reads(word), 1e-4 * promotes(word), (word,))
     for word in (16, 17):  # what the embedding writes for an absent word, nothing reads
         add("input_only_unread", reads(word), reads(word), (word,))
-    for seed, word in enumerate((11, 12)):
+    for seed, (word, size) in enumerate(((11, 4.0), (12, 2.5))):
         direction_D = nothing.clone()
         free = torch.randn(width - 2 * NUM_WORDS, generator=torch.Generator().manual_seed(seed))
-        direction_D[2 * NUM_WORDS :] = 4 * torch.nn.functional.normalize(free, dim=0)
+        direction_D[2 * NUM_WORDS :] = size * torch.nn.functional.normalize(free, dim=0)
         add("dense", direction_D, promotes(word), effect=word)
     for word in (18, 19):
         add("output_only", reads(word), promotes(word), effect=word)
