@@ -1,10 +1,18 @@
-"""A two-set trial put to the judge: two descriptions of two sets in both orders (methods 16)."""
+"""Two-set trials: two descriptions of two sets put to the judge in both orders, and what they say
+of a description (methods 16).
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from ray_autointerp.llm.client import Answer
-from ray_autointerp.methods.output_score import ChoiceLogprobs, TwoSetTrial, two_set_log_odds
+from ray_autointerp.methods.output_score import (
+    ChoiceLogprobs,
+    TwoSetTrial,
+    output_score,
+    two_set_log_odds,
+)
 from ray_autointerp.methods.word_overlap import word_overlap_log_odds
 from ray_autointerp.passes.ask import ask_to_choose, choice_status
 from ray_autointerp.prompts.judge import TWO_SET_CHOICES
@@ -56,6 +64,21 @@ async def judge_two_sets(
         "win": trial.win,
         "right": trial.right,
         "word_overlap_win": counted.win,
+    }
+
+
+def win_rate_columns(trials: Sequence[Row], cluster: str) -> Row:
+    """What a score's row says of its `ok` trials; those alike in column `cluster` share texts."""
+    score = output_score(
+        [TwoSetTrial(t[cluster], t["log_odds"], t["log_odds_stranger"]) for t in trials]
+    )
+    interval = score.win_interval
+    return {
+        "win_rate": score.win_rate,
+        "win_rate_low": interval.low if interval else None,
+        "win_rate_high": interval.high if interval else None,
+        "mean_lift": score.mean_lift,
+        "word_overlap_win_rate": fmean(t["word_overlap_win"] for t in trials) if trials else None,
     }
 
 

@@ -69,33 +69,26 @@ def agreement(sizes: Sizes) -> Work:
     """Exact passes of the sample on both sides of the split."""
     evidence = sizes.config.evidence
     windows = evidence.change_windows + evidence.agreement_windows
-    window = evidence.change_window_tokens
-    return Work(
-        f"{sizes.sample} latents x 2 strengths x {windows} windows x {window} tokens, "
-        f"{sizes.above} layers",
-        sizes.sample * 2 * windows * window,
-    )
+    return _exact_passes(sizes, sizes.sample, "strengths", windows)
 
 
 def token_change(sizes: Sizes) -> Work:
     """Exact passes of the chosen latents."""
-    evidence = sizes.config.evidence
-    windows, window = evidence.change_windows, evidence.change_window_tokens
-    return Work(
-        f"{sizes.chosen} latents x 2 signs x {windows} windows x {window} tokens, "
-        f"{sizes.above} layers",
-        sizes.chosen * 2 * windows * window,
-    )
+    return _exact_passes(sizes, sizes.chosen, "signs", sizes.config.evidence.change_windows)
 
 
 def held_out_change(sizes: Sizes) -> Work:
     """Exact passes of the chosen latents on the score side."""
-    evidence = sizes.config.evidence
-    windows, window = evidence.held_out_windows, evidence.change_window_tokens
+    windows = sizes.config.evidence.held_out_windows
+    return _exact_passes(sizes, sizes.chosen, "strengths", windows)
+
+
+def _exact_passes(sizes: Sizes, latents: int, twice: str, windows: int) -> Work:
+    window = sizes.config.evidence.change_window_tokens
     return Work(
-        f"{sizes.chosen} latents x 2 strengths x {windows} windows x {window} tokens, "
+        f"{latents} latents x 2 {twice} x {windows} windows x {window} tokens, "
         f"{sizes.above} layers",
-        sizes.chosen * 2 * windows * window,
+        latents * 2 * windows * window,
     )
 
 

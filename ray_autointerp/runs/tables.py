@@ -73,6 +73,10 @@ class Tables:
 
         return self.kept(("selection", sae), read)
 
+    def panel(self, sae: str) -> list[int]:
+        """The panel's latents in selection order."""
+        return [latent for latent, row in self.selection(sae).items() if row["panel"]]
+
     def kept(self, key: Hashable, read: Callable[[], T]) -> T:
         """What `read` returns, read once: for what many tasks of one SAE ask. Do not change it.
 

@@ -24,7 +24,7 @@ def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `output_ceilings`."""
     assert task.sae is not None
     latents = context.tables.chosen(task)
-    panel = [latent for latent, row in context.tables.selection(task.sae).items() if row["panel"]]
+    panel = context.tables.panel(task.sae)
     needed = list(dict.fromkeys([*panel, *latents]))
     changes = _changes(context, task.sae, needed)
     sums = _set_sums(context, task.sae, needed)

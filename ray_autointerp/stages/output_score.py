@@ -11,17 +11,13 @@ about a latent whose text its exact logit diffs cannot tell from another's (`out
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-from ray_autointerp.methods.output_score import (
-    TwoSetTrial,
-    is_unequal_treatment,
-    output_score,
-    three_set_success,
-)
+from ray_autointerp.methods.output_score import is_unequal_treatment, three_set_success
 from ray_autointerp.methods.panel_draw import Unit, draw_opponents
 from ray_autointerp.passes.ask import ask_to_choose, choice_status
 from ray_autointerp.passes.text_sets import Completions, TextSets, completions, text_sets
-from ray_autointerp.passes.two_sets import judge_two_sets
+from ray_autointerp.passes.two_sets import judge_two_sets, win_rate_columns
 from ray_autointerp.plan.controls import method_of
 from ray_autointerp.plan.units import three_set_texts, two_set_units
 from ray_autointerp.prompts import judge
@@ -77,7 +73,7 @@ async def run(task: Task, context: WorkerContext) -> None:
 
 def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Material:
     assert task.sae is not None and task.method is not None
-    panel = [latent for latent, row in context.tables.selection(task.sae).items() if row["panel"]]
+    panel = context.tables.panel(task.sae)
     shown = list(dict.fromkeys([*panel, *latents]))
     texts = completions(context.tables, task.sae, shown)
     sets = text_sets(context.run.config, texts, shown)
@@ -172,21 +168,12 @@ async def _three_set(
 def _scored(latent: int, trials: Sequence[Row]) -> Row:
     two = [t for t in trials if t["kind"] == "two_set" and t["status"] == "ok"]
     three = [t for t in trials if t["kind"] == "three_set" and t["status"] == "ok"]
-    score = output_score(
-        [TwoSetTrial(t["text_set"], t["log_odds"], t["log_odds_stranger"]) for t in two]
-    )
     failed = next((t["status"] for t in trials if t["status"] != "ok"), "no_evidence")
     return {
         "latent": latent,
         "status": "ok" if two else failed,
-        "win_rate": score.win_rate,
-        "win_rate_low": score.win_interval.low if score.win_interval else None,
-        "win_rate_high": score.win_interval.high if score.win_interval else None,
-        "mean_lift": score.mean_lift,
-        "share_right": score.share_right,
-        "num_units": score.num_units,
+        **win_rate_columns(two, "text_set"),
+        "share_right": fmean(t["right"] for t in two) if two else None,
+        "num_units": len(two),
         "three_set_success": three[0]["right"] if three else None,
-        "word_overlap_win_rate": sum(t["word_overlap_win"] for t in two) / len(two)
-        if two
-        else None,
     }

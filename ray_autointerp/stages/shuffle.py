@@ -14,8 +14,7 @@ def run(task: Task, context: WorkerContext) -> None:
     """Write one control shard of `descriptions/<method>.shuffled`."""
     assert task.sae is not None and task.method is not None
     method, seed = method_of(task.method), context.run.config.run.seed
-    marks = context.tables.selection(task.sae)
-    panel = [latent for latent, row in marks.items() if row["panel"]]
+    panel = context.tables.panel(task.sae)
     described = context.tables.row("descriptions", task.sae, panel, method)
     givers = [latent for latent in panel if described[latent]["status"] == "ok"]
     rows = []

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ray_autointerp.methods.output_score import TwoSetTrial, output_score
 from ray_autointerp.methods.panel_draw import draw_opponents
 from ray_autointerp.methods.unseen_tokens import NUM_SHOWN, LatentTokens, latent_tokens, two_lists
-from ray_autointerp.passes.two_sets import judge_two_sets
+from ray_autointerp.passes.two_sets import judge_two_sets, win_rate_columns
 from ray_autointerp.plan.units import unseen_trials
 from ray_autointerp.prompts import unseen_tokens
 from ray_autointerp.records.keys import derive_seed
@@ -59,7 +58,7 @@ async def run(task: Task, context: WorkerContext) -> None:
 def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Material:
     assert task.sae is not None and task.method is not None
     tables = context.tables
-    panel = [latent for latent, row in tables.selection(task.sae).items() if row["panel"]]
+    panel = tables.panel(task.sae)
     wanted = list(dict.fromkeys([*panel, *latents]))
     held_out = tables.rows("held_out_change", task.sae, wanted, columns=_HELD_OUT_COLUMNS)
     unmoved = frozenset(
@@ -176,18 +175,11 @@ def _scored(latent: int, trials: Sequence[Row]) -> Row:
     ok = [trial for trial in published if trial["status"] == "ok"]
     choosing = [t["win"] for t in trials if t["choosing"] and t["status"] == "ok"]
     failed = next((t["status"] for t in published if t["status"] != "ok"), "no_evidence")
-    score = output_score(
-        [TwoSetTrial(t["trial"], t["log_odds"], t["log_odds_stranger"]) for t in ok]
-    )
     return {
         "latent": latent,
         "status": "ok" if ok else failed,
-        "win_rate": score.win_rate,
-        "win_rate_low": score.win_interval.low if score.win_interval else None,
-        "win_rate_high": score.win_interval.high if score.win_interval else None,
-        "mean_lift": score.mean_lift,
-        "num_trials": score.num_units,
-        "word_overlap_win_rate": fmean(t["word_overlap_win"] for t in ok) if ok else None,
+        **win_rate_columns(ok, "trial"),
+        "num_trials": len(ok),
         "choosing_win_rate": [
             fmean(half) if half else None for half in (choosing[::2], choosing[1::2])
         ],
