@@ -67,7 +67,8 @@ def test_ceiling_over_two_engines_stops_both_and_a_higher_one_continues(
 
     def config(root: str, max_tokens: int) -> Config:
         changes = {
-            "llm": {"script": "bad_day:dear"},
+            # Few at once: what is in flight is answered, however far over the ceiling.
+            "llm": {"script": "bad_day:dear", "requests_in_flight": 2},
             "operations": {"llm_workers": 2},
             "budget": {"max_tokens": max_tokens},
         }
