@@ -266,6 +266,9 @@ class ScoreSection(Section):
     them."""
     num_units: int = Field(default=12, ge=1)
     """Two-set trials per latent and method, each on a text set of its own, of raised latents."""
+    num_choosing_units: int = Field(default=4, ge=0)
+    """Trials beside them, on other texts, by which the label is chosen. With 0 what a latent does
+    chooses by unseen tokens alone."""
     texts_per_set: int = Field(default=4, ge=1, le=12)
     """Steered texts of a set, one for each of as many prompts: what the judge sees of a latent in
     one trial. One text of 25 tokens tells even a perfect description little."""
@@ -289,7 +292,9 @@ class ScoreSection(Section):
     """Detection, fuzzing: texts listed in one prompt; each is asked about by itself."""
 
     @model_validator(mode="after")
-    def _enough_texts(self) -> Self:
+    def _enough_trials(self) -> Self:
+        if self.num_choosing_units == 1:  # two halves tell how far they can be trusted
+            raise ValueError("num_choosing_units must be 0 or at least 2")
         for name in ("detection_texts", "fuzzing_texts"):
             if 0 < getattr(self, name) < FEWEST_TEXTS:
                 raise ValueError(f"{name} must be 0 or at least {FEWEST_TEXTS}")

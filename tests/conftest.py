@@ -100,6 +100,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "num_draws": 1,
         "num_unseen_trials": 2,
         "num_choosing_trials": 2,
+        "num_choosing_units": 2,
         "three_set_methods": ["ensemble_raw"],
     },
     "steering": {"num_prompts": 4, "new_tokens": 8},

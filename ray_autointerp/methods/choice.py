@@ -42,6 +42,23 @@ class Choice:
     """Expected score of the winner less that of the runner-up."""
 
 
+def pooled(scores: Sequence[Array]) -> Array:
+    """The mean [H, L, M] of several scores [H, L, M], NaN where all are.
+
+    All are first set to one mean, so that a description gains nothing from lacking trials in which
+    most do badly.
+    """
+    found = [one_HLM for one_HLM in scores if not np.isnan(one_HLM).all()]
+    if not found:
+        return np.full_like(scores[0], np.nan)
+    means = [np.nanmean(one_HLM) for one_HLM in found]
+    level = np.mean(means)
+    levelled = np.stack([one - mean + level for one, mean in zip(found, means, strict=True)])
+    with np.errstate(invalid="ignore"):
+        mean_HLM: Array = np.nansum(levelled, 0) / (~np.isnan(levelled)).sum(0)
+    return mean_HLM
+
+
 def estimates(halves_HLM: Array) -> Estimates:
     """Expected scores of every description of an SAE from its choosing trials.
 

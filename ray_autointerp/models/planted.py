@@ -243,6 +243,7 @@ methods = ["ensemble_raw", "max_act", "token_change", "keywords"]
 num_sentences = 3
 num_draws = 2
 num_units = 12
+num_choosing_units = 2
 num_unseen_trials = 4
 num_choosing_trials = 2
 texts_per_set = 2

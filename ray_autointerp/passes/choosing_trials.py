@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_autointerp.methods.choice import Array, estimates
+from ray_autointerp.methods.choice import Array, estimates, pooled
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.runs.tables import Tables
 
@@ -38,8 +39,8 @@ class ChoosingTrials:
 
 
 def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
-    """Read once by each worker. A half score is the mean of those of the steps that have one, so
-    that inputs and outputs count alike. Empty where labels go by the config's order.
+    """Read once by each worker. A half score is the mean of what inputs and what outputs give.
+    Empty where labels go by the config's order.
     """
 
     def read() -> ChoosingTrials:
@@ -47,25 +48,30 @@ def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
         methods = config.describe.methods
         by_trials = config.describe.label_by == "trials"
         latents = sorted(tables.selection(sae)) if by_trials else []
-        columns = [
-            (step.writes[-1], step.choosing_column)
-            for step in FLOW
-            if step.choosing_column and step.is_wanted(config)
-        ]
-        found_SHLM = np.full((len(columns), 2, len(latents), len(methods)), np.nan)
-        for of_step_HLM, (name, column) in zip(found_SHLM, columns, strict=True):
-            for method in config.score.methods if latents else ():
-                table = tables.read(name, sae, method, columns=["latent", column])
-                table = table.filter(pc.list_value_length(pc.field(column)) == pa.scalar(2))
-                rows_N = np.searchsorted(latents, table["latent"].to_numpy())
-                values = pc.list_flatten(table[column].combine_chunks()).cast(pa.float64())
-                halves_N2 = values.to_numpy(zero_copy_only=False).reshape(-1, 2)
-                of_step_HLM[:, rows_N, methods.index(method)] = halves_N2.T
-        count_HLM = (~np.isnan(found_SHLM)).sum(0)
-        with np.errstate(invalid="ignore"):
-            halves_HLM = np.nansum(found_SHLM, 0) / count_HLM
+        by_side: dict[str, list[Array]] = {}
+        for step in FLOW:
+            if step.choosing and step.is_wanted(config):
+                scored_HLM = np.full((2, len(latents), len(methods)), np.nan)
+                for method in config.score.methods if latents else ():
+                    rows_N, halves_N2 = _halves(
+                        tables, step.writes[-1], step.choosing.column, sae, method
+                    )
+                    places_N = np.searchsorted(latents, rows_N)
+                    scored_HLM[:, places_N, methods.index(method)] = halves_N2.T
+                by_side.setdefault(step.choosing.of, []).append(scored_HLM)
+        halves_HLM = pooled([pooled(scored) for scored in by_side.values()])
         made = estimates(halves_HLM)
         row = {latent: place for place, latent in enumerate(latents)}
         return ChoosingTrials(row, halves_HLM, made.expected_LM, made.reliability)
 
     return tables.kept(("choosing_trials", sae), read)
+
+
+def _halves(
+    tables: Tables, name: str, column: str, sae: str, method: str
+) -> tuple[npt.NDArray[np.int32], Array]:
+    """Latents [N] with half scores [N, 2] by one step."""
+    table = tables.read(name, sae, method, columns=["latent", column])
+    table = table.filter(pc.list_value_length(pc.field(column)) == pa.scalar(2))
+    values = pc.list_flatten(table[column].combine_chunks()).cast(pa.float64())
+    return table["latent"].to_numpy(), values.to_numpy(zero_copy_only=False).reshape(-1, 2)

@@ -27,7 +27,7 @@ def completions(tables: Tables, sae: str, latents: Sequence[int]) -> Completions
 
 def text_sets(config: Config, texts: Completions, latents: Iterable[int]) -> TextSets:
     """The sets of these latents; one that lacks a text is left out."""
-    wanted = {unit: texts_of(unit, config) for unit in two_set_units(config)}
+    wanted = {unit: texts_of(unit, config) for _, unit in two_set_units("", config)}
     return {
         (latent, unit): [texts[latent, text] for text in members]
         for latent in latents

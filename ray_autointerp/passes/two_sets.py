@@ -82,6 +82,12 @@ def win_rate_columns(trials: Sequence[Row], cluster: str) -> Row:
     }
 
 
+def choosing_halves(trials: Sequence[Row]) -> list[float | None]:
+    """Win rates of two halves of the choosing trials that are `ok`, None of one without any."""
+    wins = [t["win"] for t in trials if t["choosing"] and t["status"] == "ok"]
+    return [fmean(half) if half else None for half in (wins[::2], wins[1::2])]
+
+
 def _log_odds(target_first: Answer, target_second: Answer) -> float:
     return two_set_log_odds(_two_logprobs(target_first), _two_logprobs(target_second))
 

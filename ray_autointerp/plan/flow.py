@@ -20,7 +20,7 @@ from ray_autointerp.plan.evidence import (
     shuffled_reads,
     texts_of,
 )
-from ray_autointerp.plan.step import SUBJECT, WEIGHTS, Read, Step
+from ray_autointerp.plan.step import SUBJECT, WEIGHTS, Choosing, Read, Step
 
 
 def _reads(*tables: str) -> tuple[Read, ...]:
@@ -41,7 +41,7 @@ _UNSEEN_TRIALS = (
 )
 """The config behind the trials on unseen tokens: those published, and those that choose."""
 _UNITS = (
-    *("score.num_units", "score.texts_per_set"),
+    *("score.num_units", "score.num_choosing_units", "score.texts_per_set", "describe.label_by"),
     *("steering.kl_targets", "steering.num_prompts"),
 )
 """The config behind the two-set trials (plan/units.py)."""
@@ -351,6 +351,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="scored",
+        revision=2,
         config=("llm", "run.seed", "score.num_sentences", *_DRAWS),
         inputs=("llm",),
         texts=("sentences",),
@@ -418,7 +419,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("subject", "sae"),
         work=work.input_score,
         label_columns=_columns("input_", "difference", "auroc", "hit_rate", "paper_success"),
-        choosing_column="choosing_auroc",
+        choosing=Choosing("choosing_auroc", of="inputs"),
     ),
     Step(
         "output_ceiling",
@@ -444,7 +445,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "judge",
         methods="scored",
-        revision=3,
+        revision=4,
         config=("judge", "run.seed", "score.three_set_methods", *_UNITS),
         inputs=("judge",),
         texts=("judge_two", "judge_three"),
@@ -454,6 +455,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         label_columns=_columns(
             "output_", "win_rate", "win_rate_low", "win_rate_high", "three_set_success"
         ),
+        choosing=Choosing("choosing_win_rate", of="outputs"),
     ),
     Step(
         "unseen_tokens",
@@ -467,7 +469,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "judge",
         methods="scored",
-        revision=2,
+        revision=3,
         config=(
             "judge",
             "run.seed",
@@ -483,7 +485,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         requests=units.unseen_requests,
         answer_kind="choice",
         label_columns=_columns("unseen_", "win_rate", "win_rate_low", "win_rate_high"),
-        choosing_column="choosing_win_rate",
+        choosing=Choosing("choosing_win_rate", of="outputs"),
     ),
 )
 
@@ -504,7 +506,7 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=3,
+        revision=4,
         config=(
             *("evidence.change_modes", "describe.methods", "describe.label_by", "score.methods"),
             "select.controls",

@@ -66,6 +66,16 @@ class Read:
 
 
 @dataclass(frozen=True)
+class Choosing:
+    """Trials that choose the label and are not published."""
+
+    column: str
+    """Of the last table that the step writes: scores of two halves of them, from 0 to 1."""
+    of: Literal["inputs", "outputs"]
+    """What they judge: both count alike, however many steps judge them."""
+
+
+@dataclass(frozen=True)
 class Step:
     """One entry of the data flow; the stage of the same name runs it."""
 
@@ -98,9 +108,8 @@ class Step:
     label_columns: tuple[tuple[str, str], ...] = ()
     """Columns of `labels`, and those of the last table that it writes from which they are copied:
     of the label's own method, for a step with one task per method."""
-    choosing_column: str | None = None
-    """The column of the last table that it writes with the scores, from 0 to 1, of two halves of
-    the trials that choose the label and are not published; a step with one task per method."""
+    choosing: Choosing | None = None
+    """Its trials that choose the label; of a step with one task per method."""
     work: Callable[[Sizes], Work] | None = None
     """What the step passes through the subject, for every SAE of the run together."""
     revision: int = 1

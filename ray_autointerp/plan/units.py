@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ray_autointerp.config import Config
 from ray_autointerp.methods.panel_draw import Unit
-from ray_autointerp.plan.controls import method_of
+from ray_autointerp.plan.controls import is_control, method_of
 from ray_autointerp.plan.evidence import EXPLAINERS
 
 JUDGEMENTS_PER_UNIT = 4
@@ -40,23 +40,36 @@ def kl_targets(config: Config) -> list[float]:
 
 def texts_per_latent(config: Config) -> list[Text]:
     """The steered texts each latent needs, sorted."""
-    wanted = {text for unit in two_set_units(config) for text in texts_of(unit, config)}
+    wanted = {text for _, unit in two_set_units("", config) for text in texts_of(unit, config)}
     if config.score.three_set_methods:
         wanted |= set(three_set_texts())
     return sorted(wanted)
 
 
-def two_set_units(config: Config) -> list[Unit]:
-    """The `num_units` trials of the two-set score, of raised latents.
+def published_units(config: Config) -> list[Unit]:
+    """The `num_units` trials of the two-set score, of raised latents."""
+    return _units(range(config.score.num_units), config)
 
-    Each has a text set of its own: other prompts first, then other targets (the highest first),
+
+def two_set_units(method: str, config: Config) -> list[tuple[bool, Unit]]:
+    """Trials on steered text, as (whether it is a choosing one, unit): the published ones first."""
+    published = config.score.num_units
+    choosing = config.score.num_choosing_units if _is_chosen_among(method, config) else 0
+    return [
+        *((False, unit) for unit in published_units(config)),
+        *((True, unit) for unit in _units(range(published, published + choosing), config)),
+    ]
+
+
+def _units(numbers: range, config: Config) -> list[Unit]:
+    """Each has a text set of its own: other prompts first, then other targets (the highest first),
     then other draws.
     """
     targets = sorted(config.steering.kl_targets, reverse=True)
     blocks = _num_blocks(config)
     units = []
-    for index in range(config.score.num_units):
-        rest, block = divmod(index, blocks)
+    for number in numbers:
+        rest, block = divmod(number, blocks)
         draw, target = divmod(rest, len(targets))
         units.append(Unit(draw * blocks + block, 1, targets[target]))
     return units
@@ -79,11 +92,11 @@ def three_set_texts() -> list[Text]:
     ]
 
 
-def unseen_trials(config: Config) -> list[tuple[bool, int]]:
+def unseen_trials(method: str, config: Config) -> list[tuple[bool, int]]:
     """Trials on unseen tokens, as (whether it is a choosing one, number), sorted."""
-    published, choosing = config.score.num_unseen_trials, config.score.num_choosing_trials
-    if not published or config.describe.label_by != "trials":
-        choosing = 0
+    published = config.score.num_unseen_trials
+    is_chosen_among = published and _is_chosen_among(method, config)
+    choosing = config.score.num_choosing_trials if is_chosen_among else 0
     return [*((False, n) for n in range(published)), *((True, n) for n in range(choosing))]
 
 
@@ -93,17 +106,13 @@ def explain_requests(method: str, _: Config) -> int:
     return len(explainer.parts) or int(explainer.text is not None)
 
 
-def num_sentence_draws(config: Config) -> int:
-    """Answers of the sentence writer: those that are published first, then those that choose."""
+def sentence_requests(method: str, config: Config) -> int:
+    """Answers of the sentence writer about one description: those that are published first, then
+    those that choose.
+    """
     score = config.score
-    return score.num_draws + (
-        score.num_choosing_draws if config.describe.label_by == "trials" else 0
-    )
-
-
-def sentence_requests(_: str, config: Config) -> int:
-    """Requests behind the sentences of one description."""
-    return num_sentence_draws(config)
+    choosing = score.num_choosing_draws if _is_chosen_among(method, config) else 0
+    return score.num_draws + choosing
 
 
 def detection_requests(_: str, config: Config) -> int:
@@ -119,12 +128,17 @@ def fuzzing_requests(_: str, config: Config) -> int:
 def judge_requests(method: str, config: Config) -> int:
     """Requests behind the output score of one description."""
     asks_three = method_of(method) in config.score.three_set_methods
-    return config.score.num_units * JUDGEMENTS_PER_UNIT + int(asks_three)
+    return len(two_set_units(method, config)) * JUDGEMENTS_PER_UNIT + int(asks_three)
 
 
-def unseen_requests(_: str, config: Config) -> int:
+def unseen_requests(method: str, config: Config) -> int:
     """Requests behind the trials of one description on unseen tokens."""
-    return len(unseen_trials(config)) * JUDGEMENTS_PER_UNIT
+    return len(unseen_trials(method, config)) * JUDGEMENTS_PER_UNIT
+
+
+def _is_chosen_among(method: str, config: Config) -> bool:
+    """Whether the method's descriptions have choosing trials: a control never becomes a label."""
+    return config.describe.label_by == "trials" and not is_control(method)
 
 
 def _num_blocks(config: Config) -> int:

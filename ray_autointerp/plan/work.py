@@ -10,8 +10,9 @@ from ray_autointerp.plan.units import (
     detection_requests,
     explain_requests,
     fuzzing_requests,
-    num_sentence_draws,
+    sentence_requests,
     texts_per_latent,
+    two_set_units,
     unseen_trials,
 )
 
@@ -102,7 +103,7 @@ def explain(sizes: Sizes) -> Work:
 
 def write_sentences(sizes: Sizes) -> Work:
     """Requests for sentences."""
-    methods, draws = len(sizes.config.score.methods), num_sentence_draws(sizes.config)
+    methods, draws = len(sizes.config.score.methods), sentence_requests("", sizes.config)
     return Work(f"{sizes.chosen} latents x {methods} methods x {draws} answers")
 
 
@@ -125,7 +126,7 @@ def _asked_about(sizes: Sizes, texts: int) -> Work:
 def input_score(sizes: Sizes) -> Work:
     """Passes over written sentences."""
     score = sizes.config.score
-    draws = num_sentence_draws(sizes.config)
+    draws = sentence_requests("", sizes.config)
     sentences = draws * 2 * score.num_sentences
     return Work(
         f"{sizes.chosen} latents x {len(score.methods)} methods x {draws} x "
@@ -145,9 +146,9 @@ def steering(sizes: Sizes) -> Work:
 
 def output_score(sizes: Sizes) -> Work:
     """Judgements."""
-    score = sizes.config.score
+    score, units = sizes.config.score, len(two_set_units("", sizes.config))
     return Work(
-        f"{sizes.chosen} latents x ({len(score.methods)} methods x {score.num_units} units of "
+        f"{sizes.chosen} latents x ({len(score.methods)} methods x {units} units of "
         f"{score.texts_per_set} texts x {JUDGEMENTS_PER_UNIT} judgements + "
         f"{len(score.three_set_methods)} three-set)"
     )
@@ -157,5 +158,5 @@ def unseen_tokens(sizes: Sizes) -> Work:
     """Judgements."""
     return Work(
         f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x "
-        f"{len(unseen_trials(sizes.config))} trials x {JUDGEMENTS_PER_UNIT} judgements"
+        f"{len(unseen_trials('', sizes.config))} trials x {JUDGEMENTS_PER_UNIT} judgements"
     )

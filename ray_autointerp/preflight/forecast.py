@@ -118,7 +118,7 @@ def _judged(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
     """Two-set trials: the same sets under two descriptions; and the three-set question."""
-    units = two_set_units(config)
+    units = [unit for _, unit in two_set_units(method, config)]
     two = requests
     if method_of(method) in config.score.three_set_methods:
         three = requests // (len(units) * JUDGEMENTS_PER_UNIT + 1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -329,6 +329,7 @@ TABLES: dict[str, Table] = {
     ),
     "judgements": _table(
         {"latent": _I32, "kind": _STR, "text_set": _I16, "sign": _I8, "kl_target": _F32},
+        choosing=_BOOL,
         status=_STR,
         partner=_I32,
         stranger=_I32,
@@ -350,6 +351,7 @@ TABLES: dict[str, Table] = {
         num_units=_I16,
         three_set_success=_F32,
         word_overlap_win_rate=_F32,
+        choosing_win_rate=pa.list_(_F32),
     ),
     "choices": _table(
         _LATENT,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ray_autointerp.methods.output_ceiling import output_ceiling
 from ray_autointerp.passes.text_sets import completions, text_sets
-from ray_autointerp.plan.units import two_set_units
+from ray_autointerp.plan.units import published_units
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
@@ -79,7 +79,7 @@ def _set_sums(context: WorkerContext, sae: str, latents: Sequence[int]) -> dict[
 
     def summed(latent: int) -> Tensor:
         sums = []
-        for unit in two_set_units(config):
+        for unit in published_units(config):
             rows = sets.get((latent, unit))
             tokens = [token for row in rows or () for token in row["token_ids"]]
             own = [token for token in tokens if token < W_U_DV.shape[1]]  # the rest are padding

@@ -6,6 +6,7 @@ both orders, one token each. Partner and stranger are drawn from the panel by ha
 every method but where a description of the stranger failed.
 The paper's three-set question is asked where the config wants it (methods 16). Nothing is asked
 about a latent whose text its exact logit diffs cannot tell from another's (`output_ceiling`).
+Choosing trials have text sets and draws of their own.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from ray_autointerp.methods.output_score import is_unequal_treatment, three_set_
 from ray_autointerp.methods.panel_draw import Unit, draw_opponents
 from ray_autointerp.passes.ask import ask_to_choose, choice_status
 from ray_autointerp.passes.text_sets import Completions, TextSets, completions, text_sets
-from ray_autointerp.passes.two_sets import judge_two_sets, win_rate_columns
+from ray_autointerp.passes.two_sets import choosing_halves, judge_two_sets, win_rate_columns
 from ray_autointerp.plan.controls import method_of
 from ray_autointerp.plan.units import three_set_texts, two_set_units
 from ray_autointerp.prompts import judge
@@ -62,10 +63,18 @@ async def run(task: Task, context: WorkerContext) -> None:
     latents = context.tables.chosen(task)
     material = _material(task, context, latents)
     described = context.tables.row("descriptions", task.sae, latents, task.method)
+    units = two_set_units(task.method, context.run.config)
     asks_three = method_of(task.method) in context.run.config.score.three_set_methods
-    judged = await asyncio.gather(
-        *(_judged(latent, described[latent], material, context, asks_three) for latent in latents)
-    )
+
+    async def judged_rows(latent: int) -> list[Row]:
+        """A row per trial; a trial that cannot be run has its reason as status."""
+        row = described[latent]
+        trials = [_two_set(latent, *unit, row, material, context) for unit in units]
+        if asks_three:
+            trials.append(_three_set(latent, row, material, context))
+        return list(await asyncio.gather(*trials))
+
+    judged = await asyncio.gather(*map(judged_rows, latents))
     scores = [_scored(latent, trials) for latent, trials in zip(latents, judged, strict=True)]
     context.write(task, "judgements", [trial for trials in judged for trial in trials])
     context.write(task, "output_scores", scores)
@@ -90,21 +99,16 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
     return _Material(texts, sets, descriptions, strangers, made_for, tuple(panel), not_asked)
 
 
-async def _judged(
-    latent: int, described: Row, material: _Material, context: WorkerContext, asks_three: bool
-) -> list[Row]:
-    """A row per trial; a trial that cannot be run has its reason as status."""
-    units = two_set_units(context.run.config)
-    trials = [_two_set(latent, unit, described, material, context) for unit in units]
-    if asks_three:
-        trials.append(_three_set(latent, described, material, context))
-    return list(await asyncio.gather(*trials))
-
-
 async def _two_set(
-    latent: int, unit: Unit, described: Row, material: _Material, context: WorkerContext
+    latent: int,
+    is_choosing: bool,
+    unit: Unit,
+    described: Row,
+    material: _Material,
+    context: WorkerContext,
 ) -> Row:
-    row: Row = {"latent": latent, "kind": "two_set", **unit._asdict(), "status": "ok"}
+    row: Row = {"latent": latent, "kind": "two_set", **unit._asdict(), "choosing": is_choosing}
+    row["status"] = "ok"
     if reason := material.not_judged(latent, described):
         return row | {"status": reason}
     if (latent, unit) not in material.sets:
@@ -130,7 +134,8 @@ async def _three_set(
     latent: int, described: Row, material: _Material, context: WorkerContext
 ) -> Row:
     """The paper's question, once: the latent's texts among those of two panel latents."""
-    row: Row = {"latent": latent, "kind": "three_set", **_THREE_SET._asdict(), "status": "ok"}
+    row: Row = {"latent": latent, "kind": "three_set", **_THREE_SET._asdict(), "choosing": False}
+    row["status"] = "ok"
     if reason := material.not_judged(latent, described):
         return row | {"status": reason}
     # Only settings that all three reach are shown, so that no set can be told by its size.
@@ -166,9 +171,11 @@ async def _three_set(
 
 
 def _scored(latent: int, trials: Sequence[Row]) -> Row:
-    two = [t for t in trials if t["kind"] == "two_set" and t["status"] == "ok"]
+    """By the published trials alone; beside it the win rates of halves of the choosing ones."""
+    published = [t for t in trials if not t["choosing"]]
+    two = [t for t in published if t["kind"] == "two_set" and t["status"] == "ok"]
     three = [t for t in trials if t["kind"] == "three_set" and t["status"] == "ok"]
-    failed = next((t["status"] for t in trials if t["status"] != "ok"), "no_evidence")
+    failed = next((t["status"] for t in published if t["status"] != "ok"), "no_evidence")
     return {
         "latent": latent,
         "status": "ok" if two else failed,
@@ -176,4 +183,5 @@ def _scored(latent: int, trials: Sequence[Row]) -> Row:
         "share_right": fmean(t["right"] for t in two) if two else None,
         "num_units": len(two),
         "three_set_success": three[0]["right"] if three else None,
+        "choosing_win_rate": choosing_halves(trials),
     }

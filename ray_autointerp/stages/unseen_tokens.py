@@ -10,11 +10,10 @@ KL is unreached: what it promotes is noise.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from ray_autointerp.methods.panel_draw import draw_opponents
 from ray_autointerp.methods.unseen_tokens import NUM_SHOWN, LatentTokens, latent_tokens, two_lists
-from ray_autointerp.passes.two_sets import judge_two_sets, win_rate_columns
+from ray_autointerp.passes.two_sets import choosing_halves, judge_two_sets, win_rate_columns
 from ray_autointerp.plan.units import unseen_trials
 from ray_autointerp.prompts import unseen_tokens
 from ray_autointerp.records.keys import derive_seed
@@ -49,7 +48,11 @@ async def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `unseen_judgements/<method>` and `unseen_scores/<method>`."""
     latents = context.tables.chosen(task)
     material = _material(task, context, latents)
-    judged = await asyncio.gather(*(_judged(latent, material, context) for latent in latents))
+    assert task.method is not None
+    trials = unseen_trials(task.method, context.run.config)
+    judged = await asyncio.gather(
+        *(_judged(latent, trials, material, context) for latent in latents)
+    )
     scores = [_scored(latent, trials) for latent, trials in zip(latents, judged, strict=True)]
     context.write(task, "unseen_judgements", [trial for trials in judged for trial in trials])
     context.write(task, "unseen_scores", scores)
@@ -118,9 +121,10 @@ def _texts(entries: Sequence[Row] | None) -> list[str]:
     return [entry["text"] for entry in entries or ()]
 
 
-async def _judged(latent: int, material: _Material, context: WorkerContext) -> list[Row]:
+async def _judged(
+    latent: int, trials: Sequence[tuple[bool, int]], material: _Material, context: WorkerContext
+) -> list[Row]:
     """A row per trial; a trial that cannot be run has its reason as status."""
-    trials = unseen_trials(context.run.config)
     return list(
         await asyncio.gather(*(_trial(latent, *trial, material, context) for trial in trials))
     )
@@ -173,14 +177,11 @@ def _scored(latent: int, trials: Sequence[Row]) -> Row:
     """By the published trials alone; beside it the win rates of two halves of the choosing ones."""
     published = [trial for trial in trials if not trial["choosing"]]
     ok = [trial for trial in published if trial["status"] == "ok"]
-    choosing = [t["win"] for t in trials if t["choosing"] and t["status"] == "ok"]
     failed = next((t["status"] for t in published if t["status"] != "ok"), "no_evidence")
     return {
         "latent": latent,
         "status": "ok" if ok else failed,
         **win_rate_columns(ok, "trial"),
         "num_trials": len(ok),
-        "choosing_win_rate": [
-            fmean(half) if half else None for half in (choosing[::2], choosing[1::2])
-        ],
+        "choosing_win_rate": choosing_halves(trials),
     }

@@ -7,7 +7,7 @@ cluster (methods 16). The last ones only choose the label. The writer sees the d
 import asyncio
 
 from ray_autointerp.passes.ask import ask_and_read
-from ray_autointerp.plan.units import num_sentence_draws
+from ray_autointerp.plan.units import sentence_requests
 from ray_autointerp.prompts import sentences
 from ray_autointerp.prompts.message import digest
 from ray_autointerp.records.keys import derive_seed
@@ -29,7 +29,7 @@ async def run(task: Task, context: WorkerContext) -> None:
         *(
             _draw(latent, draw, described[latent], context)
             for latent in latents
-            for draw in range(num_sentence_draws(context.run.config))
+            for draw in range(sentence_requests(task.method, context.run.config))
         )
     )
     context.write(task, "sentences", rows)

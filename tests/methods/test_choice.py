@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_autointerp.methods.choice import choose, estimates
+from ray_autointerp.methods.choice import choose, estimates, pooled
 
 NAN = float("nan")
 
@@ -75,6 +75,28 @@ def test_choice_is_no_worse_than_the_best_method_and_better_where_trials_can_tel
     unshrunk = [int(row.argmax()) for row in halves.mean(0)]
     if noise == 0.5:  # the check would be void if choosing by the trials alone were as good
         assert true[np.arange(len(true)), unshrunk].mean() - true.mean(0).max() < -0.01
+
+
+@given(seed=st.integers(0, 1000), missing=st.floats(0, 1))
+def test_pooled_scores_are_means_of_scores_that_were_set_to_one_mean(seed, missing):
+    draw = np.random.default_rng(seed)
+    scores = draw.uniform(0, 1, (3, 2, 5, 4)) + np.arange(3).reshape(3, 1, 1, 1)
+    scores[draw.uniform(size=scores.shape) < missing] = NAN
+    made = pooled(list(scores))
+    known = [one for one in scores if not np.isnan(one).all()]
+    level = np.mean([np.nanmean(one) for one in known]) if known else NAN
+    for cell in np.ndindex(made.shape):
+        found = [one[cell] - np.nanmean(one) + level for one in known if not np.isnan(one[cell])]
+        expected = sum(found) / len(found) if found else NAN
+        np.testing.assert_allclose(made[cell], expected, atol=1e-12)
+
+
+def test_description_without_the_harder_trials_gains_nothing_by_it():
+    """Both are as good as each other where both have trials; outputs are harder than inputs."""
+    inputs = np.full((2, 4, 2), 0.9)
+    outputs = np.full((2, 4, 2), 0.6)
+    outputs[:, :2, 0] = NAN
+    assert np.ptp(pooled([inputs, outputs])) < 1e-12
 
 
 def test_winner_runner_up_and_margin():

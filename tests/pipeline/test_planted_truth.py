@@ -225,6 +225,17 @@ def test_label_is_the_winner_of_trials_that_no_published_score_counts(planted_ru
             if row["status"] == "ok":
                 assert draws == list(range(score.num_draws + score.num_choosing_draws))
                 assert row["num_activating"] == score.num_draws * score.num_sentences
+        published, choosing = (
+            {
+                (row["latent"], row["text_set"])
+                for row in rows(planted_run, "judgements", method)
+                if row["kind"] == "two_set" and row["choosing"] == is_choosing
+            }
+            for is_choosing in (False, True)
+        )
+        assert published and choosing and not published & choosing
+        for row in rows(planted_run, "output_scores", method):
+            assert row["num_units"] <= score.num_units and len(row["choosing_win_rate"]) == 2
     for row, choice in zip(rows(planted_run, "labels"), rows(planted_run, "choices"), strict=True):
         assert (row["method"], row["margin"]) == (choice["method"], choice["margin"])
         expected = {one["method"]: one["expected"] for one in choice["candidates"]}
@@ -234,6 +245,23 @@ def test_label_is_the_winner_of_trials_that_no_published_score_counts(planted_ru
         tied = {name for name, value in known.items() if value == max(known.values())}
         assert row["method"] == ("keywords" if "keywords" in tied else row["method"])
         assert row["margin"] >= 0 and row["runner_up"] != row["method"]
+
+
+@pytest.mark.parametrize(
+    ("table", "score"), [("input_scores", "auroc"), ("output_scores", "win_rate")]
+)
+def test_labels_score_as_well_as_the_best_method_in_both_scores(
+    planted_run: Run, planted: PlantedTruth, table: str, score: str
+) -> None:
+    """A label that says what fires and not what it does would lose the second."""
+    alive = [row for row in rows(planted_run, "labels") if planted.is_alive(row["latent"])]
+    by_method = {
+        method: {row["latent"]: row[score] for row in rows(planted_run, table, method)}
+        for method in planted_run.config.score.methods
+    }
+    of_labels = share(by_method[row["method"]][row["latent"]] for row in alive)
+    best = max(share(scores[row["latent"]] or 0 for row in alive) for scores in by_method.values())
+    assert of_labels >= best - 0.01
 
 
 def test_label_by_order_is_the_first_ok_description(

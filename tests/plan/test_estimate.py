@@ -29,7 +29,8 @@ def test_controls_are_asked_about_for_their_sample_alone(
     quick_config: Planted, quick_run: Run
 ) -> None:
     def lines(controls: int) -> dict[str, Line]:
-        config = quick_config("x", {"select": {"controls": controls}})
+        changes = {"select": {"controls": controls}, "describe": {"label_by": "order"}}
+        config = quick_config("x", changes)  # by order: controls have no choosing trials
         return {line.step: line for line in estimate(config, quick_run.axes, 4, 1)}
 
     none, some = lines(0), lines(4)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config
+from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.estimate import estimate, num_requests
 from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.shards import methods_of
@@ -17,6 +18,7 @@ from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.units import (
     JUDGEMENTS_PER_UNIT,
     kl_targets,
+    published_units,
     texts_of,
     texts_per_latent,
     three_set_texts,
@@ -51,9 +53,19 @@ def test_writer_is_asked_once_a_draw_and_for_those_that_choose(
 
 
 def test_judge_is_asked_in_both_orders_of_both_descriptions(quick_config: Planted) -> None:
-    config = quick_config("x", {"score": {"num_units": 7}})
-    assert asked(config, "output_score", "keywords") == 5 * 7 * JUDGEMENTS_PER_UNIT
-    assert asked(config, "output_score", "ensemble_raw") == 5 * (7 * JUDGEMENTS_PER_UNIT + 1)
+    config = quick_config("x", {"score": {"num_units": 7, "num_choosing_units": 3}})
+    assert asked(config, "output_score", "keywords") == 5 * 10 * JUDGEMENTS_PER_UNIT
+    assert asked(config, "output_score", "ensemble_raw") == 5 * (10 * JUDGEMENTS_PER_UNIT + 1)
+
+
+def test_controls_have_no_choosing_trials(quick_config: Planted) -> None:
+    """They never become labels."""
+    control = shuffled("keywords")
+    score = {"num_units": 7, "num_unseen_trials": 5, "num_draws": 3}
+    config = quick_config("x", {"score": score})
+    assert asked(config, "output_score", control) == 5 * 7 * JUDGEMENTS_PER_UNIT
+    assert asked(config, "unseen_tokens", control) == 5 * 5 * JUDGEMENTS_PER_UNIT
+    assert asked(config, "write_sentences", control) == 5 * 3
 
 
 def test_published_and_choosing_trials_on_unseen_tokens_are_asked_alike(
@@ -112,23 +124,33 @@ def parsed(**changes: Any) -> Config:
 
 @given(
     num_units=st.integers(1, 30),
+    num_choosing_units=st.sampled_from([0, 2, 5]),
     num_prompts=st.integers(3, 12),
     texts_per_set=st.integers(1, 3),
     kl_targets=st.sampled_from([[1.0], [0.5, 2.0]]),
 )
 def test_units_have_texts_of_their_own_and_prompts_come_before_anything_is_repeated(
-    num_units: int, num_prompts: int, texts_per_set: int, kl_targets: list[float]
+    num_units: int,
+    num_choosing_units: int,
+    num_prompts: int,
+    texts_per_set: int,
+    kl_targets: list[float],
 ) -> None:
     config = parsed(
         num_units=num_units,
+        num_choosing_units=num_choosing_units,
         num_prompts=num_prompts,
         texts_per_set=texts_per_set,
         kl_targets=kl_targets,
     )
-    sets = [texts_of(unit, config) for unit in two_set_units(config)]
-    assert len(sets) == num_units
+    units = two_set_units("keywords", config)
+    assert [is_choosing for is_choosing, _ in units] == sorted(
+        [False] * num_units + [True] * num_choosing_units
+    )
+    assert published_units(config) == [unit for is_choosing, unit in units if not is_choosing]
+    sets = [texts_of(unit, config) for _, unit in units]
     texts = [text for members in sets for text in members]
-    assert len(set(texts)) == len(texts) == num_units * texts_per_set
+    assert len(set(texts)) == len(texts) == len(units) * texts_per_set
     assert texts_per_latent(config) == sorted(texts)
     for members in sets:
         assert len({text.prompt for text in members}) == texts_per_set, "no prompt stands twice"
@@ -141,8 +163,8 @@ def test_units_have_texts_of_their_own_and_prompts_come_before_anything_is_repea
 
 def test_units_of_one_target_go_on_with_further_draws() -> None:
     config = parsed(num_units=5, num_prompts=8, texts_per_set=4)
-    assert [unit.text_set for unit in two_set_units(config)] == [0, 1, 2, 3, 4]
-    draws = [texts_of(unit, config)[0].draw for unit in two_set_units(config)]
+    assert [unit.text_set for unit in published_units(config)] == [0, 1, 2, 3, 4]
+    draws = [texts_of(unit, config)[0].draw for unit in published_units(config)]
     assert draws == [0, 0, 1, 1, 2]
 
 
