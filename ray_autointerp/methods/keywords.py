@@ -18,6 +18,8 @@ WHITESPACE = {
     " ": "a space",
 }
 MIN_SHARE = 0.1
+_LONGEST_WORD = 24
+"""Characters; beyond it the text has no spaces to tell words by."""
 NUM_WORDS = 6
 """Words quoted of each kind, at most."""
 
@@ -28,6 +30,18 @@ class FiredToken:
 
     text: str
     activation: float
+    word: str = ""
+    """The word of which the token is a piece (`whole_word`); empty if it is none."""
+
+
+@dataclass(frozen=True)
+class FiredWord:
+    """A word the latent fires on, without outer spaces."""
+
+    token: str
+    """The token that it fires on."""
+    text: str
+    """What a reader is shown: the word around a token that is mostly a piece of one word."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +56,18 @@ class Keywords:
         return "; ".join(f"{said} {words}" for said, words in lists.items() if words)
 
 
-def keywords(fired: Sequence[str], promoted: Sequence[str]) -> Keywords:
+def keywords(fired: Sequence[FiredWord], promoted: Sequence[str]) -> Keywords:
     """The words of `fired_words` and `promoted_words`, as people read them."""
-    return Keywords(*(", ".join(map(_quoted, words)) or None for words in (fired, promoted)))
+    shown = dict.fromkeys(word.text for word in fired)  # two pieces may be of one word
+    return Keywords(*(", ".join(map(_quoted, words)) or None for words in (shown, promoted)))
 
 
 def fired_words(
     examples: Sequence[Sequence[FiredToken]],
     num_words: int = NUM_WORDS,
     background: Mapping[str, int] | None = None,
-) -> list[str]:
-    """Words the latent fires on, best first, without outer spaces; case is ignored.
+) -> list[FiredWord]:
+    """Words the latent fires on, best first; case is ignored.
 
     Each example gives a token its largest activation there, so that a token counts for firing
     strongly and in many examples, not for repetition within one. With background counts that sum
@@ -61,7 +76,8 @@ def fired_words(
     the examples. `background` counts token texts in the corpus.
     """
     activations: defaultdict[str, list[float]] = defaultdict(list)
-    forms: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    forms: defaultdict[str, _Activations] = defaultdict(lambda: defaultdict(list))
+    words: defaultdict[str, _Activations] = defaultdict(lambda: defaultdict(list))
     for example in examples:
         largest: dict[str, float] = {}
         for token in example:
@@ -70,6 +86,7 @@ def fired_words(
             key = spelling(token.text)
             largest[key] = max(largest.get(key, 0.0), token.activation)
             forms[key][token.text.strip() or token.text].append(token.activation)
+            words[key][token.word].append(token.activation)
         for key, activation in largest.items():
             activations[key].append(activation)
     rarities = _rarities(activations, background)
@@ -77,9 +94,21 @@ def fired_words(
     best = max(scores.values(), default=0.0)
     kept = [key for key, score in scores.items() if score > 0 and score >= MIN_SHARE * best]
     ranked = sorted(kept, key=lambda key: (-scores[key], key))[:num_words]
-    return [
-        min(forms[key], key=lambda form: (-math.fsum(forms[key][form]), form)) for key in ranked
-    ]
+    return [_fired_word(_heaviest(forms[key]), words[key]) for key in ranked]
+
+
+def whole_word(texts: Sequence[str], place: int) -> str:
+    """The word of which the token at `place` is a piece; empty if it is a word by itself.
+
+    `texts` are consecutive tokens; a token goes on with a word if letters meet.
+    """
+    first, after = place, place + 1
+    while first > 0 and _goes_on(texts[first - 1], texts[first]):
+        first -= 1
+    while after < len(texts) and _goes_on(texts[after - 1], texts[after]):
+        after += 1
+    word = "".join(texts[first:after]).strip() if after - first > 1 else ""
+    return word if len(word) <= _LONGEST_WORD else ""
 
 
 def promoted_words(promoted: Sequence[str], num_words: int = NUM_WORDS) -> list[str]:
@@ -100,6 +129,28 @@ def promoted_words(promoted: Sequence[str], num_words: int = NUM_WORDS) -> list[
 def spelling(text: str) -> str:
     """What tokens share that count as one word: outer spaces and case are ignored."""
     return text.strip().casefold() or text
+
+
+_Activations = defaultdict[str, list[float]]
+
+
+def _fired_word(token: str, words: Mapping[str, Sequence[float]]) -> FiredWord:
+    """With the word that has more than half of the token's activation; one letter says nothing of
+    its word.
+    """
+    word = _heaviest(words)
+    half = sum(map(math.fsum, words.values())) / 2
+    is_piece = bool(word) and len(token) > 1 and math.fsum(words[word]) > half
+    return FiredWord(token, word if is_piece else token)
+
+
+def _heaviest(activations: Mapping[str, Sequence[float]]) -> str:
+    """The text of most activation; ties go by the text."""
+    return min(activations, key=lambda text: (-math.fsum(activations[text]), text))
+
+
+def _goes_on(before: str, text: str) -> bool:
+    return before[-1:].isalpha() and text[:1].isalpha()
 
 
 def _rarities(keys: Mapping[str, object], background: Mapping[str, int] | None) -> dict[str, float]:

@@ -180,7 +180,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "latents",
         "cpu",
         methods="keywords",
-        revision=4,
+        revision=5,
     ),
     Step(
         "keyword_score",

@@ -10,7 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_autointerp.methods.keywords import FiredToken, fired_words, keywords, promoted_words
+from ray_autointerp.methods.keywords import (
+    FiredToken,
+    fired_words,
+    keywords,
+    promoted_words,
+    whole_word,
+)
 from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -50,7 +56,8 @@ def run(task: Task, context: WorkerContext) -> None:
         "promotes": [own.promotes for own in found],
     }
     context.write(task, "descriptions", pa.table(columns, schema=schema))
-    quoted = columns | {"fired": fired, "promoted": promoted}
+    tokens = [[word.token for word in own] for own in fired]
+    quoted = columns | {"fired": tokens, "promoted": promoted}
     schema = TABLES["keyword_lists"].schema
     quoted = {name: quoted[name] for name in schema.names}
     context.write(task, "keyword_lists", pa.table(quoted, schema=schema))
@@ -64,8 +71,15 @@ def _fired(lists: "pa.Array[Any]") -> list[list[list[FiredToken]]]:
     values_N = pc.list_flatten(activations).to_numpy()
     is_active_N = values_N > 0
     example_N = pc.list_parent_indices(activations).to_numpy()[is_active_N]
-    texts = pc.list_flatten(pc.struct_field(examples, "texts")).filter(pa.array(is_active_N))
-    tokens = list(map(FiredToken, texts.to_pylist(), values_N[is_active_N].tolist()))
+    texts = pc.list_flatten(pc.struct_field(examples, "texts")).to_pylist()
+    starts = list_offsets(activations).tolist()
+    tokens = []
+    for place, example in zip(
+        np.flatnonzero(is_active_N).tolist(), example_N.tolist(), strict=True
+    ):
+        start, stop = starts[example : example + 2]
+        word = whole_word(texts[start:stop], place - start)
+        tokens.append(FiredToken(texts[place], float(values_N[place]), word))
     ends = np.searchsorted(example_N, np.arange(len(examples) + 1)).tolist()
     by_example = [tokens[start:stop] for start, stop in zip(ends[:-1], ends[1:], strict=True)]
     bounds = list_offsets(first).tolist()

@@ -10,6 +10,7 @@ from ray_autointerp.methods.keywords import (
     keywords,
     promoted_words,
     spelling,
+    whole_word,
 )
 
 
@@ -26,6 +27,10 @@ WAR = [
     example((" battle", 6.0), (" War", 4.0)),
     example(("war", 5.0)),
 ]
+
+
+def tokens(*args):
+    return [word.token for word in fired_words(*args)]
 
 
 def test_description_lists_what_fires_and_what_is_promoted():
@@ -46,37 +51,37 @@ def test_description_is_the_same_for_any_order_of_examples():
 
 def test_fired_words_count_examples_not_repetition_within_one():
     repeated = [example(*[(" echo", 2.0)] * 9), example((" wide", 2.0)), example((" wide", 2.0))]
-    assert fired_words(repeated, 2) == ["wide", "echo"]
+    assert tokens(repeated, 2) == ["wide", "echo"]
 
 
 def test_fired_words_strength_counts():
-    assert fired_words([example((" weak", 1.0)), example((" strong", 5.0))], 1) == ["strong"]
+    assert tokens([example((" weak", 1.0)), example((" strong", 5.0))], 1) == ["strong"]
 
 
 def test_fired_words_far_below_the_best_are_left_out():
-    assert fired_words([example((" loud", 100.0), (" faint", 1.0))], 5) == ["loud"]
+    assert tokens([example((" loud", 100.0), (" faint", 1.0))], 5) == ["loud"]
 
 
 def test_fired_words_common_tokens_give_way_to_rare_ones_when_the_corpus_is_counted():
     examples = [example((" the", 5.0), (" treaty", 4.0))] * 3
     background = {" the": 900, " The": 50, " treaty": 3, " x": 47}
-    assert fired_words(examples, 2) == ["the", "treaty"]
-    assert fired_words(examples, 2, background) == ["treaty"]
+    assert tokens(examples, 2) == ["the", "treaty"]
+    assert tokens(examples, 2, background) == ["treaty"]
 
 
 def test_fired_words_token_unknown_to_the_background_is_rare():
     examples = [example((" new", 4.0), (" known", 4.5))]
-    assert fired_words(examples, 1, {" known": 500, " x": 500}) == ["new"]
+    assert tokens(examples, 1, {" known": 500, " x": 500}) == ["new"]
 
 
 def test_fired_words_show_the_spelling_with_most_activation_and_ties_go_by_the_text():
     forms = [example((" Paris", 2.0)), example(("Paris", 2.0)), example((" PARIS", 3.0))]
-    assert fired_words(forms, 1) == ["Paris"]
-    assert fired_words([example((" b", 1.0), (" a", 1.0))], 2) == ["a", "b"]
+    assert tokens(forms, 1) == ["Paris"]
+    assert tokens([example((" b", 1.0), (" a", 1.0))], 2) == ["a", "b"]
 
 
 def test_fired_words_silent_tokens_are_not_keywords():
-    assert fired_words([example((" a", 0.0))], 3) == []
+    assert tokens([example((" a", 0.0))], 3) == []
 
 
 def test_promoted_forms_of_one_word_are_said_once_in_order_of_strength():
@@ -126,5 +131,35 @@ def test_spelling_ignores_case_and_outer_spaces_and_keeps_whitespace_tokens_apar
 
 def test_words_quoted_have_the_spelling_of_the_tokens_they_stand_for():
     texts = [" Army", "\n", " ", "STRASSE", "stra\u00dfe", " \ufffd"]
-    words = fired_words([example((text, 1.0)) for text in texts])
+    words = tokens([example((text, 1.0)) for text in texts])
     assert {spelling(word) for word in words} == {spelling(text) for text in texts}
+
+
+def test_piece_of_a_word_is_the_letters_that_meet_around_it():
+    texts = [" the", " int", "ellig", "ent", ",", " 19", "0", "th", "\n", "don", "'", "t"]
+    words = [whole_word(texts, place) for place in range(len(texts))]
+    assert words == ["", *["intelligent"] * 3, *[""] * 8]
+    assert whole_word(["a" * 20, "b" * 20], 0) == "", "no word: a text without spaces"
+
+
+def in_word(text, activation, word):
+    return [FiredToken(text, activation, word)]
+
+
+def test_piece_is_shown_as_the_word_that_has_most_of_its_activation():
+    examples = [
+        in_word("ellig", 3.0, "intelligent"),
+        in_word("ellig", 1.0, "belligerent"),
+        in_word("er", 2.0, "harder"),
+        in_word("er", 2.0, "softer"),
+        in_word(" time", 2.0, ""),
+        in_word(" time", 1.0, "timetable"),
+        in_word("b", 2.0, "Stubb"),
+    ]
+    found = {word.token: word.text for word in fired_words(examples)}
+    assert found == {"ellig": "intelligent", "er": "er", "time": "time", "b": "b"}
+
+
+def test_word_of_two_pieces_is_quoted_once():
+    examples = [in_word("arbit", 2.0, "arbitration"), in_word("ration", 1.0, "arbitration")]
+    assert keywords(fired_words(examples), []).fires_on == '"arbitration"'
