@@ -66,6 +66,8 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
     if costs is not None:
         table.add_column("cost", justify="right")
     for step, usage in foreseen.steps.items():
+        if not usage.num_requests:
+            continue
         money = [] if costs is None else [f"{costs[step]:,.4g}"]
         table.add_row(step, _model(asked_of(step_named(step), config)), *_numbers(usage), *money)
     money = [] if costs is None else [f"{sum(costs.values()):,.4g}"]

@@ -30,6 +30,25 @@ def test_plan_shows_every_step_and_writes_nothing(
     assert not root.exists()
 
 
+def test_plan_leaves_out_what_is_switched_off_and_says_how_names_are_scored(
+    cli: Cli, config_file: Callable[..., Path]
+) -> None:
+    off = {"detection_texts": 0, "fuzzing_texts": 0, "num_unseen_trials": 0}
+    methods = {"methods": ["named_keywords", "keywords"]}
+    score = {**methods, **off, "three_set_methods": []}
+    said = cli(
+        "plan", config_file({"score": score, "describe": methods, "select": {"controls": 0}})
+    )
+    assert said.code == 0, said.err
+    steps = {line.split()[0] for line in said.out.splitlines() if line.split()}
+    assert "output_score" in steps
+    assert not {"detection", "fuzzing", "unseen_tokens", "shuffle"} & steps
+    assert "Names are not scored" in said.out
+    named = ["named_keywords", "keywords", "name"]
+    sections = {"score": {**score, "methods": named}, "describe": {"methods": named}}
+    assert "Names are not scored" not in cli("plan", config_file(sections)).out
+
+
 def test_labels_as_csv_are_all_latents(cli: Cli, quick_run: Run) -> None:
     said = cli("labels", quick_run.uri, "--csv")
     assert said.code == 0, said.err
