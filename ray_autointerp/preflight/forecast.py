@@ -71,15 +71,14 @@ def forecast(config: Config, axes: Axes) -> Forecast:
     notes: dict[str, None] = {}
     steps = {}
     for step in FLOW:
-        methods = methods_of(step, config)
-        if step.pool not in LLM_POOLS or not methods:
+        if step.pool not in LLM_POOLS:
             continue
         section = asked_of(step, config)
         counter, note = _counter(section, subject)
         if note:
             notes[note] = None
         steps[step.name] = Usage()
-        for method in methods:
+        for method in methods_of(step, config):
             assert method is not None
             latents = num_described(method, config, axes)
             requests = num_requests(Task(step.name, None, method, 0, 1), config, latents)
