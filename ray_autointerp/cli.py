@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ray_autointerp.config import Config
-from ray_autointerp.config_file import read_config
+from ray_autointerp.config_file import read_config, with_llm
 from ray_autointerp.errors import AutointerpError, UserError
 
 app = typer.Typer(
@@ -39,6 +39,17 @@ Root = Annotated[str | None, typer.Option(help="Where the run's folder lies, ove
 Latents = Annotated[
     str | None, typer.Option(help="A range such as 0:256, over the config's, for every SAE.")
 ]
+LLM = Annotated[
+    str | None,
+    typer.Option(
+        "--llm",
+        help="In place of the config's LLM: a hub name, a folder, or a server's URL, with its key "
+        "in the environment.",
+    ),
+]
+LLMModel = Annotated[
+    str | None, typer.Option("--llm-model", help="The model that the server at --llm serves.")
+]
 
 
 @app.command()
@@ -46,6 +57,8 @@ def label(
     config: ConfigPath,
     root: Root = None,
     latents: Latents = None,
+    llm: LLM = None,
+    llm_model: LLMModel = None,
     local: Annotated[bool, typer.Option(help="One process, no Ray.")] = False,
 ) -> None:
     """Label whole SAEs; run it again to continue a run that stopped."""
@@ -54,20 +67,26 @@ def label(
     from ray_autointerp.execution.run_local import run_local
     from ray_autointerp.pipeline import label as label_saes
 
-    read = _overridden(read_config(config), root, latents)
+    read = _overridden(read_config(config), root, latents, llm, llm_model)
     with Progress(_console) as progress:
         run = label_saes(read, run_local if local else run_ray, progress)
     _show_result(run.uri, read)
 
 
 @app.command()
-def plan(config: ConfigPath, root: Root = None, latents: Latents = None) -> None:
+def plan(
+    config: ConfigPath,
+    root: Root = None,
+    latents: Latents = None,
+    llm: LLM = None,
+    llm_model: LLMModel = None,
+) -> None:
     """Say what a run would do and cost, and do nothing."""
     from ray_autointerp.preflight.check import check
     from ray_autointerp.preflight.forecast import forecast
     from ray_autointerp.reports.plan_table import plan_table
 
-    checked = check(_overridden(read_config(config), root, latents))
+    checked = check(_overridden(read_config(config), root, latents, llm, llm_model))
     foreseen = forecast(checked.config, checked.axes)
     _console.print(
         plan_table(
@@ -214,7 +233,16 @@ def main() -> None:
         sys.exit(1)
 
 
-def _overridden(config: Config, root: str | None, latents: str | None) -> Config:
+def _overridden(
+    config: Config,
+    root: str | None,
+    latents: str | None,
+    llm: str | None,
+    llm_model: str | None,
+) -> Config:
+    if llm is not None or llm_model is not None:
+        section = with_llm(config.llm, llm or "", llm_model)
+        config = config.model_copy(update={"llm": section})
     raw = config.model_dump(mode="json")
     if root is not None:
         raw["run"]["root"] = root

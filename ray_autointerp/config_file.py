@@ -50,6 +50,29 @@ def parse_config(raw: dict[str, Any], path: Path) -> Config:
     return _with_absolute_inputs(config, path.resolve().parent)
 
 
+def with_llm(section: LLMSection, name: str, served_model: str | None) -> LLMSection:
+    """The section with another LLM: a hub name, a folder (relative to where the command is given),
+    or a server's URL with the name of the model that it serves. All else stays.
+
+    Raises ConfigError where a URL has no such name, or something else has one.
+    """
+    is_url = "://" in name
+    if is_url != (served_model is not None):
+        raise ConfigError(
+            f"--llm-model names the model that a server serves: give it with a URL as --llm "
+            f"(https://host/v1), and only then; --llm is `{name}`."
+        )
+    changes: dict[str, Any] = {"script": "", "backend": "vllm", "endpoints": ()}
+    if is_url:
+        changes |= {"backend": "endpoint", "endpoints": (name,), "model": served_model}
+    else:
+        changes["model"] = _model_name(name, Path.cwd()) if name else ""
+    try:
+        return LLMSection.model_validate({**section.model_dump(), **changes})
+    except ValidationError as error:
+        raise ConfigError(f"--llm: {_sentence(error)}") from error
+
+
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]

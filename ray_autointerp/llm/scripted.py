@@ -92,7 +92,7 @@ def _first_of(said: re.Pattern[str], asked: str) -> str:
 def _sentences(asked: str, schema: object) -> str:
     assert isinstance(schema, dict)
     number = schema["properties"]["activating"]["minItems"]
-    words = " ".join(_QUOTED.findall(asked))
+    words = _described(asked)
     activating = [f"We saw the {words} near house {n}" for n in range(number)]
     neutral = [f"{_FILLER} {n}" for n in range(number)]
     return json.dumps({"activating": activating, "neutral": neutral})
@@ -100,13 +100,13 @@ def _sentences(asked: str, schema: object) -> str:
 
 def _judgement(asked: str, choices: tuple[str, ...]) -> Answer:
     *blocks, description, _ = asked.split("\n\n")
-    quoted = _quoted_words(description)
+    described = set(_families(_described(description)))
     sets = {
         match[1]: _families(match[2])
         for block in blocks
         if (match := re.match(r"Set (\w+):\n(.*)", block, re.S))
     }
-    counts = [float(sum(word in quoted for word in sets[choice])) for choice in choices]
+    counts = [float(sum(word in described for word in sets[choice])) for choice in choices]
     counts[0] += _FIRST_LIKED
     return _chosen(choices, counts)
 
@@ -119,12 +119,17 @@ def _about_one_text(asked: str) -> Answer:
     assert number is not None
     text = numbered[number[1]]
     words = " ".join(_MARKED.findall(text)) if "<<" in text else text
-    is_there = not _quoted_words(description).isdisjoint(_families(words))
+    is_there = not set(_families(_described(description))).isdisjoint(_families(words))
     return _chosen(detection.CHOICES, [is_there + _FIRST_LIKED / int(number[1]), not is_there])
 
 
-def _quoted_words(description: str) -> set[str]:
-    return set(_families(" ".join(_QUOTED.findall(description))))
+def _described(asked: str) -> str:
+    """What a description is about: what it quotes, else, of a name, all its words."""
+    quoted = _QUOTED.findall(asked)
+    if quoted:
+        return " ".join(quoted)
+    found = re.search(r"^Description: (.*)$", asked, re.M)
+    return found[1].replace(" and ", " ") if found else ""
 
 
 def _chosen(choices: tuple[str, ...], weights: Sequence[float]) -> Answer:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import stats
 
-from ray_autointerp.methods.input_score import auroc
+from ray_autointerp.methods.input_score import auroc, average_precision
 from ray_autointerp.methods.intervals import mann_whitney_interval
 
 T = TypeVar("T")
@@ -58,16 +58,6 @@ def detection_score(
         average_precision=average_precision(active, inactive),
         strength_spearman=_spearman(active, strengths),
     )
-
-
-def average_precision(active: Sequence[float], inactive: Sequence[float]) -> float:
-    """Area under the precision-recall curve by steps: precision at each log-odds that active texts
-    have, weighed by their share; texts with equal log-odds are taken together.
-    """
-    active_A, inactive_N = np.asarray(active, np.float64), np.asarray(inactive, np.float64)
-    right_A = (active_A >= active_A[:, None]).sum(1)
-    wrong_A = (inactive_N >= active_A[:, None]).sum(1)
-    return float((right_A / (right_A + wrong_A)).mean())
 
 
 def evenly(items: Sequence[T], num_kept: int) -> list[T]:

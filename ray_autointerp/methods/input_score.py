@@ -1,8 +1,8 @@
 """The input-based score: does a latent fire on sentences written from its description?
 
 Graded (methods 2, 5.1, 16): sum(activating - neutral) / n, as it is and over the latent's
-maximum; AUROC; the hit rate (generation score); and the paper's binary. The input is one number
-per sentence, the latent's maximum over positions without BOS, pads, specials and sinks.
+maximum; AUROC and AUPRC; the hit rate (generation score); and the paper's binary. The input is one
+number per sentence, the latent's maximum over positions without BOS, pads, specials and sinks.
 """
 
 # A activating, N neutral sentences
@@ -38,6 +38,7 @@ class InputScore:
     difference: float | None
     difference_over_max: float | None
     auroc: float | None
+    average_precision: float | None
     hit_rate: float | None
     paper_success: float | None
     num_activating: int
@@ -56,13 +57,14 @@ def input_score(
     activating = [s.activation for s in sentences if s.is_activating]
     neutral = [s.activation for s in sentences if not s.is_activating]
     if not activating or not neutral:
-        nulls = (None,) * 5
+        nulls = (None,) * 6
         return InputScore(*nulls, len(activating), len(neutral), None)
     difference = fmean(activating) - fmean(neutral)
     return InputScore(
         difference=difference,
         difference_over_max=difference / max_activation if max_activation else None,
         auroc=auroc(activating, neutral),
+        average_precision=average_precision(activating, neutral),
         hit_rate=fmean(value > 0 for value in activating),
         paper_success=float((np.sign(difference) + 1) / 2),
         num_activating=len(activating),
@@ -90,6 +92,17 @@ def auroc(activating: Sequence[float], neutral: Sequence[float]) -> float:
     neutral_N = np.asarray(neutral, np.float64)
     wins = (activating_A1 > neutral_N).sum() + 0.5 * (activating_A1 == neutral_N).sum()
     return float(wins / (len(activating) * len(neutral)))
+
+
+def average_precision(activating: Sequence[float], neutral: Sequence[float]) -> float:
+    """Area under the precision-recall curve (AUPRC) by steps, without interpolation: the mean over
+    activating sentences of the precision at their activation. Equal activations are taken together,
+    as scikit-learn does, so where all are equal it is the share of activating sentences.
+    """
+    activating_A, neutral_N = np.asarray(activating, np.float64), np.asarray(neutral, np.float64)
+    right_A = (activating_A >= activating_A[:, None]).sum(1)
+    wrong_A = (neutral_N >= activating_A[:, None]).sum(1)
+    return float((right_A / (right_A + wrong_A)).mean())
 
 
 def _draw_differences(sentences: Sequence[SentenceActivation]) -> list[float]:

@@ -94,6 +94,18 @@ def output_score(trials: Sequence[TwoSetTrial]) -> OutputScore:
     )
 
 
+def pooled_win_rate(scores: Iterable[tuple[float, int]]) -> tuple[float, Interval] | None:
+    """The share of wins in several scores' trials together, and Wilson's interval of it; None
+    without trials. A score is its win rate and its number of trials, each on texts of its own.
+    """
+    found = list(scores)
+    num_trials = sum(number for _, number in found)
+    if not num_trials:
+        return None
+    win_rate = sum(rate * number for rate, number in found) / num_trials
+    return win_rate, wilson_interval(win_rate, num_trials)
+
+
 def three_set_success(logprobs: Sequence[float], target: int) -> float:
     """The paper's choice among three sets: 1 if the target's is likeliest, 0 if another is.
 

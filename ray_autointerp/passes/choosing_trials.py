@@ -9,13 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_autointerp.methods.choice import Array, estimates, pooled
+from ray_autointerp.plan.evidence import label_methods
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.runs.tables import Tables
 
 
 @dataclass(frozen=True)
 class ChoosingTrials:
-    """Of each chosen latent and method of the config: half scores, and what is expected."""
+    """Of each chosen latent and method that may become its label: half scores, and what is
+    expected.
+    """
 
     row: Mapping[int, int]
     """By latent, its place in the arrays."""
@@ -45,14 +48,15 @@ def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
 
     def read() -> ChoosingTrials:
         config = tables.run.config
-        methods = config.describe.methods
+        methods = label_methods(config)
+        scored = [method for method in methods if method in config.score.methods]
         by_trials = config.describe.label_by == "trials"
         latents = sorted(tables.selection(sae)) if by_trials else []
         by_side: dict[str, list[Array]] = {}
         for step in FLOW:
             if step.choosing and step.is_wanted(config):
                 scored_HLM = np.full((2, len(latents), len(methods)), np.nan)
-                for method in config.score.methods if latents else ():
+                for method in scored if latents else ():
                     rows_N, halves_N2 = _halves(
                         tables, step.writes[-1], step.choosing.column, sae, method
                     )

@@ -5,7 +5,7 @@ prompts/<method>.py, and prompts/texts/<method>.md with worked examples) and a l
 """
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.controls import method_of
+from ray_autointerp.plan.controls import is_control, method_of
 from ray_autointerp.plan.step import AnswerKind, Explainer, Read
 from ray_autointerp.prompts import ensemble, max_act, named_keywords, token_change, token_lists
 
@@ -51,11 +51,16 @@ EXPLAINERS: dict[str, Explainer] = {
         ask=named_keywords.ask,
         can_be_structured=False,
     ),
+    "name": Explainer(descriptions=("named_keywords",), column="name"),
 }
 """The description methods beside `keywords`, which is made of every latent, named or not."""
 
 DESCRIPTION_METHODS: tuple[str, ...] = ("keywords", *EXPLAINERS)
 """What `describe.methods` may name."""
+
+NEVER_LABELS = frozenset({"name"})
+"""Methods that are scored like any other and never become a label: a name alone is too broad to
+write sentences from (methods 19)."""
 
 MAP_READS: dict[str, tuple[str, ...]] = {
     "lens": (),
@@ -83,6 +88,16 @@ def evidence_of(method: str, config: Config) -> tuple[Read, ...]:
         for table in EXPLAINERS[method].reads
     )
     return (*tables, *(Read("descriptions", method=m) for m in EXPLAINERS[method].descriptions))
+
+
+def can_be_label(method: str) -> bool:
+    """Whether a description by the method may become a label; a control's never does."""
+    return not is_control(method) and method not in NEVER_LABELS
+
+
+def label_methods(config: Config) -> tuple[str, ...]:
+    """The methods that a label may be by, in the config's order."""
+    return tuple(method for method in config.describe.methods if can_be_label(method))
 
 
 def missing_method(methods: tuple[str, ...]) -> tuple[str, str] | None:

@@ -330,7 +330,6 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         method_reads=evidence_of,
         requests=units.explain_requests,
         answer_kind=answer_kind_of,
-        label_columns=_columns("", "name"),
     ),
     Step(
         "shuffle",
@@ -381,7 +380,10 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         requests=units.detection_requests,
         answer_kind="choice",
         switch="score.detection_texts",
-        label_columns=_columns("detection_", "auroc", "auroc_low", "auroc_high", "near_miss_auroc"),
+        label_columns=(
+            *_columns("detection_", "auroc", "auroc_low", "auroc_high", "near_miss_auroc"),
+            ("detection_auprc", "average_precision"),
+        ),
     ),
     Step(
         "fuzzing",
@@ -414,11 +416,14 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "subject",
         methods="scored",
-        revision=2,
+        revision=3,
         config=(*SUBJECT, "corpus.window", *_DRAWS),
         inputs=("subject", "sae"),
         work=work.input_score,
-        label_columns=_columns("input_", "difference", "auroc", "hit_rate", "paper_success"),
+        label_columns=(
+            *_columns("input_", "difference", "auroc", "hit_rate", "paper_success"),
+            ("input_auprc", "average_precision"),
+        ),
         choosing=Choosing("choosing_auroc", of="inputs"),
     ),
     Step(
@@ -506,7 +511,7 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=4,
+        revision=5,
         config=(
             *("evidence.change_modes", "describe.methods", "describe.label_by", "score.methods"),
             "select.controls",

@@ -130,6 +130,8 @@ class Explainer:
     """Evidence tables."""
     descriptions: tuple[str, ...] = ()
     """Methods whose finished descriptions it reads, as the table `descriptions/<method>`."""
+    column: str = "description"
+    """What it takes of each of them where it asks no LLM."""
     text: str | None = None
     """Its prompt text; None asks no LLM: what it reads are joined."""
     ask: Callable[[str, Any, int, bool], Question] = question.ask

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from ray_autointerp.config import Config
 from ray_autointerp.methods.panel_draw import Unit
-from ray_autointerp.plan.controls import is_control, method_of
-from ray_autointerp.plan.evidence import EXPLAINERS
+from ray_autointerp.plan.controls import method_of
+from ray_autointerp.plan.evidence import EXPLAINERS, can_be_label
 
 JUDGEMENTS_PER_UNIT = 4
 """Requests behind one two-set trial: own and stranger's description, each in both orders."""
@@ -137,8 +137,8 @@ def unseen_requests(method: str, config: Config) -> int:
 
 
 def _is_chosen_among(method: str, config: Config) -> bool:
-    """Whether the method's descriptions have choosing trials: a control never becomes a label."""
-    return config.describe.label_by == "trials" and not is_control(method)
+    """Whether the method's descriptions have choosing trials."""
+    return config.describe.label_by == "trials" and can_be_label(method)
 
 
 def _num_blocks(config: Config) -> int:

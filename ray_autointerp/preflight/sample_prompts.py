@@ -99,12 +99,13 @@ class SamplePrompts:
         if method == "named_keywords":
             keywords = named_keywords.Keywords(**asdict(self._keywords(index)))
             return named_keywords.described(described(method, cap, index), keywords, cap)
+        if method == "name":
+            return described("named_keywords", cap, index)
         text = EXPLAINERS[method].text
         if text is not None:
             return described(text, cap, index)
         part_cap = ensemble.part_cap(cap) if EXPLAINERS[method].parts else cap
-        parts = {part: described(part, part_cap, index) for part in ensemble.SINGLE_ORDER}
-        return ensemble.joined(parts) or ""
+        return "\n".join(described(part, part_cap, index) for part in ensemble.SINGLE_ORDER)
 
     def excerpt(self, index: int) -> str:
         """A held-out text of detection."""

@@ -79,8 +79,3 @@ def summary_from(rows: Rows, _: Shown) -> str | None:
         if row["status"] == "ok"
     ]
     return "\n".join(lines) or None
-
-
-def joined(parts: Mapping[str, str]) -> str | None:
-    """The descriptions that exist, in the paper's order, one a line; None if there is none."""
-    return "\n".join(parts[name] for name in SINGLE_ORDER if name in parts) or None

@@ -17,6 +17,7 @@ from rich.text import Text
 from ray_autointerp.errors import UserError
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.reports.names import LEGEND, is_broad, shown_name
 from ray_autointerp.reports.terminal_text import cut, printable
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
@@ -37,6 +38,8 @@ _SORTS: dict[str, Literal["ascending", "descending"]] = {
 SORT_COLUMNS = tuple(_SORTS)
 
 _GAP = "  "
+
+_NAME = ["name", "name_win_rate", "name_win_rate_low", "name_win_rate_high"]
 
 _TOLD = 0.5
 """F1 of its keywords above which a latent counts as told by its own tokens."""
@@ -91,7 +94,9 @@ def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:
 
 @dataclass(frozen=True)
 class LabelLines:
-    """One line per latent: its label, cut to what fits, what it fires on, and what it promotes."""
+    """One line per latent: its label behind its name, cut to what fits, what it fires on, and what
+    it promotes.
+    """
 
     table: pa.Table
     title: str
@@ -118,10 +123,14 @@ class LabelLines:
         for line in lines:
             line.rstrip()
             yield line
+        if any(map(is_broad, rows)):
+            yield Text(LEGEND, style="dim")
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
     label = printable("; ".join(_label(row).splitlines()))
+    if row["name"]:
+        label = f"{shown_name(row)}; {label.removeprefix(printable(row['name']) + '; ')}"
     return str(row["latent"]), label, _joined(row["fires_on"]), _joined(row["promotes"])
 
 
@@ -149,6 +158,8 @@ def wide_label_table(table: pa.Table, title: str) -> Table:
         label = Text("\n".join(map(printable, _label(row).splitlines())))
         if row["fires_on"] and row["method"] != "keywords":  # which say so themselves
             label.append(f"\nfires on {_joined(row['fires_on'])}", style="dim")
+        if row["name"]:
+            label.append(f"\nname: {shown_name(row)}", style="dim")
         shown.add_row(
             str(row["latent"]),
             label,
@@ -176,6 +187,23 @@ def basis(run: Run) -> str:
         f"trials on sets of {score.texts_per_set} steered texts. No document is on both sides of "
         f"the split; {copied['num_overlapping']:,} of {copied['num_windows']:,} score-side windows "
         f"share 13 tokens in a row with the explain side. {_told_by_tokens(tables)}"
+        f"{_broad_names(run)}"
+    )
+
+
+def _broad_names(run: Run) -> str:
+    """How many names are too broad, in one sentence; nothing where they were not scored."""
+    rows = [
+        row
+        for sae in run.saes
+        for row in labels(run, sae).select(_NAME).to_pylist()
+        if row["name"] and row["name_win_rate"] is not None
+    ]
+    if not rows:
+        return ""
+    return (
+        f" Of {len(rows):,} names {sum(map(is_broad, rows)):,} are too broad to be shown to tell "
+        "their latents from others."
     )
 
 

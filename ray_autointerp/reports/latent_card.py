@@ -13,6 +13,7 @@ from rich.text import Text
 from ray_autointerp.errors import UserError
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
+from ray_autointerp.reports import names
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
@@ -78,6 +79,8 @@ class LatentCard:
     """The name and the rows of each table with token lists."""
     descriptions: Sequence[Description]
     neighbours: Sequence[Row]
+    label: Row | None = None
+    """Its row of `labels`, once they are there."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The parts from top to bottom; no line is longer than the console is wide."""
@@ -85,6 +88,8 @@ class LatentCard:
         yield Text(f"{self.sae} · latent {self.latent}", style="bold")
         yield from flowed(_stats(self.stats, self.is_chosen), width, " ·")
         yield from flowed(_free(self.free_scores), width, " ·")
+        if self.label is not None and self.label["name"]:
+            yield from flowed(_name(self.label), width, " ·")
         yield _heading("top examples (explain side)")
         yield from _examples(self.examples, width)
         for number, (name, rows) in enumerate(self.lists):
@@ -118,6 +123,7 @@ def latent_card(run: Run, sae: str, latent: int) -> LatentCard:
             (f"TokenChange ({mode})", tables.rows("token_change", sae, [latent], mode)[latent])
             for mode in run.config.evidence.change_modes
         ]
+    label, choice = _published(tables, sae, latent)
     examples = tables.rows("top_examples", sae, [latent])[latent]
     return LatentCard(
         sae,
@@ -127,8 +133,9 @@ def latent_card(run: Run, sae: str, latent: int) -> LatentCard:
         tables.row("free_scores", sae, [latent])[latent],
         next(row for row in examples if row["split"] == "explain")["examples"] or [],
         lists,
-        list(_descriptions(tables, sae, latent, is_chosen)),
+        list(_descriptions(tables, sae, latent, is_chosen, label, choice)),
         tables.row("neighbours", sae, [latent])[latent]["neighbours"] or [],
+        label,
     )
 
 
@@ -145,9 +152,11 @@ def marked(texts: Iterable[str], activations: Iterable[float], maximum: float) -
     return line
 
 
-def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Iterator[Description]:
+def _descriptions(
+    tables: Tables, sae: str, latent: int, is_chosen: bool, label: Row | None, choice: Row | None
+) -> Iterator[Description]:
     config = tables.run.config
-    repeated, choice = _published(tables, sae, latent)
+    repeated = (label and label["repeated"]) or ()
     for method in config.describe.methods:
         if method != "keywords" and not is_chosen:
             continue
@@ -166,15 +175,13 @@ def _descriptions(tables: Tables, sae: str, latent: int, is_chosen: bool) -> Ite
         yield Description(method, row, scores, choice if is_label else None, method in repeated)
 
 
-def _published(tables: Tables, sae: str, latent: int) -> tuple[Sequence[str], Row | None]:
-    """The methods whose description several latents have, and the label's row of `choices`;
-    nothing is known of them before labels are.
-    """
+def _published(tables: Tables, sae: str, latent: int) -> tuple[Row | None, Row | None]:
+    """The latent's rows of `labels` and of `choices`; None before labels are there."""
     try:
-        repeated = tables.row("labels", sae, [latent])[latent]["repeated"] or ()
-        return repeated, tables.row("choices", sae, [latent])[latent]
+        label, choice = (tables.row(name, sae, [latent])[latent] for name in ("labels", "choices"))
+        return label, choice
     except MissingObject:
-        return (), None
+        return None, None
 
 
 def _heading(name: str, more: str = "") -> Rule:
@@ -206,6 +213,14 @@ def _free(row: Row) -> list[Text]:
         parts.append(f"effects: {row['status']}")
     if row["single_token_share"] is not None:
         parts.append(f"peaks on {_quoted(row['single_token'])} in {row['single_token_share']:.0%}")
+    return [Text(part) for part in parts]
+
+
+def _name(label: Row) -> list[Text]:
+    """The latent's name, and how well it alone tells the latent from others."""
+    parts = [f"name: {names.shown_name(label)}"]
+    if won := names.win_rate(label):
+        parts.append(f"the name alone wins {won} of its trials")
     return [Text(part) for part in parts]
 
 

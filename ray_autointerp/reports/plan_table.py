@@ -19,7 +19,9 @@ from ray_autointerp.records.usage import Usage
 def plan_table(
     config: Config, axes: Axes, num_layers: int, layer: int, foreseen: Forecast
 ) -> Group:
-    """One line per step, then one per LLM step. `layer` is the hook's, from 0, of the first SAE."""
+    """One line per step that has a task, then one per LLM step. `layer` is the hook's, from 0, of
+    the first SAE.
+    """
     lines = estimate(config, axes, num_layers, layer)
     latents = sum(len(r) for r in axes.latents.values())
     table = _table(f"{config.run.name}: {latents:,} latents of {', '.join(axes.latents)}")
@@ -28,7 +30,7 @@ def plan_table(
     table.add_column("work", overflow="fold")
     for name in ("shards", "subject\ntokens"):
         table.add_column(name, justify="right")
-    for line in lines:
+    for line in filter(lambda line: line.num_tasks, lines):
         table.add_row(
             line.step,
             line.pool,
@@ -64,6 +66,8 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
     if costs is not None:
         table.add_column("cost", justify="right")
     for step, usage in foreseen.steps.items():
+        if not usage.num_requests:
+            continue
         money = [] if costs is None else [f"{costs[step]:,.4g}"]
         table.add_row(step, _model(asked_of(step_named(step), config)), *_numbers(usage), *money)
     money = [] if costs is None else [f"{sum(costs.values()):,.4g}"]
@@ -74,6 +78,11 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
 
 def _sentences(config: Config, foreseen: Forecast) -> Iterator[str]:
     """What the numbers rest on, what they leave out, and what the ceiling makes of them."""
+    if "named_keywords" in config.describe.methods and "name" not in config.score.methods:
+        yield (
+            'Names are not scored: with "name" in describe.methods and score.methods, those that '
+            "are too broad are marked."
+        )
     yield "What is asked once more, because an answer was declined or cut off, comes on top."
     yield from foreseen.notes
     if any(section.price.engine_hour for section in (config.llm, config.judging)):

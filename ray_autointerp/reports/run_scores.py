@@ -41,6 +41,7 @@ class Measure:
 
 MEASURES = (
     Measure("input_auroc", "input AUROC", "input_scores", "auroc"),
+    Measure("input_auprc", "input AUPRC", "input_scores", "average_precision"),
     Measure(
         "input_difference_over_max",
         "input difference over maximum",
@@ -65,6 +66,7 @@ MEASURES = (
         "word_overlap_win_rate",
     ),
     Measure("detection_auroc", "detection AUROC", "detection_scores", "auroc"),
+    Measure("detection_auprc", "detection AUPRC", "detection_scores", "average_precision"),
     Measure("detection_near_miss_auroc", "near-miss AUROC", "detection_scores", "near_miss_auroc"),
     Measure("fuzzing_auroc", "fuzzing AUROC", "fuzzing_scores", "auroc"),
 )

@@ -1,8 +1,9 @@
 """explain: evidence to descriptions, one method and one selection shard at a time.
 
 Most methods ask once per latent; Ensemble Concat asks for its three parts again at a third of the
-cap and joins them, and uncapped it joins the finished descriptions without asking. An answer that
-is no description, or that repeats its prompt, is a row with its status and the raw answer.
+cap and joins them. Uncapped it joins the finished descriptions without asking; `name` takes the
+name out of the finished description. An answer that is no description, or that repeats its prompt,
+is a row with its status and the raw answer.
 """
 
 import asyncio
@@ -68,7 +69,7 @@ async def _described(rows: Rows, shown: Shown, method: str, context: WorkerConte
         return await _asked_in_parts(explainer.parts, rows, shown, context)
     if explainer.text is None:
         parts = {part: rows[f"descriptions/{part}"][0] for part in explainer.descriptions}
-        return _joined(parts)
+        return _joined(parts, explainer.column)
     describe = context.run.config.describe
     question = explainer.question(rows, shown, describe.cap_words, describe.structured)
     if question is None:
@@ -90,14 +91,12 @@ async def _asked_in_parts(
     answers = await asyncio.gather(
         *(_asked(question, f"concat {part}", cap, context) for part, question in questions.items())
     )
-    return _joined(dict(zip(questions, answers, strict=True)))
+    return _joined(dict(zip(questions, answers, strict=True)), "description")
 
 
-def _joined(parts: dict[str, Any]) -> Row:
+def _joined(parts: dict[str, Any], column: str) -> Row:
     """One row of several methods' rows; where none is `ok`, it says what became of the first."""
-    text = ensemble.joined(
-        {part: row["description"] for part, row in parts.items() if row["description"]}
-    )
+    text = "\n".join(row[column] for row in parts.values() if row[column]) or None
     answered = [row for row in parts.values() if row["status"] != "no_evidence"]
     failed = next((row["status"] for row in answered if row["status"] != "ok"), "no_evidence")
     return {

@@ -89,6 +89,7 @@ def _scored(
         "difference": score.difference,
         "difference_over_max": score.difference_over_max,
         "auroc": score.auroc,
+        "average_precision": score.average_precision,
         "hit_rate": score.hit_rate,
         "paper_success": score.paper_success,
         "num_activating": score.num_activating,

@@ -2,7 +2,8 @@
 
 The label is the scored description that does best in choosing trials, which no published score
 counts (methods/choice.py), or the first `ok` one in the config's order. A latent that was not
-chosen keeps its keywords.
+chosen keeps its keywords. Beside it stands the latent's name, whatever the label is by, with the
+share of forced choices that the name alone won.
 
 A description whose text several latents of the SAE have is `lint` here and not in its own table:
 only who reads all of them can tell, whatever the shards and the order of tasks. `keywords` are
@@ -18,10 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_autointerp.methods.choice import choose
+from ray_autointerp.methods.output_score import pooled_win_rate
 from ray_autointerp.passes.agreement_curve import nearest_map
 from ray_autointerp.passes.choosing_trials import choosing_trials
 from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.plan.controls import is_control
+from ray_autointerp.plan.evidence import label_methods
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.plan.shards import methods_of
@@ -40,6 +43,8 @@ _SHOWN_TOKENS = 5
 _DESCRIBED = ("latent", "status", "description")
 _STATISTICS = ("is_dead", "density", "max_activation")
 _PEAKS = ("examples.list.element.peak", "examples.list.element.texts")
+_FORCED_CHOICES = {"output_scores": "num_units", "unseen_scores": "num_trials"}
+"""Tables with the win rates of descriptions, and their columns with the number of trials."""
 _MOVED = {"promotes": "promoted", "suppresses": "suppressed"}
 
 Column: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
@@ -75,6 +80,7 @@ def run(task: Task, context: WorkerContext) -> None:
         "repeated": shard.repeated(),
         "chosen": is_chosen,
         **{name: statistics[name] for name in _STATISTICS},
+        **shard.names(),
         **shard.scores(method),
         "fires_on": shard.peak_tokens(),
         **shard.moved_tokens(),
@@ -113,9 +119,11 @@ class _Shard:
         return rows.take(place)
 
     def described(self) -> dict[str, tuple[Any, Column]]:
-        """Status and text of every description, by method in the config's order."""
+        """Status and text of every description that may be the label, by method in the config's
+        order.
+        """
         found: dict[str, tuple[Any, Column]] = {}
-        for name in self._tables.run.config.describe.methods:
+        for name in label_methods(self._tables.run.config):
             rows = self.aligned("descriptions", name, ["status", "description"])
             is_repeated = pa.array([latent in self._repeated[name] for latent in self.latents])
             status: Any = pc.if_else(is_repeated, "lint", rows["status"])
@@ -162,6 +170,27 @@ class _Shard:
             [name for name, latents in self._repeated.items() if latent in latents]
             for latent in self.latents
         ]
+
+    def names(self) -> dict[str, Any]:
+        """The latents' names, and how well each alone tells its latent, where it was scored."""
+        config = self._tables.run.config
+        texts: Any = pa.nulls(len(self.latents), pa.string())
+        if "named_keywords" in config.describe.methods:
+            texts = self.aligned("descriptions", "named_keywords", ["name"])["name"]
+        scores: list[list[tuple[float, int]]] = [[] for _ in self.latents]
+        for table, number in _FORCED_CHOICES.items():
+            if "name" in methods_of(producer_of(table, None), config):
+                rows = self.aligned(table, "name", ["win_rate", number]).to_pylist()
+                for found, row in zip(scores, rows, strict=True):
+                    if row["win_rate"] is not None:
+                        found.append((row["win_rate"], row[number]))
+        won = [pooled_win_rate(found) for found in scores]
+        return {
+            "name": texts,
+            "name_win_rate": [pooled and pooled[0] for pooled in won],
+            "name_win_rate_low": [pooled and pooled[1].low for pooled in won],
+            "name_win_rate_high": [pooled and pooled[1].high for pooled in won],
+        }
 
     def scores(self, method: Column) -> dict[str, Column]:
         """The label columns of every step that has some, by the methods that the labels are of."""

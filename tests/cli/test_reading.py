@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ray_autointerp.cli import PIPED_WIDTH
+from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.reports import compare
 from ray_autointerp.runs.run import Run
@@ -28,6 +29,60 @@ def test_plan_shows_every_step_and_writes_nothing(
     for step in FLOW:
         assert step.name in said.out
     assert not root.exists()
+
+
+def test_llm_of_the_command_line_takes_the_place_of_the_configs(
+    cli: Cli, config_file: Callable[..., Path], planted: PlantedTruth, monkeypatch: Any
+) -> None:
+    """Whatever backend the config names; a folder is looked for where the command is given."""
+    monkeypatch.chdir(planted.folder)
+    said = cli("plan", config_file(), "--llm", "./subject")
+    assert said.code == 0, said.err
+    assert "subject" in said.out.partition("what the LLM is asked")[2]
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    server = ("--llm", "https://llm.example.com/v1", "--llm-model", "big/judge")
+    said = cli("plan", config_file(), *server)
+    assert said.code == 0, said.err
+    assert "big/judge (of the endpoint backend)" in said.out
+    endpoints = {"backend": "endpoint", "model": "m", "endpoints": ["https://host/v1"]}
+    said = cli("plan", config_file({"llm": endpoints}), "--llm", "./subject")
+    assert said.code == 0, said.err
+    assert "endpoint backend" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--llm", "https://host/v1"), ("--llm-model", "https://host/v1")),
+        (("--llm", "some/model", "--llm-model", "other"), ("--llm-model", "some/model")),
+        (("--llm-model", "other"), ("--llm-model",)),
+        (("--llm", ""), ("--llm", "model")),
+        (("--llm", "./nowhere"), ("nowhere", "does not exist")),
+    ],
+)
+def test_llm_that_is_half_named_is_refused(
+    cli: Cli, config_file: Callable[..., Path], arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    assert cli("plan", config_file(), *arguments).refuses(*words)
+
+
+def test_plan_leaves_out_what_is_switched_off_and_says_how_names_are_scored(
+    cli: Cli, config_file: Callable[..., Path]
+) -> None:
+    off = {"detection_texts": 0, "fuzzing_texts": 0, "num_unseen_trials": 0}
+    methods = {"methods": ["named_keywords", "keywords"]}
+    score = {**methods, **off, "three_set_methods": []}
+    said = cli(
+        "plan", config_file({"score": score, "describe": methods, "select": {"controls": 0}})
+    )
+    assert said.code == 0, said.err
+    steps = {line.split()[0] for line in said.out.splitlines() if line.split()}
+    assert "output_score" in steps
+    assert not {"detection", "fuzzing", "unseen_tokens", "shuffle"} & steps
+    assert "Names are not scored" in said.out
+    named = ["named_keywords", "keywords", "name"]
+    sections = {"score": {**score, "methods": named}, "describe": {"methods": named}}
+    assert "Names are not scored" not in cli("plan", config_file(sections)).out
 
 
 def test_labels_as_csv_are_all_latents(cli: Cli, quick_run: Run) -> None:

@@ -7,29 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_autointerp.methods.detection import average_precision, detection_score, evenly
+from ray_autointerp.methods.detection import detection_score, evenly
 
 LOG_ODDS = st.lists(st.integers(-4, 4).map(lambda x: x / 2), min_size=1, max_size=12)
-
-
-def slow_average_precision(active: list[float], inactive: list[float]) -> float:
-    """By its definition: the sum over thresholds of (R_n - R_n-1) P_n."""
-    area = recall_before = 0.0
-    for threshold in sorted({*active, *inactive}, reverse=True):
-        right = sum(x >= threshold for x in active)
-        wrong = sum(x >= threshold for x in inactive)
-        recall = right / len(active)
-        area += (recall - recall_before) * right / (right + wrong)
-        recall_before = recall
-    return area
-
-
-@given(LOG_ODDS, LOG_ODDS)
-def test_average_precision_is_the_sum_over_thresholds(
-    active: list[float], inactive: list[float]
-) -> None:
-    found = average_precision(active, inactive)
-    assert found == pytest.approx(slow_average_precision(active, inactive))
 
 
 @given(LOG_ODDS, LOG_ODDS)

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_autointerp.methods.input_score import SentenceActivation, auroc, input_score
+from ray_autointerp.methods.input_score import (
+    SentenceActivation,
+    auroc,
+    average_precision,
+    input_score,
+)
 from ray_autointerp.methods.intervals import t_interval
 
 LEVELS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 7.25])
@@ -26,6 +31,37 @@ def test_auroc_equals_the_share_of_pairs_won(activating, neutral):
     won = sum(1.0 if a > n else 0.5 if a == n else 0.0 for a, n in pairs)
     assert auroc(activating, neutral) == pytest.approx(won / len(pairs))
     assert auroc(activating, neutral) + auroc(neutral, activating) == pytest.approx(1)
+
+
+def slow_average_precision(activating, neutral):
+    """By its definition: the sum over thresholds of (R_n - R_n-1) P_n."""
+    area = recall_before = 0.0
+    for threshold in sorted({*activating, *neutral}, reverse=True):
+        right = sum(x >= threshold for x in activating)
+        wrong = sum(x >= threshold for x in neutral)
+        recall = right / len(activating)
+        area += (recall - recall_before) * right / (right + wrong)
+        recall_before = recall
+    return area
+
+
+@given(activating=SIDE, neutral=SIDE)
+def test_average_precision_is_the_sum_over_thresholds(activating, neutral):
+    found = average_precision(activating, neutral)
+    assert found == pytest.approx(slow_average_precision(activating, neutral))
+    assert input_score(sentences(activating, neutral), 1.0).average_precision == found
+
+
+@pytest.mark.parametrize(
+    ("activating", "neutral", "expected"),
+    [
+        ([2.0, 1.0], [0.0, 0.0, 0.0], 1.0),
+        ([0.0, 0.0], [0.0, 0.0, 0.0], 2 / 5),
+        ([3.0, 0.0], [2.0, 0.0], (1 + 2 / 4) / 2),
+    ],
+)
+def test_average_precision_of_ties_is_taken_together(activating, neutral, expected):
+    assert average_precision(activating, neutral) == pytest.approx(expected)
 
 
 @given(values=st.lists(st.tuples(LEVELS, LEVELS), min_size=1, max_size=10))
@@ -67,6 +103,7 @@ def test_score_silent_latent_is_a_tie_not_a_failure_and_has_no_relative_differen
 def test_score_empty_side_is_null_and_keeps_its_counts(activating, neutral):
     score = input_score(sentences(activating, neutral), 1.0)
     assert score.difference is score.difference_over_max is score.auroc is None
+    assert score.average_precision is None
     assert score.hit_rate is score.paper_success is score.difference_interval is None
     assert (score.num_activating, score.num_neutral) == (len(activating), len(neutral))
 

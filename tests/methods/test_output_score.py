@@ -15,6 +15,7 @@ from ray_autointerp.methods.output_score import (
     TwoSetTrial,
     is_unequal_treatment,
     output_score,
+    pooled_win_rate,
     three_set_success,
     two_set_log_odds,
 )
@@ -196,3 +197,17 @@ def test_treatment_text_made_at_half_the_kl_is_flagged_and_equal_treatment_is_no
     kls_reached, is_unequal
 ):
     assert is_unequal_treatment(0.5, kls_reached) == is_unequal
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=9), max_size=3))
+def test_pooled_win_rate_is_that_of_all_trials_together(scores: list[list[float]]) -> None:
+    pooled = pooled_win_rate((fmean(wins), len(wins)) for wins in scores)
+    wins = [win for score in scores for win in score]
+    if not wins:
+        assert pooled is None
+        return
+    assert pooled is not None
+    assert pooled[0] == pytest.approx(fmean(wins))
+    expected = wilson_interval(fmean(wins), len(wins))
+    assert pooled[1].low == pytest.approx(expected.low, abs=1e-12)
+    assert pooled[1].high == pytest.approx(expected.high, abs=1e-12)

@@ -176,7 +176,11 @@ def test_identity_of_a_prompt_text_is_that_of_the_methods_that_ask_with_it() -> 
         "explain/s/ensemble_concat_uncapped",
         "explain/s/summary",
     }
-    assert changed("named_keywords", made) == {"explain/s/named_keywords", "publish/s"}
+    assert changed("named_keywords", made) == {
+        "explain/s/named_keywords",
+        "explain/s/name",
+        "publish/s",
+    }
     assert changed("structured", made) == set(), "nobody is asked for JSON"
     structured = config(
         describe__methods=["max_act", "named_keywords"],

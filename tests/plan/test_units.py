@@ -39,7 +39,8 @@ def test_an_explainer_is_asked_once_a_latent_and_concat_once_a_part(quick_config
     config = quick_config("x")
     for method in ("max_act", "vocab_proj", "token_change", "ensemble_raw", "named_keywords"):
         assert asked(config, "explain", method) == 5
-    assert asked(config, "explain", "ensemble_concat_uncapped") == 0
+    for method in ("ensemble_concat_uncapped", "name"):
+        assert asked(config, "explain", method) == 0
     assert asked(config, "explain", "ensemble_concat") == 5 * len(SINGLE_ORDER)
 
 
@@ -58,9 +59,10 @@ def test_judge_is_asked_in_both_orders_of_both_descriptions(quick_config: Plante
     assert asked(config, "output_score", "ensemble_raw") == 5 * (10 * JUDGEMENTS_PER_UNIT + 1)
 
 
-def test_controls_have_no_choosing_trials(quick_config: Planted) -> None:
-    """They never become labels."""
-    control = shuffled("keywords")
+@pytest.mark.parametrize("control", [shuffled("keywords"), "name"])
+def test_what_never_becomes_a_label_has_no_choosing_trials(
+    quick_config: Planted, control: str
+) -> None:
     score = {"num_units": 7, "num_unseen_trials": 5, "num_draws": 3}
     config = quick_config("x", {"score": score})
     assert asked(config, "output_score", control) == 5 * 7 * JUDGEMENTS_PER_UNIT

@@ -6,7 +6,7 @@ import pytest
 
 from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.prompts import question, structured
-from ray_autointerp.prompts.ensemble import joined, part_cap
+from ray_autointerp.prompts.ensemble import part_cap
 from ray_autointerp.prompts.message import Message, digest
 from ray_autointerp.prompts.text import WORKED_CAP, few_shots, prompt_text, worked_examples
 
@@ -32,11 +32,7 @@ def test_digest_tells_prompts_apart_by_role_order_and_text() -> None:
     assert len({digest(messages) for messages in seen}) == len(seen)
 
 
-def test_concat_joins_what_exists_in_the_papers_order_within_one_cap() -> None:
-    parts = {"token_change": "T", "max_act": "M", "vocab_proj": "V"}
-    assert joined(parts) == "V\nM\nT"
-    assert joined({"token_change": "T"}) == "T"
-    assert joined({}) is None
+def test_parts_of_concat_are_within_one_cap() -> None:
     assert 3 * part_cap(25) <= 25
 
 

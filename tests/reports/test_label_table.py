@@ -153,6 +153,38 @@ def test_wide_table_shows_the_whole_label_method_and_scores() -> None:
         assert word in shown
 
 
+NAMED = {
+    "latent": 7,
+    "label": 'time and duration; fires on "time", "when"',
+    "method": "named_keywords",
+    "name": "time and duration",
+    "name_win_rate": 0.8,
+}
+
+
+@pytest.mark.parametrize(
+    ("low", "is_broad"), [(0.53, False), (0.5, True), (0.3, True), (None, False)]
+)
+def test_name_that_is_not_shown_to_win_more_than_half_is_marked_too_broad(
+    low: float | None, is_broad: bool
+) -> None:
+    """Its row says so, a line below says what that means; a name not scored has no mark."""
+    row = NAMED | {"name_win_rate_low": low, "name_win_rate_high": 0.97}
+    for report in (LabelLines, wide_label_table):
+        shown = printed(report(table_of(row), "l8"), 160)
+        assert ("time and duration (too broad)" in shown) == is_broad
+        assert "(too broad)" not in printed(report(table_of(row | {"name": None}), "l8"), 160)
+    lines = printed(LabelLines(table_of(row), "l8"), 160).splitlines()
+    assert ("more than half of the trials" in lines[-1]) == is_broad
+
+
+def test_name_stands_once_before_a_label_by_whatever_method() -> None:
+    rows = [NAMED, NAMED | {"latent": 8, "label": "responds to clocks", "method": "max_act"}]
+    _, _, own, other = printed(LabelLines(table_of(*rows), "l8"), 160).splitlines()
+    assert own.strip() == '7  time and duration; fires on "time", "when"'
+    assert other.strip() == "8  time and duration; responds to clocks"
+
+
 def test_basis_tells_how_much_the_numbers_rest_on(quick_run: Run) -> None:
     said = basis(quick_run)
     score = quick_run.config.score

@@ -177,6 +177,14 @@ def test_card_is_the_golden_one(width: int) -> None:
     assert text == golden.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("low", "said"), [(0.3, "clocks (too broad)"), (0.6, "name: clocks ·")])
+def test_card_shows_the_name_and_how_well_it_tells_the_latent(low: float, said: str) -> None:
+    won = {"name_win_rate": 0.75, "name_win_rate_low": low, "name_win_rate_high": 0.9}
+    shown = printed(replace(CARD, label={"name": "clocks", **won}), 120)
+    assert said in shown
+    assert f"the name alone wins 0.75 ({low:.2f}-0.90) of its trials" in shown
+
+
 def with_text(text: str) -> LatentCard:
     """The card with this text wherever a model or a corpus speaks."""
     token = {"text": text, "z": None}
@@ -189,6 +197,7 @@ def with_text(text: str) -> LatentCard:
             ("TokenChange (all)", [{"status": "ok", "sign": sign, **lists} for sign in (-1, 1)]),
         ],
         free_scores={**CARD.free_scores, "single_token": text},
+        label={"name": text, "name_win_rate": None, "name_win_rate_low": None},
         descriptions=[
             Description("max_act", described(text or "-")),
             Description("vocab_proj", {"status": "lint", "description": None, "answer": text}),
@@ -211,7 +220,7 @@ def test_every_word_of_a_description_is_shown_whole(width: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("text", ["[red]x[/red]", "[/]", ":smile:", "[link=file:///etc]y[/link]"])
 def test_markup_in_a_text_is_text(text: str, width: int) -> None:
-    in_everything = 3 + 4 + 8 + 1 + 2  # examples, lists without and with a sign, score, answers
+    in_everything = 3 + 4 + 8 + 1 + 1 + 2  # examples, lists, score, name, answers
     card = printed(with_text(text), width, force_terminal=True, color_system=None)
     assert card.count(text) >= in_everything
 

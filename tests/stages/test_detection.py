@@ -187,7 +187,7 @@ def test_steps_that_are_off_write_nothing_and_their_columns_are_null(
     made = "|".join(Tables(run).store.list("sae/"))
     assert "output_scores" in made and "detection" not in made and "fuzzing" not in made
     columns = [n for n in rows(run, "labels", None)[0] if n.startswith(STEPS)]
-    assert len(columns) == 7
+    assert len(columns) == 8
     assert all(row[name] is None for row in rows(run, "labels", None) for name in columns)
     chosen = [row for row in rows(quick_run, "labels", None) if row["chosen"]]
     assert all(row[f"{step}_auroc"] == 1 for row in chosen for step in STEPS)
