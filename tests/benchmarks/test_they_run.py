@@ -96,7 +96,7 @@ def test_prompts_are_raced_by_what_their_descriptions_score(
 
 
 def test_prompt_is_chosen_on_half_and_told_on_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed description counts as the floor, a latent that no variant is judged on not at all."""
+    """A failed description counts as the floor; a latent that no variant is judged on, not."""
     monkeypatch.syspath_prepend(FOLDER)
     prompts = importlib.import_module("prompts")
 
