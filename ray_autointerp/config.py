@@ -76,7 +76,7 @@ class SubjectSection(Section):
 
 
 class SaeSection(Section):
-    """One trained dictionary on the subject. Give `path`, or `release` and `sae_id`."""
+    """One dictionary on the subject. Give `path`, or `release` and `sae_id`, or `random_like`."""
 
     id: str = Field(min_length=1)
     """The name used in folders and tables."""
@@ -86,6 +86,9 @@ class SaeSection(Section):
     """A release in SAELens' registry."""
     sae_id: str | None = None
     """The SAE within the release."""
+    random_like: str | None = None
+    """The id of another SAE, a TopK one: this one has its shapes, places, k and norms, and random
+    weights. It runs as any other, as a floor for every score."""
     hook_point: str | None = None
     """Where it writes, in TransformerLens' words; None takes what the SAE's metadata says. An SAE
     reads there too."""
@@ -96,10 +99,9 @@ class SaeSection(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.path is None) == (self.release is None) or (self.release is None) != (
-            self.sae_id is None
-        ):
-            raise ValueError("give either `path`, or both `release` and `sae_id`")
+        sources = [self.path, self.release, self.random_like]
+        if sources.count(None) != 2 or (self.release is None) != (self.sae_id is None):
+            raise ValueError("give either `path`, or both `release` and `sae_id`, or `random_like`")
         return self
 
 
@@ -466,11 +468,22 @@ class Config(Section):
         """The LLM that judges."""
         return self.judge or self.llm
 
+    def source_of(self, sae: SaeSection) -> SaeSection:
+        """The table that says where an SAE's files are: of a random one, those it is like."""
+        return next(one for one in self.sae if one.id == (sae.random_like or sae.id))
+
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         ids = [sae.id for sae in self.sae]
         if len(set(ids)) < len(ids):
             raise ValueError("two [[sae]] tables have the same `id`")
+        trained = [sae.id for sae in self.sae if sae.random_like is None]
+        for sae in self.sae:
+            if sae.random_like is not None and sae.random_like not in trained:
+                raise ValueError(
+                    f"random_like of SAE {sae.id} is {sae.random_like}: name another [[sae]] of "
+                    "this config that has weights of its own"
+                )
         undescribed = set(self.score.methods) - set(self.describe.methods)
         if undescribed:
             raise ValueError(f"score.methods has {sorted(undescribed)}, not in describe.methods")

@@ -17,6 +17,7 @@ from torch import Tensor
 from ray_autointerp.errors import SaeError
 from ray_autointerp.methods.max_act import ActiveEntries
 from ray_autointerp.models.finite_weights import require_finite
+from ray_autointerp.models.random_weights import randomize, require_top_k
 from ray_autointerp.models.sae_checkpoint import TRAINING_ONLY, SaeCheckpoint
 from ray_autointerp.models.sparse_encode import encode_sparse
 
@@ -207,10 +208,12 @@ class Sae:
         read_point: str | None = None,
         device: torch.device | str = "cpu",
         dtype: str = "float32",
+        random_seed: int | None = None,
     ) -> "Sae":
         """From a folder (see sae_checkpoint.py), or SAELens' registry. Raises SaeError.
 
-        `hook_point` and `read_point` override the metadata.
+        `hook_point` and `read_point` override the metadata. With a `random_seed` only shapes, k and
+        norms are the files' (random_weights.py).
         """
         if path is None:
             sae, source = _from_registry(release, sae_id, device, dtype), f"{release}/{sae_id}"
@@ -221,6 +224,9 @@ class Sae:
             sae = checkpoint.load(device, dtype)
         # Here too: the files may differ from those that were checked when the run began.
         require_finite(card.source, sae.state_dict(), dtype)
+        if random_seed is not None:
+            require_top_k(card.source, card.architecture)
+            randomize(sae, random_seed)
         write, read = points(card, hook_point, read_point)
         if write is None or read is None:
             raise SaeError(f"The SAE {card.source} names no hook point; give one.")

@@ -16,6 +16,7 @@ from pathlib import Path
 from ray_autointerp.config import Config, LLMSection, SaeSection, bounds
 from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
+from ray_autointerp.models.random_weights import random_seed, require_top_k
 from ray_autointerp.models.sae import SaeCard, check_card, points
 from ray_autointerp.models.subject_card import (
     SubjectCard,
@@ -56,9 +57,10 @@ class Checked:
 
 def check(config: Config) -> Checked:
     """Refuse what cannot work, complete what was left open. Raises UserError."""
+    config = _with_points_of_random(config)
     section = config.subject
     subject = describe(section.model, revision=section.revision, device=section.device)
-    saes = [_checked_sae(sae, subject, section.dtype) for sae in config.sae]
+    saes = _checked_saes(config, subject)
     config = _completed(config, subject, saes)
     _check_corpus(config)
     check_llm(config.llm, gpus=config.operations.llm_gpus, name="llm")
@@ -72,7 +74,10 @@ def check(config: Config) -> Checked:
         subject=subject_digest(section.model, revision=section.revision),
         tokenizer=subject.tokenizer_digest,
         corpus=_corpus_digest(config),
-        saes={sae.id: _digest(sae, card) for sae, card in zip(config.sae, saes, strict=True)},
+        saes={
+            sae.id: _digest(sae, card, config.run.seed)
+            for sae, card in zip(config.sae, saes, strict=True)
+        },
         llm=_llm_name(config.llm),
         judge=_llm_name(config.judge) if config.judge else None,
         prompts=text_digests(),
@@ -85,8 +90,35 @@ def check(config: Config) -> Checked:
     return Checked(config, axes, inputs, subject, tuple(saes), site - 1, fits)
 
 
-def _checked_sae(section: SaeSection, subject: SubjectCard, dtype: str) -> SaeCard:
-    card = check_card(section.path, release=section.release, sae_id=section.sae_id, dtype=dtype)
+def _with_points_of_random(config: Config) -> Config:
+    """A random SAE reads and writes where the SAE does that it is like, unless it is moved."""
+    places = ("hook_point", "read_point")
+    saes = tuple(
+        sae.model_copy(
+            update={p: getattr(sae, p) or getattr(config.source_of(sae), p) for p in places}
+        )
+        for sae in config.sae
+    )
+    return config.model_copy(update={"sae": saes})
+
+
+def _checked_saes(config: Config, subject: SubjectCard) -> list[SaeCard]:
+    """The card of each SAE; of a random one, that of the SAE it is like, read once."""
+    dtype = config.subject.dtype
+    cards = {
+        sae.id: check_card(sae.path, release=sae.release, sae_id=sae.sae_id, dtype=dtype)
+        for sae in config.sae
+        if sae.random_like is None
+    }
+    for sae in config.sae:
+        card = cards[config.source_of(sae).id]
+        if sae.random_like is not None:
+            require_top_k(card.source, card.architecture)
+        _check_sae(sae, card, subject)
+    return [cards[config.source_of(sae).id] for sae in config.sae]
+
+
+def _check_sae(section: SaeSection, card: SaeCard, subject: SubjectCard) -> None:
     hook_point, read_point = points(card, section.hook_point, section.read_point)
     if hook_point is None or read_point is None:
         raise ConfigError(
@@ -98,7 +130,6 @@ def _checked_sae(section: SaeSection, subject: SubjectCard, dtype: str) -> SaeCa
         _log.warning(
             "SAE %s was trained at %s; the config says %s.", section.id, card.hook_point, hook_point
         )
-    return card
 
 
 def _check_order(subject: SubjectCard, sae: str, hook_point: str, read_point: str) -> None:
@@ -112,11 +143,12 @@ def _check_order(subject: SubjectCard, sae: str, hook_point: str, read_point: st
         )
 
 
-def _digest(section: SaeSection, card: SaeCard) -> str:
-    """Of the SAE's files, and of where the config moved it to."""
+def _digest(section: SaeSection, card: SaeCard, run_seed: int) -> str:
+    """Of the SAE's files, of the seed of random weights, and of where the config moved it to."""
     places = (section.hook_point, section.read_point)
     moved = "" if places == (card.hook_point, card.read_point) else f"@{places}"
-    return f"{card.digest}{moved}"
+    drawn = f"~{random_seed(run_seed, section.id):x}" if section.random_like else ""
+    return f"{card.digest}{drawn}{moved}"
 
 
 def _completed(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) -> Config:

@@ -55,18 +55,21 @@ class LoadedModels:
 
     def sae(self, sae_id: str) -> "Sae":
         """An SAE on the subject's device."""
+        from ray_autointerp.models.random_weights import random_seed
         from ray_autointerp.models.sae import Sae
 
         if sae_id not in self._saes:
-            section = self._run.section(sae_id)
+            config, section = self._run.config, self._run.section(sae_id)
+            source = config.source_of(section)
             self._saes[sae_id] = Sae.load(
-                section.path,
-                release=section.release,
-                sae_id=section.sae_id,
+                source.path,
+                release=source.release,
+                sae_id=source.sae_id,
                 hook_point=section.hook_point,
                 read_point=section.read_point,
                 device=self.subject.device,
-                dtype=self._run.config.subject.dtype,
+                dtype=config.subject.dtype,
+                random_seed=random_seed(config.run.seed, sae_id) if section.random_like else None,
             )
             while len(self._saes) > _SAES_HELD:
                 self._saes.popitem(last=False)

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ray_autointerp.config import Config
 from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.plan.evidence import EXPLAINERS
+from ray_autointerp.prompts.shown import Shown
 from ray_autointerp.runs.run import Run
 
 FOLDER = str(Path(__file__).parents[2] / "jobs" / "benchmarks")
@@ -73,6 +76,82 @@ def test_output_power_of_a_toy(bench: Bench, planted: PlantedTruth, tmp_path: Pa
     assert 0.7 < rates["list judge", 1.0, 12] < 1
     tokens = list(found["tokens_per_question"].values())
     assert tokens == sorted(tokens) and tokens[0] > 100
+
+
+def test_prompts_are_raced_by_what_their_descriptions_score(
+    bench: Bench, quick_run: Run, tmp_path: Path
+) -> None:
+    """The scripted explainer reads the marks: a variant without them has nothing to say."""
+    cut = ("--methods", "max_act", "--variants", "list-alone", "cap-20", "--latents", "6")
+    command = ("prompts", quick_run.uri, *cut, "--cache", str(tmp_path / "cache"))
+    (row,) = bench(*command)
+    found = {variant["variant"]: variant for variant in row["variants"]}
+    assert set(found) == {"packaged", "list-alone", "cap-20", "packaged, shuffled"}
+    assert found["packaged"]["is_chosen"] and found["packaged"]["detection"] == 1
+    assert found["cap-20"]["detection_lift"]["mean"] == 0
+    assert found["list-alone"]["detection"] < 0.7
+    assert found["packaged, shuffled"]["detection"] < 0.8
+    files = sorted((tmp_path / "cache").rglob("*.parquet"))
+    assert bench(*command) == [row] and sorted((tmp_path / "cache").rglob("*.parquet")) == files
+
+
+def test_prompt_is_chosen_on_half_and_told_on_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed description counts as the floor; a latent that no variant is judged on, not."""
+    monkeypatch.syspath_prepend(FOLDER)
+    prompts = importlib.import_module("prompts")
+
+    def raced(*scores: float | None, failed: int = 0) -> Any:
+        status = {i: "lint" if i == failed else "ok" for i in range(1, 6)}
+        rows = {i: {"status": status[i], "description": "a b"} for i in status}
+        by_latent = dict(zip(status, scores, strict=True))
+        return prompts.Raced(rows, by_latent, dict.fromkeys(status), 7.0)
+
+    found = {
+        "packaged": raced(0.6, 0.6, 0.9, 0.9, None),
+        "other": raced(0.7, 0.7, 0.8, None, None, failed=4),
+    }
+    shown, rows = prompts.table(found, SimpleNamespace(raced=range(1, 6), choosing=[1, 2]))
+    by_name = {row["variant"]: row for row in rows}
+    assert [row["variant"] for row in rows] == ["packaged", "other"]
+    assert by_name["other"]["is_chosen"] and not by_name["packaged"]["is_chosen"]
+    assert by_name["other"]["choosing"] == pytest.approx(0.7)
+    assert by_name["other"]["telling"] == pytest.approx((0.8 + 0.5) / 2)
+    lift = by_name["other"]["detection_lift"]
+    assert (lift["num_latents"], lift["mean"]) == (2, pytest.approx((-0.1 - 0.4) / 2))
+    assert "| other * | 0.700 | 0.650 | -0.250 (-0.400 to -0.100) |" in shown
+
+
+def test_every_variant_of_a_prompt_asks_something_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By its instructions, worked examples, evidence or cap; and its files are read."""
+    monkeypatch.syspath_prepend(FOLDER)
+    variants = importlib.import_module("prompt_variants")
+    tokens = [{"text": f" word{n}", "logit": 1.0} for n in range(30)]
+    lists = {"status": "ok", "promoted": tokens, "suppressed": tokens}
+    example = {"texts": ["a", " cat", " sat"], "activations": [0.0, 2.0, 1.0]}
+    quoted = ", ".join(f'"{n}"' for n in range(20))
+    keywords = {"status": "ok", "trigger": f"a space, {quoted}", "promotes": quoted}
+    rows: dict[str, Any] = {
+        "jacobian_proj": [lists],
+        "vocab_proj": [lists],
+        "token_change": [{**lists, "sign": 1}],
+        "top_examples": [{"split": "explain", "status": "ok", "examples": [example] * 30}],
+        "descriptions/keywords": [keywords],
+    }
+    describe = {"num_examples": 10, "num_tokens_shown": 12, "cap_words": 30}
+    for method in variants.METHODS:
+        asked = {}
+        for name, variant in variants.variants_of(method).items():
+            with_own = describe | variant.describe
+            shown = Shown(with_own["num_examples"], with_own["num_tokens_shown"], 2.0)
+            explainer = variants.explainer_of(method, name, variant, tmp_path)
+            question = explainer.question(rows, shown, with_own["cap_words"], False)
+            asked[name] = (question.messages, question.read("cat " * 8, "stop"))
+        assert len(asked) > 8
+        assert len({str(one) for one in asked.values()}) == len(asked), method
+        packaged = EXPLAINERS[method].question(rows, Shown(10, 12, 2.0), 30, False)
+        assert packaged is not None and asked["packaged"][0] == packaged.messages
 
 
 def test_gpu_races_on_a_toy(bench: Bench) -> None:

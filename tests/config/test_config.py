@@ -42,6 +42,7 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
         ("score.methods", ["token_change"], "score.methods"),
         ("score.three_set_methods", ["vocab_proj"], "three_set_methods"),
         ("sae.release", "gpt2", "either `path`"),
+        ("sae.random_like", "b", "or `random_like`"),
         ("steering.num_prompts", 3, "score.texts_per_set"),
         ("steering.kl_targets", [], "steering.kl_targets"),
     ],
@@ -84,6 +85,17 @@ def test_config_missing_section_is_named() -> None:
 def test_config_two_saes_of_one_id_are_refused() -> None:
     with pytest.raises(ConfigError, match="same `id`"):
         parse_config({**GOOD, "sae": GOOD["sae"] * 2}, Path("x.toml"))
+
+
+def test_config_random_sae_is_like_another_that_has_weights() -> None:
+    saes = [*GOOD["sae"], {"id": "r", "random_like": "a"}]
+    config = parse_config({**GOOD, "sae": saes}, Path("x.toml"))
+    assert [config.source_of(sae).id for sae in config.sae] == ["a", "a"]
+    for like in ("b", "r", "s"):  # none, itself, another random one
+        bad = [*saes[:1], {"id": "r", "random_like": like}, {"id": "s", "random_like": "a"}]
+        with pytest.raises(ConfigError, match=f"random_like of SAE r is {like}: name") as refused:
+            parse_config({**GOOD, "sae": bad}, Path("x.toml"))
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("field", ["detection_texts", "fuzzing_texts"])
