@@ -21,6 +21,7 @@ from ray_autointerp.methods.choice import choose
 from ray_autointerp.passes.agreement_curve import nearest_map
 from ray_autointerp.passes.choosing_trials import choosing_trials
 from ray_autointerp.passes.list_offsets import list_offsets
+from ray_autointerp.passes.revivals import revivals, strongest
 from ray_autointerp.plan.controls import is_control
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.reads import producer_of
@@ -75,6 +76,7 @@ def run(task: Task, context: WorkerContext) -> None:
         "repeated": shard.repeated(),
         "chosen": is_chosen,
         **{name: statistics[name] for name in _STATISTICS},
+        **shard.revived(),
         **shard.scores(method),
         "fires_on": shard.peak_tokens(),
         **shard.moved_tokens(),
@@ -162,6 +164,15 @@ class _Shard:
             [name for name, latents in self._repeated.items() if latent in latents]
             for latent in self.latents
         ]
+
+    def revived(self) -> dict[str, list[Any]]:
+        """Whether any text fires a dead chosen latent, and the one that does so most."""
+        by_latent = revivals(self._tables, self._sae, sorted(self.chosen))
+        best = [strongest(by_latent.get(latent, {})) for latent in self.latents]
+        return {
+            "revived": [found and found.row["revived"] for found in best],
+            "revived_by": [found and found.row["text"] for found in best],
+        }
 
     def scores(self, method: Column) -> dict[str, Column]:
         """The label columns of every step that has some, by the methods that the labels are of."""
