@@ -169,7 +169,7 @@ def _by_density(scores: RunScores) -> Table:
 def _revivals(scores: RunScores) -> Iterator[Table]:
     made = list(revived_by_source(scores.revivals))
     if made:
-        title = f"dead latents that a text fires; in the paper {PAPER}"
+        title = f"dead latents that a text fires (in the paper {PAPER})"
         table = _table(title, "text", ("tried", "revived", "share", "texts each"))
         for one in made:
             each = f"{one.num_texts / one.num_tried:,.0f}"

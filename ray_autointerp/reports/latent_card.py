@@ -206,7 +206,7 @@ def _revived(by_source: Mapping[str, Row]) -> Iterator[Text]:
         return
     source, row = best
     if row["revived"]:
-        kind = "" if row["kind"] == "sentence" else f"a {row['kind']} of "
+        kind = "one of the " if row["kind"] == "sentence" else f"a {row['kind']} of "
         text = f"{_quoted(row['text'])} fires it ({row['activation']:.1f}; {kind}{told(source)})"
         yield Text(text)
     else:

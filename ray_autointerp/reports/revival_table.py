@@ -9,8 +9,8 @@ from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 
 ANY = "any text"
-PAPER = "62 % of residual, 9 % of MLP latents (Gur-Arieh et al., 2025)"
-"""By about 1,600 texts a latent, sentences and tokens together."""
+PAPER = "62 % of residual, 9 % of MLP latents"
+"""Gur-Arieh et al., 2025: by about 1,600 texts a latent, sentences and tokens together."""
 
 
 @dataclass(frozen=True)

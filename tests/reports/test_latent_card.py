@@ -283,6 +283,28 @@ def test_latent_that_never_fires_shows_what_it_promotes(
     assert "dead" in card and planted.effects[55] in card
 
 
+def test_dead_latent_shows_the_text_that_fires_it_most_or_that_none_does() -> None:
+    silent = {"revived": False, "activation": 0.0, "num_texts": 160}
+    by = {"revived": True, "activation": 3.25, "kind": "pair", "text": " moor hen", "num_texts": 90}
+    written = by | {"activation": 7.5, "kind": "sentence", "text": "A hen on the moor."}
+    texts = {"tokens.jacobian_proj": silent, "tokens.reads": by}
+    lines = {
+        name: " ".join(printed(replace(CARD, revivals=rows), 160).split())
+        for name, rows in {
+            "none": {"max_act": silent, "tokens.reads": silent},
+            "pair": texts,
+            "sentence": texts | {"max_act": written},
+        }.items()
+    }
+    assert "none of 320 texts made for it fires it" in lines["none"]
+    assert "' moor hen' fires it (3.2; a pair of tokens that its encoder reads)" in lines["pair"]
+    assert (
+        "'A hen on the moor.' fires it (7.5; one of the sentences from max_act)"
+        in lines["sentence"]
+    )
+    assert "fires it" not in printed(CARD, 160)
+
+
 def test_latent_outside_the_run_is_refused_with_the_range(quick_run: Run) -> None:
     with pytest.raises(UserError, match="Latent 56 is not among 0:56"):
         shown(quick_run, 56)
