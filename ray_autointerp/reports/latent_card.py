@@ -207,8 +207,8 @@ def _revived(by_source: Mapping[str, Row]) -> Iterator[Text]:
     source, row = best
     if row["revived"]:
         kind = "one of the " if row["kind"] == "sentence" else f"a {row['kind']} of "
-        text = f"{_quoted(row['text'])} fires it ({row['activation']:.1f}; {kind}{told(source)})"
-        yield Text(text)
+        where = f"fires at {row['activation']:.1f} on {kind}{told(source)}"
+        yield Text(f"{where}: {_quoted(row['text'])}")
     else:
         num_texts = sum(row["num_texts"] for row in by_source.values())
         yield Text(f"none of {num_texts:,} texts made for it fires it")
