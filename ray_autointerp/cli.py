@@ -268,6 +268,7 @@ def _show_result(uri: str, config: Config) -> None:
     from ray_autointerp.reports.compare import off_chance_sentence
     from ray_autointerp.reports.label_table import Filter, LabelLines, basis, filtered, labels
     from ray_autointerp.reports.ledger import step_times, time_table
+    from ray_autointerp.reports.revival_table import revival_sentence
     from ray_autointerp.runs.manifest import load_run
 
     run = load_run(uri)
@@ -277,8 +278,8 @@ def _show_result(uri: str, config: Config) -> None:
         _console.print(LabelLines(chosen.slice(0, 20), title))
         _console.print()
     _console.print(basis(run) + "\n", markup=False)
-    if off_chance := off_chance_sentence(run):
-        _console.print(off_chance + "\n", markup=False)
+    for sentence in filter(None, (revival_sentence(run), off_chance_sentence(run))):
+        _console.print(sentence + "\n", markup=False)
     _console.print(time_table(step_times(run)))
     _console.print(f"\n{bill(run, config).sentence}", markup=False, highlight=False)
     _console.print(f"\nThe tables lie in {uri}. Next:", markup=False)

@@ -216,6 +216,9 @@ class SelectSection(Section):
     """How many the `sample` and `top` rules take."""
     latents: tuple[int, ...] = ()
     """The `list` rule's latents; they may be dead."""
+    num_dead: int = Field(default=8, ge=0)
+    """Dead latents taken beside them, first by seeded hash: they are described as others are, and
+    `revive` tells whether any text fires them. `all` takes every dead one anyway."""
     panel: int = Field(default=64, ge=3)
     """Alive latents from which partners and strangers of output scores are drawn; always chosen."""
     sample: int = Field(default=48, ge=1)

@@ -64,6 +64,14 @@ class PlantedTruth:
         """Whether the corpus contains the latent's token; the last few never appear."""
         return latent < self.num_alive
 
+    def can_fire(self, latent: int) -> bool:
+        """Whether its token fires it: of several dead latents, the last has too low a bias."""
+        return not _never_fires(latent, len(self.triggers), self.num_alive)
+
+
+def _never_fires(latent: int, num_latents: int, num_alive: int) -> bool:
+    return latent == num_latents - 1 > num_alive
+
 
 def write_planted(
     folder: Path, *, num_latents: int = 56, num_dead: int = 4, family: int = 1
@@ -81,7 +89,7 @@ def write_planted(
     ids = {word: i for i, word in enumerate(words)}
     _write_tokenizer(folder / "subject", ids)
     _write_subject(folder / "subject", ids, triggers, families)
-    _write_sae(folder / "sae", num_latents)
+    _write_sae(folder / "sae", num_latents, num_latents - num_dead)
     _write_corpus(folder / "corpus.parquet", triggers[: num_latents - num_dead])
     config = folder / "planted.toml"
     config.write_text(_TOML)
@@ -149,17 +157,20 @@ def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator)
 
 
-def _write_sae(folder: Path, num_latents: int) -> None:
+def _write_sae(folder: Path, num_latents: int, num_alive: int) -> None:
     width = _d_model(num_latents)
     folder.mkdir(exist_ok=True)
     encoder_DL, decoder_LD = torch.zeros(width, num_latents), torch.zeros(num_latents, width)
     index = torch.arange(num_latents)
+    biases = [
+        -100.0 if _never_fires(i, num_latents, num_alive) else -1.0 for i in range(num_latents)
+    ]
     encoder_DL[index, index] = 1.0
     decoder_LD[index, num_latents + index] = 1.0
     save_file(
         {
             "W_enc": encoder_DL,
-            "b_enc": torch.full((num_latents,), -1.0),
+            "b_enc": torch.tensor(biases),
             "W_dec": decoder_LD,
             "b_dec": torch.zeros(width),
         },
@@ -229,6 +240,7 @@ agreement_windows = 16
 
 [select]
 rule = "all"
+num_dead = 0  # `all` takes the dead ones too
 panel = 40
 sample = 8
 controls = 40

@@ -39,6 +39,7 @@ def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Li
     sizes = Sizes(
         config,
         chosen,
+        dead=_most_dead(config, chosen, len(axes.latents)),
         watched=sum(len(r) for r in axes.latents.values()),
         sample=sum(min(config.select.sample, len(r)) for r in axes.latents.values()),
         hook_points=len(set(axes.hook_points.values())),
@@ -76,6 +77,12 @@ def num_described(method: str | None, config: Config, axes: Axes) -> int:
     return sum(s.num_controls if is_control(method) else s.num_chosen for s in selected)
 
 
+def _most_dead(config: Config, chosen: int, num_saes: int) -> int:
+    """How many of the chosen latents may be dead: only the corpus tells of a list and of all."""
+    rule = config.select
+    return min(chosen, rule.num_dead * num_saes) if rule.rule in ("sample", "top") else chosen
+
+
 def _requests(step: Step, method: str | None, config: Config) -> int:
     if step.requests is None:
         return 0
@@ -96,5 +103,5 @@ def expected_selection(config: Config, num_latents: int) -> Selected:
     # Sample and panel begin the same hash order; a list or the best latents may lie outside it.
     is_nested = rule.rule in ("sample", "all")
     chosen = max(picked, drawn) if is_nested else picked + drawn
-    chosen = min(chosen, num_latents)
+    chosen = min(chosen + rule.num_dead, num_latents)
     return Selected(chosen, panel, min(rule.controls, chosen))

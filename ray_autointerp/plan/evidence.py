@@ -80,6 +80,14 @@ MODE_READS: dict[str, tuple[str, ...]] = {
 """The modes of TokenChange (methods 16), and what `token_change` reads for each beside the rest."""
 
 
+REVIVAL_LISTS: dict[str, tuple[str, str]] = {
+    "tokens.reads": ("vocab_proj", "reads"),
+    "tokens.vocab_proj": ("vocab_proj", "promoted"),
+    "tokens.jacobian_proj": ("jacobian_proj", "promoted"),
+}
+"""The token lists that `revive` makes texts of, beside written sentences: table and column."""
+
+
 def evidence_of(method: str, config: Config) -> tuple[Read, ...]:
     """The evidence tables of a description method; of TokenChange, the config's first mode."""
     mode = config.evidence.change_modes[0]
@@ -133,6 +141,13 @@ def map_reads(name: str, _: Config) -> tuple[Read, ...]:
 def mode_reads(mode: str, _: Config) -> tuple[Read, ...]:
     """The tables of a mode of TokenChange."""
     return tuple(Read(table) for table in MODE_READS[mode])
+
+
+def revival_reads(source: str, _: Config) -> tuple[Read, ...]:
+    """The table that holds the texts of a source: a list of tokens, or a method's sentences."""
+    if source in REVIVAL_LISTS:
+        return (Read(REVIVAL_LISTS[source][0]),)
+    return (Read("sentences", method=source),)
 
 
 def shuffled_reads(variant: str, _: Config) -> tuple[Read, ...]:

@@ -16,6 +16,7 @@ from ray_autointerp.plan.evidence import (
     first_mode_reads,
     map_reads,
     mode_reads,
+    revival_reads,
     rule_reads,
     shuffled_reads,
     texts_of,
@@ -214,7 +215,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "whole",
         "cpu",
-        revision=2,
+        revision=3,
         config=("run.seed", "select"),
         config_reads=rule_reads,
     ),
@@ -427,6 +428,19 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         choosing=Choosing("choosing_auroc", of="inputs"),
     ),
     Step(
+        "revive",
+        _reads("selection", "latent_stats"),
+        ("revivals",),
+        "sae",
+        "selection",
+        "subject",
+        methods="revivals",
+        config=(*SUBJECT, "corpus.window"),
+        inputs=("subject", "sae"),
+        work=work.revive,
+        method_reads=revival_reads,
+    ),
+    Step(
         "output_ceiling",
         (Read("selection"), Read("held_out_change", "panel"), Read("completions", "panel")),
         ("output_ceilings",),
@@ -497,7 +511,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
 _PUBLISHED = dict.fromkeys(
     (
         *("overlap", "latent_stats", "top_examples", "vocab_proj", "neighbours", "selection"),
-        *("jacobian_proj", "token_change", "agreement", "descriptions"),
+        *("jacobian_proj", "token_change", "agreement", "descriptions", "revivals"),
         *(step.writes[-1] for step in _BEFORE_PUBLISH if step.label_columns),
     )
 )
@@ -511,7 +525,7 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=5,
+        revision=6,
         config=(
             *("evidence.change_modes", "describe.methods", "describe.label_by", "score.methods"),
             "select.controls",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.controls import is_control, shuffled
-from ray_autointerp.plan.evidence import MAPS
+from ray_autointerp.plan.evidence import MAPS, REVIVAL_LISTS
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import Step
 from ray_autointerp.records.layout import part_name
@@ -118,6 +118,7 @@ def methods_of(step: Step, config: Config) -> Sequence[str | None]:
         "scored": (*scored, *controls),
         "maps": MAPS,
         "modes": config.evidence.change_modes,
+        "revivals": (*REVIVAL_LISTS, *scored),
     }[step.methods]
 
 

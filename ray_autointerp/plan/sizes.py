@@ -12,6 +12,8 @@ class Sizes:
     config: Config
     chosen: int
     """Latents that exact clamps and LLM requests are spent on."""
+    dead: int
+    """Of those, at most as many never fired on the corpus."""
     watched: int
     sample: int
     """Latents set aside for agreement."""

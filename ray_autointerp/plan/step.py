@@ -34,11 +34,13 @@ LLM_POOLS: tuple[Pool, ...] = ("llm", "judge")
 AnswerKind = Literal["text", "json", "choice"]
 """The form of an LLM's answers: free text, JSON of a schema, log-probabilities of choices."""
 
-Methods = Literal["none", "keywords", "explained", "shuffled", "scored", "maps", "modes"]
+Methods = Literal[
+    "none", "keywords", "explained", "shuffled", "scored", "maps", "modes", "revivals"
+]
 """What a step has tasks for, each with a folder of its own: nothing of the kind, the description
 methods (keywords alone, those an LLM call or a joining makes, controls of those that the config
-scores, the scored ones with their controls), the maps from a decoder row to the vocabulary, or the
-config's modes of TokenChange."""
+scores, the scored ones with their controls), the maps from a decoder row to the vocabulary, the
+config's modes of TokenChange, or the sources of texts that may revive a dead latent."""
 
 
 Input = Literal["corpus", "tokenizer", "subject", "sae", "llm", "judge"]

@@ -4,6 +4,7 @@ Counts are exact where the config fixes them (windows, clamps, requests) and upp
 only the data does (alive latents).
 """
 
+from ray_autointerp.methods.revival import attempts
 from ray_autointerp.plan.sizes import Sizes, Work
 from ray_autointerp.plan.units import (
     JUDGEMENTS_PER_UNIT,
@@ -132,6 +133,25 @@ def input_score(sizes: Sizes) -> Work:
         f"{sizes.chosen} latents x {len(score.methods)} methods x {draws} x "
         f"{2 * score.num_sentences} sentences",
         sizes.chosen * len(score.methods) * sentences * _SENTENCE_TOKENS,
+    )
+
+
+def revive(sizes: Sizes) -> Work:
+    """Passes over lists' tokens and written sentences, of the dead latents that may be chosen."""
+    config = sizes.config
+    lists = (
+        config.evidence.num_read_tokens,
+        config.evidence.num_vocab_tokens,
+        config.evidence.num_changed_tokens,
+    )
+    texts = [text for length in lists for text in attempts(range(length))]
+    tokens = sum(1 + len(text.token_ids) for text in texts)
+    sentences = (
+        len(config.score.methods) * sentence_requests("", config) * config.score.num_sentences
+    )
+    return Work(
+        f"at most {sizes.dead} latents x ({len(texts)} texts of tokens + {sentences} sentences)",
+        sizes.dead * (tokens + sentences * _SENTENCE_TOKENS),
     )
 
 

@@ -14,6 +14,7 @@ from ray_autointerp.methods.paired import Difference, Mean
 from ray_autointerp.reports import compare
 from ray_autointerp.reports.compare import ALL, THIRDS
 from ray_autointerp.reports.published_results import METHODS, published_results
+from ray_autointerp.reports.revival_table import PAPER, revived_by_source, told
 from ray_autointerp.reports.run_scores import MEASURES, WORDS, RunScores
 from ray_autointerp.reports.terminal_text import printable
 
@@ -63,6 +64,7 @@ def _of_sae(scores: RunScores) -> Iterator[RenderableType]:
     yield _agreement(scores)
     yield _length(scores)
     yield _by_density(scores)
+    yield from _revivals(scores)
     yield _paper(scores)
 
 
@@ -162,6 +164,18 @@ def _by_density(scores: RunScores) -> Table:
         for third, means in zip(THIRDS, compare.by_density(scores, method), strict=True):
             table.add_row(f" {third}", *map(_counted, means))
     return table
+
+
+def _revivals(scores: RunScores) -> Iterator[Table]:
+    made = list(revived_by_source(scores.revivals))
+    if made:
+        title = f"dead latents that a text fires (in the paper {PAPER})"
+        table = _table(title, "text", ("tried", "revived", "share", "texts each"))
+        for one in made:
+            each = f"{one.num_texts / one.num_tried:,.0f}"
+            counts = (f"{one.num_tried:,}", f"{one.num_revived:,}", _number(one.share), each)
+            table.add_row(told(one.source), *counts)
+        yield table
 
 
 def _by_layer(group: Sequence[RunScores]) -> Table:

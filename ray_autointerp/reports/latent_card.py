@@ -11,9 +11,11 @@ from rich.rule import Rule
 from rich.text import Text
 
 from ray_autointerp.errors import UserError
+from ray_autointerp.passes.revivals import revivals, strongest
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
 from ray_autointerp.reports import names
+from ray_autointerp.reports.revival_table import told
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
@@ -81,12 +83,16 @@ class LatentCard:
     neighbours: Sequence[Row]
     label: Row | None = None
     """Its row of `labels`, once they are there."""
+    revivals: Mapping[str, Row] = field(default_factory=dict)
+    """Of a dead chosen latent, what came of each source of texts."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The parts from top to bottom; no line is longer than the console is wide."""
         width = options.max_width
         yield Text(f"{self.sae} · latent {self.latent}", style="bold")
-        yield from flowed(_stats(self.stats, self.is_chosen), width, " ·")
+        yield from flowed(
+            [*_stats(self.stats, self.is_chosen), *_revived(self.revivals)], width, " ·"
+        )
         yield from flowed(_free(self.free_scores), width, " ·")
         if self.label is not None and self.label["name"]:
             yield from flowed(_name(self.label), width, " ·")
@@ -135,7 +141,8 @@ def latent_card(run: Run, sae: str, latent: int) -> LatentCard:
         lists,
         list(_descriptions(tables, sae, latent, is_chosen, label, choice)),
         tables.row("neighbours", sae, [latent])[latent]["neighbours"] or [],
-        label,
+        label=label,
+        revivals=revivals(tables, sae, [latent]).get(latent, {}) if is_chosen else {},
     )
 
 
@@ -197,6 +204,21 @@ def _stats(stats: Row, is_chosen: bool) -> list[Text]:
         Text(f"maximum {'none on the explain side' if maximum is None else f'{maximum:.1f}'}"),
         Text("chosen for LLM and clamps" if is_chosen else "not chosen"),
     ]
+
+
+def _revived(by_source: Mapping[str, Row]) -> Iterator[Text]:
+    """Of a dead latent, the text that fires it most, or that none of those tried does."""
+    best = strongest(by_source)
+    if best is None:
+        return
+    source, row = best
+    if row["revived"]:
+        kind = "one of the " if row["kind"] == "sentence" else f"a {row['kind']} of "
+        where = f"fires at {row['activation']:.1f} on {kind}{told(source)}"
+        yield Text(f"{where}: {_quoted(row['text'])}")
+    else:
+        num_texts = sum(row["num_texts"] for row in by_source.values())
+        yield Text(f"none of {num_texts:,} texts made for it fires it")
 
 
 def _free(row: Row) -> list[Text]:

@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 
 from ray_autointerp.errors import UserError
 from ray_autointerp.methods.paired import Scores
+from ray_autointerp.passes.revivals import revivals
 from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.status import CASES
 from ray_autointerp.runs.run import Run
-from ray_autointerp.runs.tables import Tables
+from ray_autointerp.runs.tables import Row, Tables
 from ray_autointerp.storage.parquet import read_table
 
 LABEL = "label"
@@ -101,6 +102,8 @@ class RunScores:
     """How many of them are also scored with another's description."""
     dead: npt.NDArray[np.int64]
     """The dead ones among them."""
+    revivals: Mapping[int, Mapping[str, Row]]
+    """By dead latent and source, rows of `revivals`."""
     density: Scores
     """Of those that are alive."""
 
@@ -182,6 +185,7 @@ def run_scores(run: Run, sae: str) -> RunScores:
         np.asarray(chosen, np.int64),
         tables.selected(sae).num_controls,
         dead,
+        revivals(tables, sae, chosen),
         density.where(~np.isin(density.latents_N, dead)),
     )
 

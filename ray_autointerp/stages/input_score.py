@@ -1,17 +1,14 @@
 """input_score: the written sentences through the subject, and the graded score per latent.
 
-A sentence's activation is the latent's maximum over its tokens; BOS, specials and sinks are left
-out (methods 7, trap 13). Rows without sentences keep the reason as their status.
+A sentence's activation is the latent's maximum over its tokens. Rows without sentences keep the
+reason as their status.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from ray_autointerp.methods.input_score import SentenceActivation, half_aurocs, input_score
-from ray_autointerp.models.clamped_pass import position_mask
-from ray_autointerp.models.sae import Sae
+from ray_autointerp.passes.peak_activations import LatentText, Peak, encoded, peak_activations
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
@@ -23,14 +20,6 @@ class _Sentence:
     draw: int
     side: str
     text: str
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A latent's maximum on a sentence, and the token it was on."""
-
-    activation: float
-    token: str
 
 
 def run(task: Task, context: WorkerContext) -> None:
@@ -47,9 +36,9 @@ def run(task: Task, context: WorkerContext) -> None:
         for side in ("activating", "neutral")
         for text in row[side]
     ]
-    read = dict(
-        zip(sentences, _activations(sentences, context.sae(task.sae), context), strict=True)
-    )
+    texts = [LatentText(s.latent, encoded(context, s.text)) for s in sentences]
+    peaks = peak_activations(context, context.sae(task.sae), texts)
+    read = dict(zip(sentences, peaks, strict=True))
     context.write(
         task,
         "input_scores",
@@ -60,7 +49,7 @@ def run(task: Task, context: WorkerContext) -> None:
                 read,
                 stats[latent]["max_activation"],
                 written[latent],
-                context.run.config.score.num_draws,
+                context,
             )
             for latent in latents
         ],
@@ -70,12 +59,13 @@ def run(task: Task, context: WorkerContext) -> None:
 def _scored(
     latent: int,
     sentences: Sequence[_Sentence],
-    read: dict[_Sentence, _Read],
+    read: dict[_Sentence, Peak],
     maximum: float | None,
     written: Sequence[Row],
-    num_published: int,
+    context: WorkerContext,
 ) -> Row:
     """Published are the sentences of the first draws; the others choose the label."""
+    num_published = context.run.config.score.num_draws
     found = [
         SentenceActivation(s.draw, s.side == "activating", read[s].activation) for s in sentences
     ]
@@ -100,48 +90,8 @@ def _scored(
                 "draw": s.draw,
                 "side": s.side,
                 "activation": read[s].activation,
-                "token": read[s].token,
+                "token": context.tokenizer.texts([read[s].token])[0],
             }
             for s in sentences
         ],
     }
-
-
-def _activations(sentences: Sequence[_Sentence], sae: Sae, context: WorkerContext) -> list[_Read]:
-    """In the sentences' order; a sentence of no readable token has activation 0."""
-    tokenizer, config = context.tokenizer, context.run.config
-    prefix = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
-    longest = config.corpus.window or 128
-    num_rows = context.subject.card.vocab_size
-
-    def encoded(text: str) -> list[int]:
-        """Without tokens that were added to the tokenizer alone, which the model cannot read."""
-        return prefix + [token for token in tokenizer.encode(text) if token < num_rows]
-
-    ids = [encoded(s.text)[:longest] for s in sentences]
-    order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
-    site, place = context.subject.site(sae.hook_point), context.subject.place(sae.read_point)
-
-    def peaks(rows: slice) -> dict[int, tuple[float, int]]:
-        batch = order[rows]
-        width = max(len(ids[i]) for i in batch)
-        pad = tokenizer.eos_id or 0
-        tokens_WT = torch.tensor([ids[i] + [pad] * (width - len(ids[i])) for i in batch])
-        seen = context.subject.residuals(tokens_WT, [site, place])
-        lengths_W1 = torch.tensor([[len(ids[i])] for i in batch], device=seen[site].device)
-        is_token_WT = torch.arange(width, device=lengths_W1.device) < lengths_W1
-        mask_WT = position_mask(context.subject, tokens_WT, seen[site], site) & is_token_WT
-        latents_W = torch.tensor([sentences[i].latent for i in batch], device=mask_WT.device)
-        index_W = torch.arange(len(batch), device=mask_WT.device)
-        acts_WT = sae.activations_of(seen[place], latents_W)[index_W, :, index_W]
-        values_W, places_W = acts_WT.float().masked_fill(~mask_WT, 0.0).max(-1)
-        found = zip(values_W.tolist(), places_W.tolist(), strict=True)
-        return dict(zip(batch, found, strict=True))
-
-    size = config.operations.micro_batch
-    read: dict[int, _Read] = {}
-    for part in context.subject.halving.run(len(order), size, peaks):
-        for i, (activation, peak) in part.items():
-            token = ids[i][min(peak, len(ids[i]) - 1)]
-            read[i] = _Read(activation, tokenizer.texts([token])[0])
-    return [read[i] for i in range(len(ids))]

@@ -23,6 +23,7 @@ from ray_autointerp.methods.output_score import pooled_win_rate
 from ray_autointerp.passes.agreement_curve import nearest_map
 from ray_autointerp.passes.choosing_trials import choosing_trials
 from ray_autointerp.passes.list_offsets import list_offsets
+from ray_autointerp.passes.revivals import revivals, strongest
 from ray_autointerp.plan.controls import is_control
 from ray_autointerp.plan.evidence import label_methods
 from ray_autointerp.plan.flow import FLOW
@@ -81,6 +82,7 @@ def run(task: Task, context: WorkerContext) -> None:
         "chosen": is_chosen,
         **{name: statistics[name] for name in _STATISTICS},
         **shard.names(),
+        **shard.revived(),
         **shard.scores(method),
         "fires_on": shard.peak_tokens(),
         **shard.moved_tokens(),
@@ -190,6 +192,15 @@ class _Shard:
             "name_win_rate": [pooled and pooled[0] for pooled in won],
             "name_win_rate_low": [pooled and pooled[1].low for pooled in won],
             "name_win_rate_high": [pooled and pooled[1].high for pooled in won],
+        }
+
+    def revived(self) -> dict[str, list[Any]]:
+        """Whether any text fires a dead chosen latent, and the one that does so most."""
+        by_latent = revivals(self._tables, self._sae, sorted(self.chosen))
+        best = [strongest(by_latent.get(latent, {})) for latent in self.latents]
+        return {
+            "revived": [found and found.row["revived"] for found in best],
+            "revived_by": [found and found.row["text"] for found in best],
         }
 
     def scores(self, method: Column) -> dict[str, Column]:

@@ -8,6 +8,7 @@ tables of all latents, so that a shard of those reads few shards of the selectio
 """
 
 import math
+from collections.abc import Container
 
 from ray_autointerp.errors import ConfigError
 from ray_autointerp.plan.evidence import score_column
@@ -34,7 +35,8 @@ def run(task: Task, context: WorkerContext) -> None:
         raise ConfigError(
             f"select.latents has {min(outside)}, which is not among the latents of {task.sae}."
         )
-    chosen = panel | sample | picks
+    dead = hash_order((row["latent"] for row in stats if row["is_dead"]), seed, "select dead")
+    chosen = panel | sample | picks | set(dead[: rule.num_dead])
     controls = set([latent for latent in alive if latent in chosen][: rule.controls])
     in_order = sorted(chosen, key=lambda i: (i not in panel, i not in controls, i))
     order = {latent: place for place, latent in enumerate(in_order)}
@@ -45,7 +47,7 @@ def run(task: Task, context: WorkerContext) -> None:
             {
                 "latent": latent,
                 "chosen": latent in order,
-                "reason": _reason(latent, picks, panel, sample, rule.rule),
+                "reason": _reason(latent, picks, panel, sample, order, rule.rule),
                 "panel": latent in panel,
                 "sample": latent in sample,
                 "control": latent in controls,
@@ -70,9 +72,18 @@ def _best(context: WorkerContext, sae: str, alive: list[int]) -> list[int]:
     return sorted(alive, key=lambda i: math.inf if score[i] is None else sign * score[i])
 
 
-def _reason(latent: int, picks: set[int], panel: set[int], sample: set[int], rule: str) -> str:
+def _reason(
+    latent: int,
+    picks: set[int],
+    panel: set[int],
+    sample: set[int],
+    chosen: Container[int],
+    rule: str,
+) -> str:
     if latent in picks:
         return rule
     if latent in panel:
         return "panel"
-    return "sample only" if latent in sample else "not chosen"
+    if latent in sample:
+        return "sample only"
+    return "dead" if latent in chosen else "not chosen"

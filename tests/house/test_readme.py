@@ -35,6 +35,7 @@ def flow_table() -> str:
         more = {
             "explained": "the method's evidence",
             "modes": "the mode's evidence",
+            "revivals": "the source's list of tokens or `sentences/<method>`",
             "shuffled": "the panel's `descriptions/<method>`",
         }
         if step.methods in more:
@@ -58,9 +59,11 @@ def _shown(table: str, step: Step) -> str:
         "keywords": "keywords",
         "maps": "<map>",
         "modes": "<mode>",
+        "revivals": "<source>",
         "shuffled": "<method>.shuffled",
     }
-    kind = "modes" if table == "token_change" else step.methods
+    made = {"token_change": "modes", "revivals": "revivals"}
+    kind = made.get(table, step.methods)
     return f"`{table}/{own.get(kind, '<method>')}`"
 
 

@@ -113,6 +113,7 @@ def test_identity_growing_scored_methods_changes_no_other_methods_scores() -> No
     assert first_difference(old, new) is None
     assert {name for name in new if name not in old} == {
         "shuffle/s/max_act.shuffled",
+        "revive/s/max_act",
         *(f"{step}/s/max_act" for step in SCORERS),
         *(f"{step}/s/max_act.shuffled" for step in SCORERS),
     }
@@ -166,6 +167,7 @@ def test_identity_of_a_prompt_text_is_that_of_the_methods_that_ask_with_it() -> 
     assert changed("jacobian_proj", made) == {
         "explain/s/jacobian_proj",
         "shuffle/s/jacobian_proj.shuffled",
+        "revive/s/jacobian_proj",
         *(f"{step}/s/jacobian_proj" for step in SCORERS),
         *(f"{step}/s/jacobian_proj.shuffled" for step in SCORERS),
         "publish/s",
@@ -193,7 +195,12 @@ def test_identity_of_a_prompt_text_is_that_of_the_methods_that_ask_with_it() -> 
 
 def test_identity_writer_judges_and_steering_have_texts_of_their_own() -> None:
     made = config(describe__methods=["max_act", "keywords"], score__methods=["max_act"])
-    assert steps(changed("sentences", made)) == {"write_sentences", "input_score", "publish"}
+    assert steps(changed("sentences", made)) == {
+        "write_sentences",
+        "input_score",
+        "revive",
+        "publish",
+    }
     assert steps(changed("judge_two", made)) == {"output_score", "publish"}
     neutral = steps(changed("neutral", made))
     assert {"calibrate", "steering", "output_score"} <= neutral

@@ -52,6 +52,13 @@ def described(text: str) -> dict[str, Any]:
     return {"status": "ok", "description": text, "answer": text}
 
 
+REVIVED = {
+    "revived": True,
+    "activation": 3.25,
+    "kind": "pair",
+    "text": " moor hen",
+    "num_texts": 90,
+}
 TEXT = (
     'verbs with which a court, a council or a single person decides: "determine", "decide" and '
     '"rule", most of all in the past tense, and it leads to the noun "decision"'
@@ -198,6 +205,7 @@ def with_text(text: str) -> LatentCard:
         ],
         free_scores={**CARD.free_scores, "single_token": text},
         label={"name": text, "name_win_rate": None, "name_win_rate_low": None},
+        revivals={"tokens.reads": REVIVED | {"text": text}},
         descriptions=[
             Description("max_act", described(text or "-")),
             Description("vocab_proj", {"status": "lint", "description": None, "answer": text}),
@@ -220,7 +228,8 @@ def test_every_word_of_a_description_is_shown_whole(width: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("text", ["[red]x[/red]", "[/]", ":smile:", "[link=file:///etc]y[/link]"])
 def test_markup_in_a_text_is_text(text: str, width: int) -> None:
-    in_everything = 3 + 4 + 8 + 1 + 1 + 2  # examples, lists, score, name, answers
+    # Examples, lists without and with a sign, a score, name, what revives it, answers.
+    in_everything = 3 + 4 + 8 + 1 + 1 + 1 + 2
     card = printed(with_text(text), width, force_terminal=True, color_system=None)
     assert card.count(text) >= in_everything
 
@@ -290,6 +299,25 @@ def test_latent_that_never_fires_shows_what_it_promotes(
 ) -> None:
     card = shown(quick_run, 55)
     assert "dead" in card and planted.effects[55] in card
+
+
+def test_dead_latent_shows_the_text_that_fires_it_most_or_that_none_does() -> None:
+    silent = {"revived": False, "activation": 0.0, "num_texts": 160}
+    written = REVIVED | {"activation": 7.5, "kind": "sentence", "text": "A hen on the moor."}
+    texts = {"tokens.jacobian_proj": silent, "tokens.reads": REVIVED}
+    lines = {
+        name: " ".join(printed(replace(CARD, revivals=rows), 160).split())
+        for name, rows in {
+            "none": {"max_act": silent, "tokens.reads": silent},
+            "pair": texts,
+            "sentence": texts | {"max_act": written},
+        }.items()
+    }
+    assert "none of 320 texts made for it fires it" in lines["none"]
+    assert "fires at 3.2 on a pair of tokens that its encoder reads: ' moor hen'" in lines["pair"]
+    said = "fires at 7.5 on one of the sentences from max_act: 'A hen on the moor.'"
+    assert said in lines["sentence"]
+    assert "fires it" not in printed(CARD, 160) and "fires at" not in printed(CARD, 160)
 
 
 def test_latent_outside_the_run_is_refused_with_the_range(quick_run: Run) -> None:

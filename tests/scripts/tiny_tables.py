@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.reads import producer_of
-from ray_autointerp.plan.shards import Axes, LatentRange
+from ray_autointerp.plan.shards import Axes, LatentRange, methods_of
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -90,6 +91,8 @@ def _write_sae(tiny: Tiny, sae: str, draw: random.Random, leak: float) -> None:
         _write(tiny, sae, "descriptions", method, described)
         _write_scores(tiny, sae, method, everyone, draw, 0.3)
         _write_scores(tiny, sae, f"{method}.shuffled", range(NUM_CONTROLS), draw, 0.0, leak)
+    for source in methods_of(step_named("revive"), tiny.run.config):
+        _write(tiny, sae, "revivals", source, [_revival(str(source), n) for n in everyone])
     labels: list[dict[str, Any]] = []
     for n in everyone:
         method = draw.choice([m for m in METHODS if m != "max_act" or n not in LINT])
@@ -98,6 +101,17 @@ def _write_sae(tiny: Tiny, sae: str, draw: random.Random, leak: float) -> None:
     schema = TABLES["labels"].schema
     table = pa.Table.from_pylist(labels, schema=schema)
     write_table(Tables(tiny.run).store, labels_file(sae), table, schema, {})
+
+
+def _revival(source: str, latent: int) -> dict[str, Any]:
+    """Tokens that the encoder reads revive the first of the dead ones; nothing else does."""
+    if latent not in DEAD:
+        return {"latent": latent, "status": "alive"}
+    row: dict[str, Any] = {"latent": latent, "status": "ok", "revived": False, "num_texts": 20}
+    row["activation"] = 0.0
+    if latent == DEAD[0] and source == "tokens.reads":
+        row |= {"revived": True, "activation": 3.5, "kind": "token", "text": " moor"}
+    return row
 
 
 def _described(method: str, latent: int, draw: random.Random) -> dict[str, Any]:

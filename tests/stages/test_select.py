@@ -48,7 +48,9 @@ def test_top_takes_the_best_alive_ones_or_those_whose_keywords_fail(
     by: Any, sign: int, scores: list[float | None], seed: int, num_latents: int
 ) -> None:
     dead = {i for i in range(len(scores)) if (i + seed) % 4 == 0}
-    rule = SelectSection(rule="top", by=by, num_latents=num_latents, panel=3, sample=1, controls=5)
+    rule = SelectSection(
+        rule="top", by=by, num_latents=num_latents, panel=3, sample=1, controls=5, num_dead=0
+    )
     context: Any = WorkerContext(rule, scores, dead)
     select.run(Task("select", "s", None, 0, 1), context)
     picked = {row["latent"] for row in context.written if row["reason"] == "top"}
@@ -72,3 +74,25 @@ def test_top_takes_the_best_alive_ones_or_those_whose_keywords_fail(
 def test_score_that_does_not_exist_is_refused(by: str) -> None:
     with pytest.raises(ValueError, match="s_out"):
         SelectSection(rule="top", by=by)
+
+
+@given(num_latents=st.integers(6, 40), num_dead=st.integers(0, 12), seed=st.integers(0, 20))
+def test_dead_latents_are_taken_beside_the_others_and_are_no_controls(
+    num_latents: int, num_dead: int, seed: int
+) -> None:
+    dead = {i for i in range(num_latents) if (i * 7 + seed) % 3 == 0}
+
+    def written(num_dead: int) -> dict[int, dict[str, Any]]:
+        rule = SelectSection(num_latents=3, panel=3, sample=1, controls=9, num_dead=num_dead)
+        context: Any = WorkerContext(rule, [None] * num_latents, dead)
+        select.run(Task("select", "s", None, 0, 1), context)
+        return {row["latent"]: row for row in context.written}
+
+    rows, without = written(num_dead), written(0)
+    taken = {i for i, row in rows.items() if row["reason"] == "dead"}
+    assert taken <= dead and len(taken) == min(num_dead, len(dead))
+    assert {i for i, row in rows.items() if row["chosen"]} - taken == {
+        i for i, row in without.items() if row["chosen"]
+    }
+    assert not any(rows[i][mark] for i in taken for mark in ("panel", "sample", "control"))
+    assert taken <= {i for i, row in written(num_dead + 1).items() if row["chosen"]}
