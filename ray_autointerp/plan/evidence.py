@@ -5,7 +5,7 @@ prompts/<method>.py, and prompts/texts/<method>.md with worked examples) and a l
 """
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.controls import method_of
+from ray_autointerp.plan.controls import is_control, method_of
 from ray_autointerp.plan.step import AnswerKind, Explainer, Read
 from ray_autointerp.prompts import ensemble, max_act, named_keywords, token_change, token_lists
 
@@ -123,6 +123,13 @@ def mode_reads(mode: str, _: Config) -> tuple[Read, ...]:
 def shuffled_reads(variant: str, _: Config) -> tuple[Read, ...]:
     """The panel's descriptions by the method that the variant shuffles."""
     return (Read("descriptions", "panel", method=method_of(variant)),)
+
+
+def control_text_reads(method: str, config: Config) -> tuple[Read, ...]:
+    """The control texts with which a method's descriptions are judged too."""
+    if is_control(method) or not config.select.controls:
+        return ()
+    return tuple(Read("control_texts", method=kind) for kind in config.score.control_texts)
 
 
 def first_mode_reads(config: Config) -> tuple[Read, ...]:

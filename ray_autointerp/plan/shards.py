@@ -118,6 +118,7 @@ def methods_of(step: Step, config: Config) -> Sequence[str | None]:
         "scored": (*scored, *controls),
         "maps": MAPS,
         "modes": config.evidence.change_modes,
+        "control_texts": config.score.control_texts if config.select.controls else (),
     }[step.methods]
 
 

@@ -12,6 +12,8 @@ class Sizes:
     config: Config
     chosen: int
     """Latents that exact clamps and LLM requests are spent on."""
+    controls: int
+    """Those among them that controls are made for."""
     watched: int
     sample: int
     """Latents set aside for agreement."""

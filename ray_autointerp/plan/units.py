@@ -82,6 +82,11 @@ def texts_of(unit: Unit, config: Config) -> list[Text]:
     return [Text(block * size + i, unit.sign, unit.kl_target, draw) for i in range(size)]
 
 
+def control_texts_per_latent(config: Config) -> list[Text]:
+    """The control texts of each kind that a latent of the control sample needs, sorted."""
+    return sorted({text for unit in published_units(config) for text in texts_of(unit, config)})
+
+
 def three_set_texts() -> list[Text]:
     """The paper's set: 3 prompts x both signs x both of its KL targets, one draw (12 texts)."""
     return [
@@ -129,6 +134,12 @@ def judge_requests(method: str, config: Config) -> int:
     """Requests behind the output score of one description."""
     asks_three = method_of(method) in config.score.three_set_methods
     return len(two_set_units(method, config)) * JUDGEMENTS_PER_UNIT + int(asks_three)
+
+
+def control_requests(method: str, config: Config) -> int:
+    """Requests behind the trials of one description with control texts: a control has none."""
+    kinds = () if is_control(method) else config.score.control_texts
+    return len(kinds) * len(published_units(config)) * JUDGEMENTS_PER_UNIT
 
 
 def unseen_requests(method: str, config: Config) -> int:
