@@ -24,5 +24,5 @@ def random_directions(rows_LD: Tensor, seeds_L: Sequence[int]) -> Tensor:
         ]
     ).to(rows_LD.device)
     norms_L1 = rows_LD.double().norm(dim=1, keepdim=True)
-    units_LD: Tensor = drawn_LD / drawn_LD.norm(dim=1, keepdim=True)
-    return (units_LD * norms_L1).to(rows_LD.dtype)
+    directions_LD: Tensor = drawn_LD / drawn_LD.norm(dim=1, keepdim=True) * norms_L1
+    return directions_LD.to(rows_LD.dtype)
