@@ -34,7 +34,12 @@ def listened(
     """A local run of every method, and every request that it made."""
     listening = importlib.import_module("listening")
     listening.ASKED.clear()
-    changes = {"llm": {"script": "listening:noting"}, "describe": {"methods": METHODS}}
+    changes: dict[str, Any] = {
+        "llm": {"script": "listening:noting"},
+        "describe": {"methods": METHODS},
+        "select": {"controls": 4},
+        "steering": {"kl_targets": [0.5]},  # random directions reach it too
+    }
     run = label(quick_config(tmp_path_factory.mktemp("heard"), changes), run_local, Silent())
     return run, list(listening.ASKED)
 
