@@ -111,11 +111,10 @@ def control_text_tests(scores: RunScores) -> Iterator[tuple[str, str, ChanceTest
             yield kind, name, test
 
 
-def pick_test(scores: RunScores, kind: str) -> ChanceTest:
-    """Whether the judge takes a control text as often as a partner's, over all methods."""
-    made = [found for (of, _), found in scores.controls.items() if of == kind]
-    pooled = _mean_by_latent([found.picks for found in made])
-    return chance_test(pooled.values_N.tolist(), sum(found.num_trials for found in made))
+def picks(scores: RunScores, kind: str) -> Mean:
+    """How often the judge takes a control text for the description's, over all methods."""
+    made = [found.picks for (of, _), found in scores.controls.items() if of == kind]
+    return mean_of(_mean_by_latent(made).values_N, _seed(scores, "picks", kind))
 
 
 def _tests(

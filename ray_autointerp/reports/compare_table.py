@@ -124,8 +124,9 @@ def _control_texts(scores: RunScores) -> Table:
         if method == ALL:
             table.add_section()
             table.add_row(Text(compare.CONTROL_TITLES[kind], style="bold"))
-            picked = compare.pick_test(scores, kind)
-            table.add_row(" picked by the judge (no win)", *_tested(picked), picked.verdict)
+            picked = compare.picks(scores, kind)
+            mean = (_number(picked.mean), _ends(picked.interval))
+            table.add_row(" picked by the judge", f"{picked.num_latents:,}", "", *mean)
         table.add_row(f" {method}", *_tested(test), _verdict(test))
     return table
 

@@ -86,8 +86,9 @@ class ControlTrials:
     """By latent, the share in which its description speaks more for that text than a stranger's
     does; chance 0.5."""
     picks: Scores
-    """By latent, the share in which the judge takes that text for the description's: off 0.5 it
-    likes or dislikes such texts, which no win rate counts."""
+    """By latent, the share in which the judge takes that text for the description's. It has no
+    chance level, but near 0 or 1 the judge likes or dislikes such text, which no win rate counts.
+    """
     num_trials: int
 
 

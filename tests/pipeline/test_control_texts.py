@@ -19,6 +19,7 @@ from ray_autointerp.reports import compare
 from ray_autointerp.reports.run_scores import run_scores
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
+from ray_autointerp.stages.publish import publish_labels
 
 SAE = "planted"
 METHODS = ("token_change", "keywords")
@@ -37,7 +38,7 @@ def run(planted_config: Callable[..., Config], tmp_path_factory: pytest.TempPath
         },
         "describe": {"methods": METHODS},
         "score": {
-            **{"methods": METHODS, "three_set_methods": [], "num_draws": 1},
+            **{"methods": METHODS, "three_set_methods": [], "num_draws": 1, "num_units": 20},
             **{"num_unseen_trials": 0, "detection_texts": 0, "fuzzing_texts": 0},
         },
         "steering": {"kl_targets": [KL], "new_tokens": 12},
@@ -117,7 +118,7 @@ def test_descriptions_win_half_with_control_texts_and_nearly_all_with_their_own(
     assert {kind: test.verdict for kind, test in found.items()} == dict.fromkeys(
         CONTROL_TEXTS, "at chance"
     )
-    assert all(test.num_trials > 800 for test in found.values())
+    assert all(test.num_trials > 1500 for test in found.values())
     assert compare.off_chance_sentence(run) is None
     for method in METHODS:
         assert fmean(scores.get(method, "output_win_rate").values_N) > 0.9
@@ -127,15 +128,15 @@ def test_descriptions_win_half_with_control_texts_and_nearly_all_with_their_own(
 def test_judge_that_likes_or_dislikes_unsteered_text_is_told_apart(
     run: Run, tmp_path: Path, judge: str, side: int
 ) -> None:
-    """It reads no description: by its wins it is at chance, by its picks it is far off."""
+    """It reads no description: its wins are at chance, its picks are far from a fair judge's."""
     changes = {"llm": {"script": f"judges:{judge}"}, "score": {"methods": ("keywords",)}}
     again = copied(run, tmp_path / judge, ("output_score", "publish"), **changes)
     run_local(again, Silent())
+    publish_labels(again, SAE)
     scores = run_scores(again, SAE)
     for kind, _, test in compare.control_text_tests(scores):
         assert test.verdict != "off chance", kind
-    picked = compare.pick_test(scores, "unsteered")
-    assert picked.verdict == "off chance" and picked.rate is not None
-    assert side * (picked.rate - 0.5) > 0.1
-    fair = compare.pick_test(run_scores(run, SAE), "unsteered")
-    assert fair.rate is not None and abs(fair.rate - 0.5) < 0.1
+    picked = compare.picks(scores, "unsteered").mean
+    fair = compare.picks(run_scores(run, SAE), "unsteered").mean
+    assert picked is not None and fair is not None
+    assert 0.35 < fair < 0.65 and side * (picked - fair) > 0.25

@@ -193,8 +193,8 @@ def test_control_texts_are_told_by_kind_and_method(tiny: Tiny, other: Tiny, sae:
         assert found["random_direction", compare.ALL].verdict != "off chance"
         is_off = found["unsteered", compare.ALL].verdict == "off chance"
         assert is_off == (made is other)
-        assert compare.pick_test(scores, "unsteered").rate == 1.0
-        assert compare.pick_test(scores, "random_direction").rate == close(
+        assert compare.picks(scores, "unsteered").mean == 1.0
+        assert compare.picks(scores, "random_direction").mean == close(
             found["random_direction", compare.ALL].rate
         )
 
