@@ -15,6 +15,7 @@ Method = str
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 ChangeMode = Literal["all", "active", "last"]
+ControlText = Literal["random_direction", "unsteered"]
 KLTarget = Annotated[float, Field(gt=0, le=5)]
 Workers = Annotated[int, Field(ge=1)]
 
@@ -285,6 +286,14 @@ class ScoreSection(Section):
     three_set_methods: tuple[Method, ...] = ()
     """Methods that also get the paper's three-set judgement (12 more texts per latent, at the
     paper's KL targets 0.25 and 0.5)."""
+    control_texts: tuple[ControlText, ...] = ("random_direction", "unsteered")
+    """Texts in the place of a latent's steered ones, in some published trials of `methods` once
+    more, for the control sample (`select.controls`): made while a random direction of the decoder
+    row's norm is added, calibrated to the same KL, and made without steering. No description is of
+    them, so the win rate must be at chance."""
+    num_control_units: int = Field(default=2, ge=1)
+    """Trials with each kind of control text, at most `num_units`. About 1,080 in all, over latents
+    and methods, tell chance from 5 % off it."""
     detection_texts: int = Field(default=10, ge=0)
     """Detection: held-out texts in which the latent is active, and as many random ones in which it
     is silent, that the judge must tell apart (delphi takes 50 and 50). 0 switches the score off."""

@@ -8,15 +8,18 @@ from ray_autointerp.plan.units import Text, texts_of, two_set_units
 from ray_autointerp.runs.tables import Row, Tables
 
 Completions = dict[tuple[int, Text], Row]
-"""The rows of `completions` that are `ok`, by latent and text."""
+"""Rows of `completions`, or of `control_texts/<kind>`, that are `ok`, by latent and text."""
 
 TextSets = dict[tuple[int, Unit], Sequence[Row]]
-"""Rows of `completions` by latent and unit, in the order of their prompts."""
+"""The same rows by latent and unit, in the order of their prompts."""
 
 
-def completions(tables: Tables, sae: str, latents: Sequence[int]) -> Completions:
-    """The texts that these latents have."""
-    rows = tables.rows("completions", sae, latents)
+def completions(
+    tables: Tables, sae: str, latents: Sequence[int], control: str | None = None
+) -> Completions:
+    """The texts that these latents have; of a kind of control, those in their place."""
+    table = "control_texts" if control else "completions"
+    rows = tables.rows(table, sae, latents, control)
     return {
         (latent, _text(row)): row
         for latent in latents

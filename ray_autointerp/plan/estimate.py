@@ -40,6 +40,7 @@ def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Li
         config,
         chosen,
         dead=_most_dead(config, chosen, len(axes.latents)),
+        controls=sum(s.num_controls for s in selected.values()),
         watched=sum(len(r) for r in axes.latents.values()),
         sample=sum(min(config.select.sample, len(r)) for r in axes.latents.values()),
         hook_points=len(set(axes.hook_points.values())),
@@ -52,8 +53,8 @@ def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Li
         tasks = tasks_of(step, config, axes, selected)
         work = step.work(sizes) if step.work else Work("")
         requests = sum(
-            num_described(method, config, axes) * _requests(step, method, config)
-            for method in methods_of(step, config)
+            sum(asked_about(step, method, config, axes))
+            for method in (methods_of(step, config) if step.requests else ())
         )
         lines.append(
             Line(step.name, step.pool, len(tasks or ()), work.text, work.subject_tokens, requests)
@@ -62,11 +63,24 @@ def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Li
 
 
 def num_requests(task: Task, config: Config, num_latents: int) -> int:
-    """LLM requests of a task over `num_latents` chosen latents; 0 where no LLM is asked.
+    """LLM requests of a task whose shards hold `num_latents` chosen latents; 0 where no LLM is
+    asked.
 
     An upper bound: of a latent without evidence, or without a description, less is asked.
     """
-    return num_latents * _requests(step_named(task.step), task.method, config)
+    ordinary, more = _requests(step_named(task.step), task.method, config)
+    num_controls = config.select.controls - task.shard * num_latents  # they come first
+    return num_latents * ordinary + min(max(num_controls, 0), num_latents) * more
+
+
+def asked_about(step: Step, method: str | None, config: Config, axes: Axes) -> tuple[int, int]:
+    """LLM requests of a step for one method, every SAE together: those of any latent that the
+    method is for, and those of the control sample beside them.
+    """
+    ordinary, more = _requests(step, method, config)
+    selected = [expected_selection(config, len(r)) for r in axes.latents.values()]
+    num_controls = sum(s.num_controls for s in selected)
+    return num_described(method, config, axes) * ordinary, num_controls * more
 
 
 def num_described(method: str | None, config: Config, axes: Axes) -> int:
@@ -83,11 +97,13 @@ def _most_dead(config: Config, chosen: int, num_saes: int) -> int:
     return min(chosen, rule.num_dead * num_saes) if rule.rule in ("sample", "top") else chosen
 
 
-def _requests(step: Step, method: str | None, config: Config) -> int:
+def _requests(step: Step, method: str | None, config: Config) -> tuple[int, int]:
+    """Of one latent, and beside them of one of the control sample."""
     if step.requests is None:
-        return 0
+        return 0, 0
     assert method is not None, f"{step.name} asks an LLM for a method"
-    return step.requests(method, config)
+    more = step.control_requests(method, config) if step.control_requests else 0
+    return step.requests(method, config), more
 
 
 def expected_selection(config: Config, num_latents: int) -> Selected:

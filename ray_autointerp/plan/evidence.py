@@ -155,6 +155,13 @@ def shuffled_reads(variant: str, _: Config) -> tuple[Read, ...]:
     return (Read("descriptions", "panel", method=method_of(variant)),)
 
 
+def control_text_reads(method: str, config: Config) -> tuple[Read, ...]:
+    """The control texts with which a method's descriptions are judged too."""
+    if is_control(method) or not config.select.controls:
+        return ()
+    return tuple(Read("control_texts", method=kind) for kind in config.score.control_texts)
+
+
 def first_mode_reads(config: Config) -> tuple[Read, ...]:
     """TokenChange as explainers read it, of the shard and of the panel."""
     return (Read("token_change", "panel", config.evidence.change_modes[0]),)

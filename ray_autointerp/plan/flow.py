@@ -12,6 +12,7 @@ folder of the method's name, so methods never wait for each other.
 from ray_autointerp.plan import units, work
 from ray_autointerp.plan.evidence import (
     answer_kind_of,
+    control_text_reads,
     evidence_of,
     first_mode_reads,
     map_reads,
@@ -251,6 +252,22 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         work=work.steering,
     ),
     Step(
+        "control_texts",
+        _reads("selection", "latent_stats"),
+        ("control_texts",),
+        "sae",
+        "selection",
+        "subject",
+        methods="control_texts",
+        config=(
+            *(*SUBJECT, "run.seed", "steering"),
+            *("score.num_units", "score.num_control_units", "score.texts_per_set"),
+        ),
+        inputs=("subject", "sae"),
+        texts=("neutral",),
+        work=work.control_texts,
+    ),
+    Step(
         "agreement",
         _reads("selection", "tokens", "latent_stats", "clamps", "jacobian"),
         ("agreement", "change_variance", "hub_stats/exact"),
@@ -464,12 +481,17 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "judge",
         methods="scored",
-        revision=4,
-        config=("judge", "run.seed", "score.three_set_methods", *_UNITS),
+        revision=5,
+        config=(
+            *("judge", "run.seed", "score.three_set_methods", *_UNITS),
+            *("score.control_texts", "score.num_control_units"),
+        ),
         inputs=("judge",),
         texts=("judge_two", "judge_three"),
         work=work.output_score,
+        method_reads=control_text_reads,
         requests=units.judge_requests,
+        control_requests=units.control_requests,
         answer_kind="choice",
         label_columns=_columns(
             "output_", "win_rate", "win_rate_low", "win_rate_high", "three_set_success"

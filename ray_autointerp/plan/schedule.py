@@ -243,7 +243,8 @@ class Schedule:
             assert group.num_shards is not None
             group.inputs_left = array("H", [0]) * group.num_shards
             for made in group.reads_aligned:
-                for shard in range(group.num_shards):
+                # A control has the first shards alone: later ones do not wait for it.
+                for shard in range(min(group.num_shards, len(made.state))):
                     group.inputs_left[shard] += made.state[shard] != _DONE
             if group.step.is_chain:
                 for shard in range(1, group.num_shards):

@@ -108,18 +108,29 @@ def methods_of(step: Step, config: Config) -> Sequence[str | None]:
     """
     if not step.is_wanted(config):
         return ()
-    scored = config.score.methods
-    controls = tuple(map(shuffled, scored)) if config.select.controls else ()
-    return {
-        "none": (None,),
-        "keywords": ("keywords",),
-        "explained": tuple(m for m in config.describe.methods if m != "keywords"),
-        "shuffled": controls,
-        "scored": (*scored, *controls),
-        "maps": MAPS,
-        "modes": config.evidence.change_modes,
-        "revivals": (*REVIVAL_LISTS, *scored),
-    }[step.methods]
+    match step.methods:
+        case "none":
+            return (None,)
+        case "keywords":
+            return ("keywords",)
+        case "explained":
+            return tuple(m for m in config.describe.methods if m != "keywords")
+        case "shuffled":
+            return _shuffled_of(config)
+        case "scored":
+            return (*config.score.methods, *_shuffled_of(config))
+        case "maps":
+            return MAPS
+        case "modes":
+            return config.evidence.change_modes
+        case "revivals":
+            return (*REVIVAL_LISTS, *config.score.methods)
+        case "control_texts":
+            return config.score.control_texts if config.select.controls else ()
+
+
+def _shuffled_of(config: Config) -> Sequence[str]:
+    return tuple(map(shuffled, config.score.methods)) if config.select.controls else ()
 
 
 def owners_of(step: Step, axes: Axes) -> Sequence[str | None]:

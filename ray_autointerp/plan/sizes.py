@@ -14,6 +14,8 @@ class Sizes:
     """Latents that exact clamps and LLM requests are spent on."""
     dead: int
     """Of those, at most as many never fired on the corpus."""
+    controls: int
+    """Those among them that controls are made for."""
     watched: int
     sample: int
     """Latents set aside for agreement."""

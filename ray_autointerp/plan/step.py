@@ -35,12 +35,21 @@ AnswerKind = Literal["text", "json", "choice"]
 """The form of an LLM's answers: free text, JSON of a schema, log-probabilities of choices."""
 
 Methods = Literal[
-    "none", "keywords", "explained", "shuffled", "scored", "maps", "modes", "revivals"
+    "none",
+    "keywords",
+    "explained",
+    "shuffled",
+    "scored",
+    "maps",
+    "modes",
+    "control_texts",
+    "revivals",
 ]
 """What a step has tasks for, each with a folder of its own: nothing of the kind, the description
 methods (keywords alone, those an LLM call or a joining makes, controls of those that the config
 scores, the scored ones with their controls), the maps from a decoder row to the vocabulary, the
-config's modes of TokenChange, or the sources of texts that may revive a dead latent."""
+config's modes of TokenChange, its kinds of control text, or the sources of texts that may revive a
+dead latent."""
 
 
 Input = Literal["corpus", "tokenizer", "subject", "sae", "llm", "judge"]
@@ -99,6 +108,8 @@ class Step:
     """What every task reads beside `reads`, where the config decides."""
     requests: Callable[[str, Config], int] | None = None
     """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
+    control_requests: Callable[[str, Config], int] | None = None
+    """LLM requests for one latent of the control sample beside those, by method."""
     answer_kind: AnswerKind | Callable[[str, Config], AnswerKind | None] | None = None
     """The form of the answers to those requests, or what tells it by method."""
     texts: tuple[str, ...] | Callable[[str, Config], tuple[str, ...]] = ()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ray_autointerp.config import Config
 from ray_autointerp.methods.panel_draw import Unit
-from ray_autointerp.plan.controls import method_of
+from ray_autointerp.plan.controls import is_control, method_of
 from ray_autointerp.plan.evidence import EXPLAINERS, can_be_label
 
 JUDGEMENTS_PER_UNIT = 4
@@ -51,6 +51,11 @@ def published_units(config: Config) -> list[Unit]:
     return _units(range(config.score.num_units), config)
 
 
+def control_units(config: Config) -> list[Unit]:
+    """The published trials that control texts stand in: the first ones."""
+    return published_units(config)[: config.score.num_control_units]
+
+
 def two_set_units(method: str, config: Config) -> list[tuple[bool, Unit]]:
     """Trials on steered text, as (whether it is a choosing one, unit): the published ones first."""
     published = config.score.num_units
@@ -80,6 +85,11 @@ def texts_of(unit: Unit, config: Config) -> list[Text]:
     draw, block = divmod(unit.text_set, _num_blocks(config))
     size = config.score.texts_per_set
     return [Text(block * size + i, unit.sign, unit.kl_target, draw) for i in range(size)]
+
+
+def control_texts_per_latent(config: Config) -> list[Text]:
+    """The control texts of each kind that a latent of the control sample needs, sorted."""
+    return sorted({text for unit in control_units(config) for text in texts_of(unit, config)})
 
 
 def three_set_texts() -> list[Text]:
@@ -129,6 +139,12 @@ def judge_requests(method: str, config: Config) -> int:
     """Requests behind the output score of one description."""
     asks_three = method_of(method) in config.score.three_set_methods
     return len(two_set_units(method, config)) * JUDGEMENTS_PER_UNIT + int(asks_three)
+
+
+def control_requests(method: str, config: Config) -> int:
+    """Requests behind the trials of one description with control texts: a control has none."""
+    kinds = () if is_control(method) else config.score.control_texts
+    return len(kinds) * len(control_units(config)) * JUDGEMENTS_PER_UNIT
 
 
 def unseen_requests(method: str, config: Config) -> int:

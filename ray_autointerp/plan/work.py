@@ -5,9 +5,12 @@ only the data does (alive latents).
 """
 
 from ray_autointerp.methods.revival import attempts
+from ray_autointerp.plan.controls import RANDOM_DIRECTION
 from ray_autointerp.plan.sizes import Sizes, Work
 from ray_autointerp.plan.units import (
     JUDGEMENTS_PER_UNIT,
+    control_texts_per_latent,
+    control_units,
     detection_requests,
     explain_requests,
     fuzzing_requests,
@@ -44,8 +47,13 @@ def calibrate(sizes: Sizes) -> Work:
     return Work(
         f"{sizes.chosen} latents x 2 signs x about {_SEARCH_PASSES} values x {prompts} prompts, "
         f"{sizes.above} layers",
-        sizes.chosen * 2 * _SEARCH_PASSES * prompts * _PROMPT_TOKENS,
+        sizes.chosen * 2 * _search_tokens(sizes),
     )
+
+
+def _search_tokens(sizes: Sizes) -> int:
+    """Tokens of one search for clamp values."""
+    return _SEARCH_PASSES * sizes.config.steering.num_prompts * _PROMPT_TOKENS
 
 
 def jacobian(sizes: Sizes) -> Work:
@@ -164,13 +172,25 @@ def steering(sizes: Sizes) -> Work:
     )
 
 
+def control_texts(sizes: Sizes) -> Work:
+    """One search for each random direction, and texts of each kind."""
+    texts, tokens = len(control_texts_per_latent(sizes.config)), sizes.config.steering.new_tokens
+    kinds = sizes.config.score.control_texts
+    searched = sizes.controls * _search_tokens(sizes) if RANDOM_DIRECTION in kinds else 0
+    return Work(
+        f"{sizes.controls} latents x {len(kinds)} kinds x {texts} texts x {tokens} tokens",
+        searched + sizes.controls * len(kinds) * texts * tokens,
+    )
+
+
 def output_score(sizes: Sizes) -> Work:
     """Judgements."""
     score, units = sizes.config.score, len(two_set_units("", sizes.config))
+    more = len(score.control_texts) * len(control_units(sizes.config))
     return Work(
-        f"{sizes.chosen} latents x ({len(score.methods)} methods x {units} units of "
-        f"{score.texts_per_set} texts x {JUDGEMENTS_PER_UNIT} judgements + "
-        f"{len(score.three_set_methods)} three-set)"
+        f"({sizes.chosen} latents x {units} units + {sizes.controls} controls x {more}) x "
+        f"{len(score.methods)} methods x {JUDGEMENTS_PER_UNIT} judgements, of "
+        f"{score.texts_per_set} texts, + {sizes.chosen} x {len(score.three_set_methods)} three-set"
     )
 
 

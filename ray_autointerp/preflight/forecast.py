@@ -15,7 +15,7 @@ from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.methods.unseen_tokens import NUM_UNSEEN
 from ray_autointerp.plan.controls import method_of
-from ray_autointerp.plan.estimate import num_described, num_requests
+from ray_autointerp.plan.estimate import asked_about
 from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.forecast import Forecast, asked_of
@@ -37,7 +37,6 @@ from ray_autointerp.prompts import (
     unseen_tokens,
 )
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 
 if TYPE_CHECKING:
@@ -80,9 +79,11 @@ def forecast(config: Config, axes: Axes) -> Forecast:
         steps[step.name] = Usage()
         for method in methods_of(step, config):
             assert method is not None
-            latents = num_described(method, config, axes)
-            requests = num_requests(Task(step.name, None, method, 0, 1), config, latents)
-            for kind in KINDS[step.name](method, requests, config, sample_prompts):
+            ordinary, more = asked_about(step, method, config, axes)
+            for kind in KINDS[step.name](method, ordinary, config, sample_prompts):
+                steps[step.name] += counter.usage(kind)
+            if more:
+                kind = CONTROL_KINDS[step.name](method, more, config, sample_prompts)
                 steps[step.name] += counter.usage(kind)
     return Forecast(steps, tuple(notes))
 
@@ -117,8 +118,8 @@ def _sentences(
 def _judged(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
-    """Two-set trials: the same sets under two descriptions; and the three-set question."""
-    units = [unit for _, unit in two_set_units(method, config)]
+    """Two-set trials and the three-set question."""
+    units = two_set_units(method, config)
     two = requests
     if method_of(method) in config.score.three_set_methods:
         three = requests // (len(units) * JUDGEMENTS_PER_UNIT + 1)
@@ -129,6 +130,14 @@ def _judged(
             sets = [[sample_prompts.steered(p, 3 * i + s) for p in texts] for s in range(3)]
             asked.append(judge.ask_three(sample_prompts.description(method, i), sets))
         yield _Kind(asked, None, three)
+    yield _judged_in_twos(method, two, config, sample_prompts)
+
+
+def _judged_in_twos(
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> _Kind:
+    """The same sets under two descriptions."""
+    units = [unit for _, unit in two_set_units(method, config)]
     asked = []
     for i in range(_SAMPLES):
         texts = [text.prompt for text in texts_of(units[i % len(units)], config)]
@@ -138,7 +147,7 @@ def _judged(
             sample_prompts.description(method, i + 1),
         ):
             asked.append(judge.ask_two(text, *sets))
-    yield _Kind(asked, None, two)
+    return _Kind(asked, None, requests)
 
 
 def _unseen(
@@ -197,6 +206,11 @@ KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], Iterator[_Kind]]
     "unseen_tokens": _unseen,
 }
 """By step that asks an LLM, the kinds of its requests for one method."""
+
+CONTROL_KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], _Kind]] = {
+    "output_score": _judged_in_twos,
+}
+"""By step that asks more about the control sample, the kind of those requests."""
 
 
 class _Counter:

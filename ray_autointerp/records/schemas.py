@@ -70,6 +70,17 @@ _JUDGED_TEXTS = _table(
 )
 """Texts in the order of asking. `strength` is the latent's maximum over what is asked about."""
 
+_STEERED_TEXTS = _table(
+    {"latent": _I32, "prompt": _I16, "sign": _I8, "kl_target": _F32, "draw": _I16},
+    status=_STR,
+    clamp_value=_F32,
+    kl_reached=_F32,
+    prompt_text=_STR,
+    token_ids=pa.list_(_I32),
+    text=_STR,
+)
+"""Of a random direction `clamp_value` is what it is multiplied by; unsteered text has none."""
+
 _TEXT_SCORES: Mapping[str, pa.DataType] = dict.fromkeys(
     (
         *("auroc", "auroc_low", "auroc_high", "balanced_accuracy", "f1", "average_precision"),
@@ -323,15 +334,8 @@ TABLES: dict[str, Table] = {
         num_texts=_I32,
         num_firing=_I32,
     ),
-    "completions": _table(
-        {"latent": _I32, "prompt": _I16, "sign": _I8, "kl_target": _F32, "draw": _I16},
-        status=_STR,
-        clamp_value=_F32,
-        kl_reached=_F32,
-        prompt_text=_STR,
-        token_ids=pa.list_(_I32),
-        text=_STR,
-    ),
+    "completions": _STEERED_TEXTS,
+    "control_texts": _STEERED_TEXTS,
     "output_ceilings": _table(
         _LATENT,
         status=_STR,

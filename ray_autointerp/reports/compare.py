@@ -5,7 +5,7 @@ mean of what a latent's own description gets more, over the latents that have bo
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TextIO
@@ -22,7 +22,7 @@ from ray_autointerp.methods.paired import (
     rank_correlation,
     shared,
 )
-from ray_autointerp.plan.controls import shuffled
+from ray_autointerp.plan.controls import RANDOM_DIRECTION, UNSTEERED, shuffled
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.reports.run_scores import (
     MAIN,
@@ -39,6 +39,11 @@ ALL = "all methods"
 
 THIRDS = ("seldom", "middle", "often")
 """Latents by density, a third each."""
+
+CONTROL_TITLES = {
+    RANDOM_DIRECTION: "text of a random direction",
+    UNSTEERED: "unsteered text",
+}
 
 _COLUMNS = (
     *("run", "sae", "method", "control", "score", "n", "mean", "low", "high"),
@@ -90,28 +95,72 @@ def chance_tests(scores: RunScores) -> Iterator[tuple[Measure, str, ChanceTest]]
         trials = {
             name: scores.trials.get((made, measure.name), 0) for name, made in controls.items()
         }
-        if any(len(own.latents_N) for own in rates.values()):
-            pooled = _mean_by_latent(list(rates.values()))
-            yield measure, ALL, chance_test(pooled.values_N.tolist(), sum(trials.values()))
-            for name, own in rates.items():
-                yield measure, name, chance_test(own.values_N.tolist(), trials[name])
+        for name, test in _tests(rates, trials):
+            yield measure, name, test
+
+
+def control_text_tests(scores: RunScores) -> Iterator[tuple[str, str, ChanceTest]]:
+    """Of each kind of control text: whether descriptions win half of their trials with it in the
+    target's place; of ALL, then by method.
+    """
+    for kind in scores.run.config.score.control_texts:
+        made = {method: found for (of, method), found in scores.controls.items() if of == kind}
+        rates = {method: found.wins for method, found in made.items()}
+        trials = {method: found.num_trials for method, found in made.items()}
+        for name, test in _tests(rates, trials):
+            yield kind, name, test
+
+
+def picks(scores: RunScores, kind: str) -> Mean:
+    """How often the judge takes a control text for the description's, over all methods."""
+    made = [found.picks for (of, _), found in scores.controls.items() if of == kind]
+    return mean_of(_mean_by_latent(made).values_N, _seed(scores, "picks", kind))
+
+
+def _tests(
+    rates: Mapping[str, Scores], trials: Mapping[str, int]
+) -> Iterator[tuple[str, ChanceTest]]:
+    """Of ALL methods, then of each; none where no latent has a rate."""
+    if any(len(own.latents_N) for own in rates.values()):
+        pooled = _mean_by_latent(list(rates.values()))
+        yield ALL, chance_test(pooled.values_N.tolist(), sum(trials.values()))
+        for name, own in rates.items():
+            yield name, chance_test(own.values_N.tolist(), trials[name])
 
 
 def off_chance_sentence(run: Run) -> str | None:
-    """What to say of a run whose forced choices do not give shuffled descriptions half."""
-    found = [
-        f"{measure.title} {test.rate:.2f} ({test.interval.low:.2f} to {test.interval.high:.2f}) "
-        f"on {sae}"
-        for sae in run.saes
-        for measure, method, test in chance_tests(run_scores(run, sae))
-        if method == ALL and test.verdict == "off chance" and test.interval and test.rate
-    ]
-    if not found:
+    """What to say of a run whose forced choices do not give shuffled descriptions half, or true
+    ones with a control text in the target's place.
+    """
+    others, texts = [], []
+    for sae in run.saes:
+        scores = run_scores(run, sae)
+        for measure, method, test in chance_tests(scores):
+            if method == ALL and (rate := _off_chance(test)):
+                others.append(f"{measure.title} {rate} on {sae}")
+        for kind, method, test in control_text_tests(scores):
+            if method == ALL and (rate := _off_chance(test)):
+                texts.append(f"{rate} on {sae} with {CONTROL_TITLES[kind]}")
+    said = []
+    if others:
+        said.append(
+            f"Off chance: descriptions of other latents get {', '.join(others)}, where 0.5 is "
+            "chance; believe such a score's lift over them, not the score."
+        )
+    if texts:
+        said.append(
+            f"Off chance: descriptions get output win rate {', '.join(texts)} in the place of "
+            "their latent's own, where 0.5 is chance: as much of that score is not about what the "
+            "latent does."
+        )
+    return " ".join(said) or None
+
+
+def _off_chance(test: ChanceTest) -> str | None:
+    """The rate and its interval, of a test that is off chance."""
+    if test.verdict != "off chance" or test.rate is None or test.interval is None:
         return None
-    return (
-        f"Off chance: descriptions of other latents get {', '.join(found)}, where 0.5 is chance; "
-        "believe such a score's lift over them, not the score."
-    )
+    return f"{test.rate:.2f} ({test.interval.low:.2f} to {test.interval.high:.2f})"
 
 
 def method_pairs(scores: RunScores, measure: Measure) -> Iterator[tuple[str, str, Difference]]:
@@ -217,6 +266,12 @@ def write_csv(all_scores: Sequence[RunScores], stream: TextIO) -> None:
             writer.writerow([*start, "", name, *_cells(line.mean), *more])
             if line.floor.num_latents:
                 writer.writerow([*start, "shuffled", name, *_cells(line.floor), *[None] * 5])
+        for (kind, method), found in scores.controls.items():
+            if len(found.wins.latents_N):
+                mean = mean_of(found.wins.values_N, _seed(scores, method, kind))
+                start = [scores.run.config.run.name, scores.sae, method]
+                cells = [*_cells(mean), *[None] * 5]
+                writer.writerow([*start, kind, "output_win_rate", *cells])
 
 
 def _cells(mean: Mean) -> list[float | None]:

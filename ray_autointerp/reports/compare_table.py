@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ray_autointerp.methods.chance import ChanceTest
 from ray_autointerp.methods.intervals import Interval
 from ray_autointerp.methods.paired import Difference, Mean
 from ray_autointerp.reports import compare
@@ -59,6 +60,8 @@ def _of_sae(scores: RunScores) -> Iterator[RenderableType]:
     yield _scores(scores)
     yield _statuses(scores)
     yield _chance(scores)
+    if any(len(found.wins.latents_N) for found in scores.controls.values()):
+        yield _control_texts(scores)
     for measure in map(_BY_NAME.__getitem__, _PAIRED):
         yield from _pairs(scores, measure.name)
     yield _agreement(scores)
@@ -111,16 +114,37 @@ def _chance(scores: RunScores) -> Table:
         if method == ALL:
             table.add_section()
             table.add_row(Text(measure.title, style="bold"))
-        is_off = test.verdict == "off chance"
-        table.add_row(
-            f" {method}",
-            f"{test.num_latents:,}",
-            f"{test.num_trials:,}",
-            _number(test.rate),
-            _ends(test.interval),
-            Text(test.verdict.upper() if is_off else test.verdict, style="red" if is_off else ""),
-        )
+        table.add_row(f" {method}", *_tested(test), _verdict(test))
     return table
+
+
+def _control_texts(scores: RunScores) -> Table:
+    columns = ("latents", "trials", "share", "interval", "verdict")
+    title = "output win rate with other text in the target's place (chance 0.5)"
+    table = _table(title, "text", columns)
+    for kind, method, test in compare.control_text_tests(scores):
+        if method == ALL:
+            table.add_section()
+            table.add_row(Text(compare.CONTROL_TITLES[kind], style="bold"))
+            picked = compare.picks(scores, kind)
+            mean = (_number(picked.mean), _ends(picked.interval))
+            table.add_row(" picked by the judge", f"{picked.num_latents:,}", "", *mean)
+        table.add_row(f" {method}", *_tested(test), _verdict(test))
+    return table
+
+
+def _verdict(test: ChanceTest) -> Text:
+    is_off = test.verdict == "off chance"
+    return Text(test.verdict.upper() if is_off else test.verdict, style="red" if is_off else "")
+
+
+def _tested(test: ChanceTest) -> tuple[str, str, str, str]:
+    return (
+        f"{test.num_latents:,}",
+        f"{test.num_trials:,}",
+        _number(test.rate),
+        _ends(test.interval),
+    )
 
 
 def _pairs(scores: RunScores, name: str) -> Iterator[Table]:

@@ -82,6 +82,20 @@ MAIN = tuple(
 
 
 @dataclass(frozen=True)
+class ControlTrials:
+    """Trials of one method with one kind of control text in the target's place."""
+
+    wins: Scores
+    """By latent, the share in which its description speaks more for that text than a stranger's
+    does; chance 0.5."""
+    picks: Scores
+    """By latent, the share in which the judge takes that text for the description's. It has no
+    chance level, but near 0 or 1 the judge likes or dislikes such text, which no win rate counts.
+    """
+    num_trials: int
+
+
+@dataclass(frozen=True)
 class RunScores:
     """One SAE of a run."""
 
@@ -91,6 +105,8 @@ class RunScores:
     """By variant (a method, its control, or the label's) and measure; also WORDS."""
     trials: Mapping[tuple[str, str], int]
     """By variant and forced choice: trials in all."""
+    controls: Mapping[tuple[str, str], ControlTrials]
+    """By kind of control text and method."""
     statuses: Mapping[tuple[str, str], Counter[str]]
     """By variant and table: chosen latents by status."""
     num_failed: Mapping[tuple[str, str], int]
@@ -180,6 +196,7 @@ def run_scores(run: Run, sae: str) -> RunScores:
         sae,
         found,
         trials,
+        _control_trials(tables, sae),
         statuses,
         num_failed,
         np.asarray(chosen, np.int64),
@@ -188,6 +205,21 @@ def run_scores(run: Run, sae: str) -> RunScores:
         revivals(tables, sae, chosen),
         density.where(~np.isin(density.latents_N, dead)),
     )
+
+
+def _control_trials(tables: Tables, sae: str) -> dict[tuple[str, str], ControlTrials]:
+    sample = [latent for latent, row in tables.selection(sae).items() if row["control"]]
+    columns = ["latent", "kind", "win", "right"]
+    found: dict[tuple[str, str], ControlTrials] = {}
+    for method in tables.run.config.score.methods if sample else ():
+        rows = tables.of_latents("judgements", sae, sample, method, columns=columns)
+        rows = rows.filter(pc.is_valid(rows["win"]))
+        for kind in tables.run.config.score.control_texts:
+            own = rows.filter(pc.field("kind") == kind)
+            means = own.group_by("latent").aggregate([("win", "mean"), ("right", "mean")])
+            wins, picks = (_scores(means, f"{column}_mean") for column in ("win", "right"))
+            found[kind, method] = ControlTrials(wins, picks, own.num_rows)
+    return found
 
 
 def _of_labels(

@@ -7,6 +7,10 @@ every method but where a description of the stranger failed.
 The paper's three-set question is asked where the config wants it (methods 16). Nothing is asked
 about a latent whose text its exact logit diffs cannot tell from another's (`output_ceiling`).
 Choosing trials have text sets and draws of their own.
+
+Of the control sample some published units are asked again with a control text in the target's
+place, under the same two descriptions and against the same partner, whatever the latent's own text
+says: the win rate must be 1/2. These rows have the control as `kind`, and no score counts them.
 """
 
 import asyncio
@@ -19,8 +23,8 @@ from ray_autointerp.methods.panel_draw import Unit, draw_opponents
 from ray_autointerp.passes.ask import ask_to_choose, choice_status
 from ray_autointerp.passes.text_sets import Completions, TextSets, completions, text_sets
 from ray_autointerp.passes.two_sets import choosing_halves, judge_two_sets, win_rate_columns
-from ray_autointerp.plan.controls import method_of
-from ray_autointerp.plan.units import three_set_texts, two_set_units
+from ray_autointerp.plan.controls import is_control, method_of
+from ray_autointerp.plan.units import control_units, three_set_texts, two_set_units
 from ray_autointerp.prompts import judge
 from ray_autointerp.records.keys import hash_order
 from ray_autointerp.records.status import Status
@@ -28,6 +32,7 @@ from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
 
+_TWO_SET = "two_set"
 _THREE_SET = Unit(text_set=-1, sign=0, kl_target=0.0)
 """The key of the one three-set trial: its sets span prompts, signs and targets."""
 
@@ -37,7 +42,8 @@ class _Material:
     """What the judge may be shown: texts by latent, descriptions by latent."""
 
     texts: Completions
-    sets: TextSets
+    sets: Mapping[str, TextSets]
+    """By kind of trial, what is shown as the target's; all partners' are steered text."""
     descriptions: Mapping[int, str]
     """Of this method, where it is `ok`."""
     strangers: frozenset[int]
@@ -51,7 +57,7 @@ class _Material:
     """Latents whose text even their exact logit diffs cannot tell from another's."""
 
     def not_judged(self, latent: int, described: Row) -> Status | None:
-        """Why nothing is asked about a latent, whatever the trial."""
+        """Why nothing is asked about a latent's own texts, whatever the trial."""
         if described["status"] != "ok":
             return "no_evidence"
         return "no_effect_in_text" if latent in self.not_asked else None
@@ -64,12 +70,19 @@ async def run(task: Task, context: WorkerContext) -> None:
     material = _material(task, context, latents)
     described = context.tables.row("descriptions", task.sae, latents, task.method)
     units = two_set_units(task.method, context.run.config)
+    of_controls = [(False, unit) for unit in control_units(context.run.config)]
+    selection = context.tables.selection(task.sae)
     asks_three = method_of(task.method) in context.run.config.score.three_set_methods
 
     async def judged_rows(latent: int) -> list[Row]:
         """A row per trial; a trial that cannot be run has its reason as status."""
         row = described[latent]
-        trials = [_two_set(latent, *unit, row, material, context) for unit in units]
+        kinds = material.sets if selection[latent]["control"] else (_TWO_SET,)
+        trials = [
+            _two_set(latent, kind, *unit, row, material, context)
+            for kind in kinds
+            for unit in (units if kind == _TWO_SET else of_controls)
+        ]
         if asks_three:
             trials.append(_three_set(latent, row, material, context))
         return list(await asyncio.gather(*trials))
@@ -85,7 +98,13 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
     panel = context.tables.panel(task.sae)
     shown = list(dict.fromkeys([*panel, *latents]))
     texts = completions(context.tables, task.sae, shown)
-    sets = text_sets(context.run.config, texts, shown)
+    sets = {_TWO_SET: text_sets(context.run.config, texts, shown)}
+    if not is_control(task.method):
+        selection = context.tables.selection(task.sae)
+        sample = [latent for latent in latents if selection[latent]["control"]]
+        for kind in context.run.config.score.control_texts:
+            found = completions(context.tables, task.sae, sample, kind)
+            sets[kind] = text_sets(context.run.config, found, sample)
     own = context.tables.row("descriptions", task.sae, shown, task.method)
     descriptions = {
         latent: row["description"] for latent, row in own.items() if row["status"] == "ok"
@@ -101,26 +120,33 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
 
 async def _two_set(
     latent: int,
+    kind: str,
     is_choosing: bool,
     unit: Unit,
     described: Row,
     material: _Material,
     context: WorkerContext,
 ) -> Row:
-    row: Row = {"latent": latent, "kind": "two_set", **unit._asdict(), "choosing": is_choosing}
+    row: Row = {"latent": latent, "kind": kind, **unit._asdict(), "choosing": is_choosing}
     row["status"] = "ok"
-    if reason := material.not_judged(latent, described):
+    # With a control text any latent is as good a target as the stranger: so both must have texts,
+    # and what these say matters for neither.
+    reason = material.not_judged(latent, described)
+    if reason and (kind == _TWO_SET or reason != "no_effect_in_text"):
         return row | {"status": reason}
-    if (latent, unit) not in material.sets:
+    steered, targets = material.sets[_TWO_SET], material.sets[kind]
+    if (latent, unit) not in steered or (latent, unit) not in targets:
         return row | {"status": "kl_unreached"}
-    partners = [other for other in material.panel if (other, unit) in material.sets]
+    partners = [other for other in material.panel if (other, unit) in steered]
     seed = context.run.config.run.seed
     strangers = material.strangers.intersection(partners)
     against = draw_opponents(latent, unit, partners, strangers, seed, material.made_for)
     if against is None:
         return row | {"status": "no_partner"}
-    shown = [material.sets[one, unit] for one in (latent, against.partner)]
-    if is_unequal_treatment(unit.kl_target, [t["kl_reached"] for texts in shown for t in texts]):
+    shown = (targets[latent, unit], steered[against.partner, unit])
+    reached = [text["kl_reached"] for texts in shown for text in texts]
+    clamped = [kl for kl in reached if kl is not None]  # unsteered text has none
+    if is_unequal_treatment(unit.kl_target, clamped):
         return row | {"status": "unequal_treatment", "partner": against.partner}
     own, other = ([text["text"] for text in texts] for texts in shown)
     row |= {"partner": against.partner, "stranger": against.stranger}
@@ -172,8 +198,8 @@ async def _three_set(
 
 def _scored(latent: int, trials: Sequence[Row]) -> Row:
     """By the published trials alone; beside it the win rates of halves of the choosing ones."""
-    published = [t for t in trials if not t["choosing"]]
-    two = [t for t in published if t["kind"] == "two_set" and t["status"] == "ok"]
+    published = [t for t in trials if not t["choosing"] and not is_control(t["kind"])]
+    two = [t for t in published if t["kind"] == _TWO_SET and t["status"] == "ok"]
     three = [t for t in trials if t["kind"] == "three_set" and t["status"] == "ok"]
     failed = next((t["status"] for t in published if t["status"] != "ok"), "no_evidence")
     return {

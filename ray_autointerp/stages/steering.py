@@ -1,16 +1,13 @@
 """steering: text generated while each chosen latent is clamped, once per latent.
 
-Every description of the latent is judged on the same texts (methods 7, trap 24). Rows of one
-prompt go together; noise is by counter, so a text does not depend on its batch.
+Every description of the latent is judged on the same texts (methods 7, trap 24).
 """
 
-import itertools
 from collections.abc import Mapping
 
-from ray_autointerp.models.steering import SteeredRow, steer
-from ray_autointerp.passes.neutral_prompts import neutral_prompt_ids
+from ray_autointerp.models.steering import SteeredRow
+from ray_autointerp.passes.steered_text import generate_texts, text_seed
 from ray_autointerp.plan.units import texts_per_latent
-from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
@@ -34,46 +31,12 @@ def run(task: Task, context: WorkerContext) -> None:
                     "kl_reached": clamp["kl_reached"],
                 }
             )
-    prompts = neutral_prompt_ids(context)
-    for prompt, prompt_ids in enumerate(prompts):
-        mine = [row for row in rows if row["prompt"] == prompt and row["status"] == "ok"]
-        _generate(context, task.sae, prompt_ids, mine)
+
+    def steered(row: Row) -> SteeredRow:
+        return SteeredRow(row["latent"], row["clamp_value"], text_seed(context, "steering", row))
+
+    generate_texts(context, context.sae(task.sae), rows, steered)
     context.write(task, "completions", rows)
-
-
-def _generate(context: WorkerContext, sae_id: str, prompt_ids: list[int], rows: list[Row]) -> None:
-    """Fill in the texts of rows that share a prompt."""
-    steering, size = context.run.config.steering, context.run.config.operations.micro_batch
-    bos = 0 if context.tokenizer.bos_id is None else 1
-
-    def generated(part: slice) -> list[list[int]]:
-        return steer(
-            context.subject,
-            context.sae(sae_id),
-            prompt_ids,
-            [SteeredRow(r["latent"], r["clamp_value"], _seed(r, context)) for r in rows[part]],
-            steering.new_tokens,
-            steering.temperature,
-        )
-
-    texts = itertools.chain.from_iterable(context.subject.halving.run(len(rows), size, generated))
-    for row, token_ids in zip(rows, texts, strict=True):
-        row["prompt_text"] = context.tokenizer.decode(prompt_ids[bos:])
-        row["token_ids"] = token_ids
-        row["text"] = context.tokenizer.decode(prompt_ids[bos:] + token_ids)
-
-
-def _seed(row: Row, context: WorkerContext) -> int:
-    strength = f"{row['kl_target']:.6g}"
-    return derive_seed(
-        context.run.config.run.seed,
-        "steering",
-        row["latent"],
-        row["prompt"],
-        row["sign"],
-        strength,
-        row["draw"],
-    )
 
 
 def _clamps(

@@ -14,7 +14,7 @@ import typer
 
 from ray_autointerp.cli import app
 from ray_autointerp.config_file import parse_config
-from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, MAP_READS
+from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, MAP_READS, control_text_reads
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.step import Read, Step
 from ray_autointerp.records.schemas import TABLES
@@ -43,6 +43,8 @@ def flow_table() -> str:
         if step.methods == "maps":
             tables = sorted({table for tables in MAP_READS.values() for table in tables})
             reads += "; for its own map " + ", ".join(f"`{table}`" for table in tables)
+        if step.method_reads is control_text_reads:
+            reads += "; of the control sample `control_texts/<kind>`"
         writes = ", ".join(_shown(table, step) for table in step.writes)
         rows.append((step.name, reads, writes, step.scope, split, step.pool))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -61,6 +63,7 @@ def _shown(table: str, step: Step) -> str:
         "modes": "<mode>",
         "revivals": "<source>",
         "shuffled": "<method>.shuffled",
+        "control_texts": "<kind>",
     }
     made = {"token_change": "modes", "revivals": "revivals"}
     kind = made.get(table, step.methods)

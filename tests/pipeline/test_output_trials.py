@@ -45,7 +45,7 @@ def test_partners_text_made_at_half_the_kl_is_flagged_and_not_judged(
     planted_run: Run, tmp_path: Path
 ) -> None:
     before = rows(planted_run, "judgements", "ensemble_raw")
-    leaky = before[0]["partner"]
+    leaky = next(row["partner"] for row in before if row["kind"] == "two_set")
     run = copied(planted_run, tmp_path / "run", JUDGED)
 
     def at_half(row: Row) -> Row:
@@ -57,15 +57,18 @@ def test_partners_text_made_at_half_the_kl_is_flagged_and_not_judged(
     blocks = run.config.steering.num_prompts // run.config.score.texts_per_set
     flagged = set()
     for old, new in zip(before, rows(run, "judgements", "ensemble_raw"), strict=True):
+        if old["kind"] == "random_direction":
+            continue  # the planted model is not moved that far
         assert old["status"] == "ok" and old["partner"] == new["partner"]
         if old["kind"] == "three_set":
             is_shown = leaky in (old["latent"], old["partner"], old["stranger"])
         else:
-            is_shown = leaky in (old["latent"], old["partner"]) and old["text_set"] % blocks == 0
+            pair = (old["latent"] if old["kind"] == "two_set" else None, old["partner"])
+            is_shown = leaky in pair and old["text_set"] % blocks == 0
         assert new["status"] == ("unequal_treatment" if is_shown else "ok")
         assert (new["answers"] is None) == (new["right"] is None) == is_shown
         flagged |= {new["kind"]} if is_shown else set()
-    assert flagged == {"two_set", "three_set"}
+    assert flagged == {"two_set", "three_set", "unsteered"}
 
 
 def test_latent_whose_diffs_are_anothers_has_no_effect_in_text_and_the_judge_is_not_asked(
@@ -98,7 +101,10 @@ def test_latent_whose_diffs_are_anothers_has_no_effect_in_text_and_the_judge_is_
             is_said = row["status"] == "no_effect_in_text"
             assert is_said == (row["latent"] in pair)
         for row in rows(run, "judgements", method):
-            assert (row["answers"] is None) == (row["latent"] in pair)
+            if row["kind"] == "unsteered":
+                assert row["answers"] is not None, "its own text is not shown"
+            elif row["kind"] != "random_direction":
+                assert (row["answers"] is None) == (row["latent"] in pair)
     ceilings = {row["latent"]: row["ceiling"] for row in rows(run, "output_ceilings")}
     published = {row["latent"]: row["output_ceiling"] for row in rows(run, "labels")}
     assert published == ceilings, "a label's ceiling is told, whatever the status"

@@ -1,13 +1,15 @@
 """What `plan` says a run costs is what the run then does."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.controls import CONTROL_TEXTS
 from ray_autointerp.plan.estimate import Line, estimate
 from ray_autointerp.plan.flow import FLOW
-from ray_autointerp.plan.units import texts_per_latent
+from ray_autointerp.plan.units import JUDGEMENTS_PER_UNIT, texts_per_latent
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
@@ -22,22 +24,33 @@ def lines(quick_run: Run) -> dict[str, Line]:
 def test_every_step_has_a_line_in_the_flows_order(quick_run: Run) -> None:
     lines = estimate(quick_run.config, quick_run.axes, 4, 1)
     assert [line.step for line in lines] == [step.name for step in FLOW]
-    assert [line.step for line in lines if not line.num_tasks] == ["shuffle"]
+    assert [line.step for line in lines if not line.num_tasks] == ["control_texts", "shuffle"]
 
 
 def test_controls_are_asked_about_for_their_sample_alone(
     quick_config: Planted, quick_run: Run
 ) -> None:
-    def lines(controls: int) -> dict[str, Line]:
-        changes = {"select": {"controls": controls}, "describe": {"label_by": "order"}}
-        config = quick_config("x", changes)  # by order: controls have no choosing trials
+    def lines(controls: int, *kinds: str) -> dict[str, Line]:
+        changes: dict[str, Any] = {
+            "select": {"controls": controls},
+            "score": {"control_texts": kinds},
+            "describe": {"label_by": "order"},  # controls have no choosing trials
+        }
+        config = quick_config("x", changes)
         return {line.step: line for line in estimate(config, quick_run.axes, 4, 1)}
 
-    none, some = lines(0), lines(4)
+    none, some, both = lines(0), lines(4), lines(4, *CONTROL_TEXTS)
     for step in ("write_sentences", "output_score"):
         more = some[step].llm_requests - none[step].llm_requests
         assert more == pytest.approx(none[step].llm_requests * 4 / 6)
     assert some["explain"] == none["explain"]
+    assert some["control_texts"].num_tasks == lines(0, *CONTROL_TEXTS)["control_texts"].num_tasks
+    assert both["control_texts"].num_tasks == len(CONTROL_TEXTS) * 2  # 4 latents, 3 a shard
+    assert both["write_sentences"] == some["write_sentences"]
+    score = quick_run.config.score
+    trials = 4 * len(score.methods) * len(CONTROL_TEXTS) * score.num_control_units
+    more = both["output_score"].llm_requests - some["output_score"].llm_requests
+    assert more == trials * JUDGEMENTS_PER_UNIT
 
 
 def test_requests_are_those_the_run_made(quick_run: Run, lines: dict[str, Line]) -> None:

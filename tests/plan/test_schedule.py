@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config
+from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.priority import llm_steps_after
 from ray_autointerp.plan.reads import producers, reads_of
@@ -95,6 +96,31 @@ def test_schedule_output_score_waits_for_the_panels_completions() -> None:
     schedule.note_objects([panel_texts])
     waiting = {task.shard for task in ready_tasks(schedule) if task.step == "output_score"}
     assert waiting == {0, 1, 2}
+
+
+def test_schedule_output_score_waits_for_control_texts_of_its_own_shard_alone() -> None:
+    """The control sample, 4 latents of 5, lies in shards 0 and 1 of 3."""
+    schedule = Schedule(config(1), axes(1))
+    all_names = {
+        name
+        for task in run_all(Schedule(config(1), axes(1)), random.Random(0))
+        for name in objects_of(task, ("s0",))
+    }
+    missing = {part_name("control_texts", "s0", "unsteered", shard, 2) for shard in (0, 1)}
+    assert missing < all_names
+    scores = {n for n in all_names if "output_scores" in n or "judgements" in n or "labels" in n}
+    schedule.note_objects(all_names - scores - missing)
+    schedule.note_selection("s0", SELECTED)
+
+    def judged() -> set[tuple[str | None, int]]:
+        ready = ready_tasks(schedule)
+        return {(task.method, task.shard) for task in ready if task.step == "output_score"}
+
+    methods = config(1).score.methods
+    controls = {(shuffled(method), shard) for method in methods for shard in (0, 1)}
+    assert judged() == controls | {(method, 2) for method in methods}
+    schedule.note_objects([part_name("control_texts", "s0", "unsteered", 1, 2)])
+    assert judged() == controls | {(method, shard) for method in methods for shard in (1, 2)}
 
 
 def _parts(*tables: str) -> list[str]:
@@ -312,6 +338,7 @@ def test_schedule_nothing_chosen_still_publishes_labels() -> None:
         ("descriptions", "keywords", 3),
         ("descriptions", "max_act", 3),
         ("completions", None, 3),
+        ("control_texts", "unsteered", 2),
         ("selection", None, 1),
     ],
 )

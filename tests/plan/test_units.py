@@ -17,6 +17,7 @@ from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.units import (
     JUDGEMENTS_PER_UNIT,
+    control_texts_per_latent,
     kl_targets,
     published_units,
     texts_of,
@@ -68,6 +69,24 @@ def test_what_never_becomes_a_label_has_no_choosing_trials(
     assert asked(config, "output_score", control) == 5 * 7 * JUDGEMENTS_PER_UNIT
     assert asked(config, "unseen_tokens", control) == 5 * 5 * JUDGEMENTS_PER_UNIT
     assert asked(config, "write_sentences", control) == 5 * 3
+
+
+def test_control_texts_are_asked_about_in_the_shards_of_the_control_sample(
+    quick_config: Planted,
+) -> None:
+    """Published units alone; controls come first in the selection."""
+    select = {"panel": 4, "sample": 3, "controls": 7}
+    config = quick_config("x", {"select": select, "score": {"num_units": 6}})
+    more = 2 * 6 * JUDGEMENTS_PER_UNIT
+
+    def requests(shard: int, method: str) -> int:
+        return num_requests(Task("output_score", "planted", method, shard, 3), config, 5)
+
+    ordinary = requests(2, "keywords")
+    assert [requests(shard, "keywords") - ordinary for shard in range(3)] == [5 * more, 2 * more, 0]
+    assert requests(0, shuffled("keywords")) == requests(2, shuffled("keywords"))
+    wanted = {text for unit in published_units(config) for text in texts_of(unit, config)}
+    assert control_texts_per_latent(config) == sorted(wanted)
 
 
 def test_published_and_choosing_trials_on_unseen_tokens_are_asked_alike(

@@ -20,6 +20,7 @@ from ray_autointerp.plan.evidence import DESCRIPTION_METHODS
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.preflight.forecast import KINDS, forecast
+from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
@@ -77,6 +78,28 @@ def test_prompt_tokens_are_foreseen_within_a_fifth(
     assert made["unseen_tokens"] <= foreseen.pop("unseen_tokens").num_prompt_tokens
     for step, usage in foreseen.items():
         assert usage.num_prompt_tokens == pytest.approx(made[step], rel=0.2), step
+
+
+def test_trials_with_control_texts_are_foreseen_as_long_as_others(
+    quick_config: Planted, quick_run: Run
+) -> None:
+    def foreseen(*kinds: str) -> Usage:
+        score = {"control_texts": kinds, "three_set_methods": []}
+        config = quick_config("x", {"select": {"controls": 4}, "score": score})
+        usage = forecast(config, quick_run.axes).steps["output_score"]
+        lines = {line.step: line for line in estimate(config, quick_run.axes, 4, 1)}
+        assert usage.num_requests == lines["output_score"].llm_requests
+        return usage
+
+    without, one, both = (
+        foreseen(),
+        foreseen("unsteered"),
+        foreseen("unsteered", "random_direction"),
+    )
+    more = one.num_requests - without.num_requests
+    assert more > 0 and both.num_requests == without.num_requests + 2 * more
+    per_request = [usage.num_prompt_tokens / usage.num_requests for usage in (without, both)]
+    assert per_request[0] == pytest.approx(per_request[1], rel=0.02)
 
 
 def test_tokenizer_that_is_not_the_llms_own_is_said(quick_run: Run) -> None:

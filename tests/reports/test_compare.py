@@ -6,7 +6,7 @@ After a wanted change: `UPDATE_GOLDEN=1 pytest tests/reports/test_compare.py`, t
 import csv
 import io
 import os
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,6 +28,7 @@ from tiny_tables import (
 )
 
 from ray_autointerp.errors import UserError
+from ray_autointerp.plan.controls import CONTROL_TEXTS
 from ray_autointerp.reports import compare
 from ray_autointerp.reports.compare_table import comparison
 from ray_autointerp.reports.published_results import published_results
@@ -166,8 +167,36 @@ def test_leaking_scorer_alone_is_off_chance(tiny: Tiny, other: Tiny) -> None:
             assert whole.verdict == verdict
     assert compare.off_chance_sentence(tiny.run) is None
     said = compare.off_chance_sentence(other.run)
-    assert said is not None and said.count("output win rate") == len(HOOKS)
-    assert "unseen" not in said and said.endswith(".")
+    assert said is not None and said.endswith(".")
+    of_others, of_texts = said.split(". Off chance: ")
+    assert of_others.count("output win rate") == len(HOOKS)
+    assert "unseen" not in of_others
+    assert of_texts.count("with unsteered text") == len(HOOKS)
+    assert "random direction" not in of_texts
+
+
+@pytest.mark.parametrize("sae", HOOKS)
+def test_control_texts_are_told_by_kind_and_method(tiny: Tiny, other: Tiny, sae: str) -> None:
+    """Ordinary trials, all of them won here, and trials that were not judged do not count."""
+    for made in (tiny, other):
+        scores = run_scores(made.run, sae)
+        found = {(kind, name): test for kind, name, test in compare.control_text_tests(scores)}
+        assert found.keys() == set(product(CONTROL_TEXTS, (compare.ALL, *METHODS)))
+        for kind in CONTROL_TEXTS:
+            wins = {method: made.values[sae, method, kind, "win"] for method in METHODS}
+            whole = found[kind, compare.ALL]
+            assert whole.num_latents == NUM_CONTROLS
+            assert whole.num_trials == len(METHODS) * NUM_CONTROLS * (NUM_UNITS - 1)
+            assert whole.rate == close(mean(v for own in wins.values() for v in own.values()))
+            for method in METHODS:
+                assert found[kind, method].rate == close(mean(wins[method].values()))
+        assert found["random_direction", compare.ALL].verdict != "off chance"
+        is_off = found["unsteered", compare.ALL].verdict == "off chance"
+        assert is_off == (made is other)
+        assert compare.picks(scores, "unsteered").mean == 1.0
+        assert compare.picks(scores, "random_direction").mean == close(
+            found["random_direction", compare.ALL].rate
+        )
 
 
 def test_methods_are_paired_on_the_latents_that_both_have(tiny: Tiny) -> None:
@@ -238,6 +267,12 @@ def test_csv_holds_every_line_and_its_control(tiny: Tiny) -> None:
             and all(r[name] == row[name] for name in ("sae", "method", "score"))
         )
         assert control["mean"] == row["floor"] and control["lift"] == ""
+    texts = [row for row in rows if row["control"] in CONTROL_TEXTS]
+    assert len(texts) == len(HOOKS) * len(CONTROL_TEXTS) * len(METHODS)
+    for row in texts:
+        wins = tiny.values[row["sae"], row["method"], row["control"], "win"]
+        assert (row["score"], int(row["n"]), row["floor"]) == ("output_win_rate", len(wins), "")
+        assert float(row["mean"]) == close(fmean(wins.values()))
 
 
 def test_published_results_are_of_the_papers_models_alone() -> None:

@@ -21,6 +21,11 @@ def consistent(request: Request) -> Answer:
     return _judged(request, lambda sets: [20 * len(words) / len({*words}) for words in sets])
 
 
+def varied(request: Request) -> Answer:
+    """The set that repeats its own words least."""
+    return _judged(request, lambda sets: [-20 * len(words) / len({*words}) for words in sets])
+
+
 def longest(request: Request) -> Answer:
     """The set with most characters."""
     return _judged(request, lambda sets: [float(sum(map(len, words))) for words in sets])

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.controls import CONTROL_TEXTS
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.plan.shards import Axes, LatentRange, methods_of
@@ -41,7 +42,9 @@ class Tiny:
 
 
 def tiny_run(folder: Path, name: str, seed: int, leak: float = 0.0) -> Tiny:
-    """Two SAEs, three methods. `leak` is added to the shuffled win rates on outputs."""
+    """Two SAEs, three methods. `leak` is added to the shuffled win rates on outputs, and to those
+    with unsteered text in the target's place.
+    """
     config = Config.model_validate(
         {
             "run": {"name": name, "root": str(folder), "seed": 3},
@@ -91,6 +94,7 @@ def _write_sae(tiny: Tiny, sae: str, draw: random.Random, leak: float) -> None:
         _write(tiny, sae, "descriptions", method, described)
         _write_scores(tiny, sae, method, everyone, draw, 0.3)
         _write_scores(tiny, sae, f"{method}.shuffled", range(NUM_CONTROLS), draw, 0.0, leak)
+        _write_judgements(tiny, sae, method, leak)
     for source in methods_of(step_named("revive"), tiny.run.config):
         _write(tiny, sae, "revivals", source, [_revival(str(source), n) for n in everyone])
     labels: list[dict[str, Any]] = []
@@ -164,6 +168,37 @@ def _write_scores(
             rows.setdefault(table, []).append({"latent": n, "status": status, **values})
     for table, made in rows.items():
         _write(tiny, sae, table, variant, made)
+
+
+def _write_judgements(tiny: Tiny, sae: str, method: str, leak: float) -> None:
+    """Every ordinary trial is won; the judge picks a control text whenever it wins, or is sure of
+    the unsteered one. One trial of each latent was not judged.
+    """
+    draw = random.Random(f"{tiny.run.uri.rpartition('/')[2]} {sae} {method}")
+    rows = []
+    for n in range(NUM_LATENTS):
+        for kind in ("two_set", *(sorted(CONTROL_TEXTS) if n < NUM_CONTROLS else ())):
+            chance = {"two_set": 1.0, "unsteered": 0.5 + leak}.get(kind, 0.5)
+            wins = [float(draw.random() < chance) for _ in range(NUM_UNITS)]
+            for unit, win in enumerate(wins[1:], start=1):
+                right = 1.0 if kind == "unsteered" else win
+                rows.append(_judgement(n, kind, unit, win=win, right=right))
+            rows.append(_judgement(n, kind, 0, status="unreadable"))
+            tiny.values[sae, method, kind, "win"] = {
+                **tiny.values.get((sae, method, kind, "win"), {}),
+                n: sum(wins[1:]) / (NUM_UNITS - 1),
+            }
+    made = producer_of("judgements", method)
+    count = -(-NUM_LATENTS // 10)
+    for shard in range(count):
+        part = [row for row in rows if row["latent"] // 10 == shard]
+        task = Task(made.name, sae, method, shard, count)
+        Tables(tiny.run).write(task, "judgements", part)
+
+
+def _judgement(latent: int, kind: str, unit: int, **columns: Any) -> dict[str, Any]:
+    key = {"latent": latent, "kind": kind, "text_set": unit, "sign": 1, "kl_target": 1.0}
+    return {**key, "choosing": False, "status": "ok", **columns}
 
 
 def _write(
