@@ -270,8 +270,9 @@ class ScoreSection(Section):
     num_choosing_draws: int = Field(default=2, ge=2)
     """Answers beside them by which the label is chosen: two at least, to know how far to trust
     them."""
-    num_units: int = Field(default=12, ge=1)
-    """Two-set trials per latent and method, each on a text set of its own, of raised latents."""
+    num_units: int = Field(default=12, ge=0)
+    """Two-set trials per latent and method, each on a text set of its own, of raised latents. With
+    0 no text is steered and none judged."""
     num_choosing_units: int = Field(default=4, ge=0)
     """Trials beside them, on other texts, by which the label is chosen. With 0 what a latent does
     chooses by unseen tokens alone."""
@@ -309,6 +310,8 @@ class ScoreSection(Section):
     def _enough_trials(self) -> Self:
         if self.num_choosing_units == 1:  # two halves tell how far they can be trusted
             raise ValueError("num_choosing_units must be 0 or at least 2")
+        if self.three_set_methods and not self.num_units:
+            raise ValueError("three_set_methods need num_units of at least 1: no text is steered")
         for name in ("detection_texts", "fuzzing_texts"):
             if 0 < getattr(self, name) < FEWEST_TEXTS:
                 raise ValueError(f"{name} must be 0 or at least {FEWEST_TEXTS}")

@@ -250,6 +250,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("subject", "sae"),
         texts=("neutral",),
         work=work.steering,
+        switch="score.num_units",
     ),
     Step(
         "control_texts",
@@ -266,6 +267,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("subject", "sae"),
         texts=("neutral",),
         work=work.control_texts,
+        switch="score.num_units",
     ),
     Step(
         "agreement",
@@ -467,6 +469,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         config=(*WEIGHTS, *_UNITS),
         inputs=("subject",),
         label_columns=_columns("output_", "ceiling"),
+        switch="score.num_units",
     ),
     Step(
         "output_score",
@@ -497,6 +500,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "output_", "win_rate", "win_rate_low", "win_rate_high", "three_set_success"
         ),
         choosing=Choosing("choosing_win_rate", of="outputs"),
+        switch="score.num_units",
     ),
     Step(
         "unseen_tokens",
@@ -551,7 +555,7 @@ FLOW: tuple[Step, ...] = (
         config=(
             *("evidence.change_modes", "describe.methods", "describe.label_by", "score.methods"),
             "select.controls",
-            *(step.switch for step in _BEFORE_PUBLISH if step.switch),
+            *dict.fromkeys(step.switch for step in _BEFORE_PUBLISH if step.switch),
         ),
     ),
 )

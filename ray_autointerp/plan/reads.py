@@ -46,7 +46,8 @@ def variants_read(
         if read.method is not None:
             yield read, producer_of(read.table, read.method), read.method
         elif makers[0].methods == "none":
-            yield read, makers[0], None
+            if makers[0].is_wanted(config):
+                yield read, makers[0], None
         elif method is not None:
             yield read, producer_of(read.table, method), method
         else:

@@ -172,11 +172,11 @@ def _descriptions(
         if method == "keywords":
             steps.append(("keyword_score", None))
         if is_chosen and method in config.score.methods:
-            steps.append(("output_ceiling", None))
-            steps += [(name, method) for name in _SCORES if step_named(name).is_wanted(config)]
+            steps += [("output_ceiling", None), *((name, method) for name in _SCORES)]
         scores = {
             name: tables.row(step_named(name).writes[-1], sae, [latent], variant)[latent]
             for name, variant in steps
+            if step_named(name).is_wanted(config)
         }
         is_label = choice is not None and choice["method"] == method
         yield Description(method, row, scores, choice if is_label else None, method in repeated)

@@ -13,6 +13,7 @@ from ray_autointerp.errors import UserError
 from ray_autointerp.methods.paired import Scores
 from ray_autointerp.passes.revivals import revivals
 from ray_autointerp.plan.controls import shuffled
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.records.layout import labels_file
@@ -208,6 +209,8 @@ def run_scores(run: Run, sae: str) -> RunScores:
 
 
 def _control_trials(tables: Tables, sae: str) -> dict[tuple[str, str], ControlTrials]:
+    if not step_named("output_score").is_wanted(tables.run.config):
+        return {}
     sample = [latent for latent, row in tables.selection(sae).items() if row["control"]]
     columns = ["latent", "kind", "win", "right"]
     found: dict[tuple[str, str], ControlTrials] = {}

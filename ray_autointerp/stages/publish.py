@@ -208,21 +208,19 @@ class _Shard:
         found: dict[str, Any] = {}
         for step in FLOW:
             table, names = step.writes[-1], [column for _, column in step.label_columns]
-            if step.label_columns and step.methods == "none":  # of the latent, whatever its label
-                rows = self.aligned(table, None, names)
-                found |= {name: rows[column] for name, column in step.label_columns}
-            elif step.label_columns:
-                schema = TABLES[table].schema
+            for name, column in step.label_columns:
+                kind = TABLES[table].schema.field(column).type
+                found[name] = pa.nulls(len(self.latents), kind)
+            made_by = methods_of(step, self._tables.run.config) if step.label_columns else ()
+            for made in made_by:
+                if is_control(made):
+                    continue
+                rows = self.aligned(table, made, names)
+                # What has no method is of the latent, whatever its label.
+                is_its: Any = pc.equal(method, pa.scalar(made, pa.string()))
+                is_label = pc.fill_null(is_its, made is None)
                 for name, column in step.label_columns:
-                    found[name] = pa.nulls(len(self.latents), schema.field(column).type)
-                for made in methods_of(step, self._tables.run.config):
-                    if made is None or is_control(made):
-                        continue
-                    rows = self.aligned(table, made, names)
-                    is_its: Any = pc.equal(method, pa.scalar(made, pa.string()))
-                    is_label = pc.fill_null(is_its, False)
-                    for name, column in step.label_columns:
-                        found[name] = pc.if_else(is_label, rows[column], found[name])
+                    found[name] = pc.if_else(is_label, rows[column], found[name])
         return found
 
     def peak_tokens(self) -> list[list[str]]:
