@@ -24,7 +24,7 @@ step format "$bin/ruff" format --check --quiet .
 step lint "$bin/ruff" check --quiet .
 step types "$bin/mypy"
 step imports "$bin/lint-imports"
-step tests "$bin/python" -m pytest "$@"
+step tests "$bin/python" -m pytest --durations=20 "$@"
 
 if ((${#failed[@]})); then
   echo "failed: ${failed[*]}"

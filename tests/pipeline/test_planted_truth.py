@@ -314,7 +314,7 @@ _SCORES = (
 
 def shuffled(run: Run, folder: Path, shift: int) -> Run:
     methods = run.config.score.methods
-    score = {"three_set_methods": methods, "num_draws": 1}
+    score = {"three_set_methods": methods, "num_draws": 1, "num_unseen_trials": 0}
     copy = copied(run, folder, (*_SCORES, "publish"), score=score, select={"controls": 0})
     for method in methods:
         given = {row["latent"]: row for row in rows(run, "descriptions", method)}
