@@ -4,7 +4,8 @@ Choosing trials share nothing with those whose scores are published, so the winn
 score is not inflated by having been chosen. Each description has two half scores, of disjoint
 trials. A latent with few trials is chosen for by noise; so what sets a description apart from its
 method and its latent is shrunk by its reliability, measured between the halves (split-half
-correlation, Spearman-Brown). With useless trials the best method wins everywhere, with perfect ones
+correlation, Spearman-Brown). A method's lead over the reference, the keywords, counts as far as its
+95 % interval lies above zero. With useless trials the reference wins everywhere, with perfect ones
 each latent's best description.
 """
 
@@ -15,7 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
+_SURE = 0.975
+"""Quantile of Student's t behind a method's lead."""
 _ROUNDS = 100
 """Of alternating means; two or three suffice unless most cells are empty."""
 
@@ -59,25 +63,27 @@ def pooled(scores: Sequence[Array]) -> Array:
     return mean_HLM
 
 
-def estimates(halves_HLM: Array) -> Estimates:
+def estimates(halves_HLM: Array, reference: int) -> Estimates:
     """Expected scores of every description of an SAE from its choosing trials.
 
     `halves_HLM` are mean scores of each half of the trials, NaN where there are none. The model is
-    score = latent + method + rest; only the rest is shrunk.
+    score = latent + method + rest; the rest is shrunk, and so is what a method has more than the
+    `reference` method.
     """
     is_known_LM = ~np.isnan(halves_HLM).all(0)
     scores_LM = np.full(is_known_LM.shape, np.nan)
     scores_LM[is_known_LM] = np.nanmean(halves_HLM[:, is_known_LM], 0)
-    fitted_LM = _additive_fit(scores_LM)
+    latent_L1, method_M = _effects(scores_LM)
+    fitted_LM = latent_L1 + method_M
+    credited_LM = latent_L1 + _credited(method_M, scores_LM, reference)
     has_both_LM = ~np.isnan(halves_HLM).any(0)
     one_N, other_N = (
-        (half_LM - _additive_fit(half_LM))[has_both_LM]
-        for half_LM in np.where(has_both_LM, halves_HLM, np.nan)
+        _rest(half_LM)[has_both_LM] for half_LM in np.where(has_both_LM, halves_HLM, np.nan)
     )
     num_latents, num_methods = (np.any(has_both_LM, axis).sum() for axis in (1, 0))
     num_free = int(len(one_N) - num_latents - num_methods + 1)
     reliability = _reliability(one_N, other_N, num_free)
-    return Estimates(fitted_LM + reliability * (scores_LM - fitted_LM), reliability)
+    return Estimates(credited_LM + reliability * (scores_LM - fitted_LM), reliability)
 
 
 def choose(expected_M: Sequence[float], candidates: Sequence[int], first: int | None) -> Choice:
@@ -101,7 +107,19 @@ def choose(expected_M: Sequence[float], candidates: Sequence[int], first: int | 
     return Choice(winner, others[0], None if np.isnan(margin) else margin)
 
 
-def _additive_fit(scores_LM: Array) -> Array:
+def _credited(method_M: Array, scores_LM: Array, reference: int) -> Array:
+    """Method effects, with as much above the reference's as trials of the same latents show."""
+    credited_M: Array = np.minimum(method_M, method_M[reference])
+    for method, leads_L in enumerate((scores_LM - scores_LM[:, [reference]]).T):
+        leads_N = leads_L[~np.isnan(leads_L)]
+        if len(leads_N) > 1 and method != reference:
+            error = np.std(leads_N, ddof=1) / np.sqrt(len(leads_N))
+            sure = np.mean(leads_N) - stats.t.ppf(_SURE, len(leads_N) - 1) * error
+            credited_M[method] += max(sure, 0.0)
+    return credited_M
+
+
+def _effects(scores_LM: Array) -> tuple[Array, Array]:
     """Least squares of latent + method on the cells that are there, by alternating means."""
     latent_L1, method_M = np.zeros((len(scores_LM), 1)), np.zeros(scores_LM.shape[1])
     for _ in range(_ROUNDS):
@@ -110,7 +128,13 @@ def _additive_fit(scores_LM: Array) -> Array:
         method_M = _means(scores_LM - latent_L1, 0)
         if np.allclose(before_M, method_M, rtol=0, atol=1e-12):
             break
-    return np.where(np.isnan(scores_LM), np.nan, latent_L1 + method_M)
+    return latent_L1, method_M
+
+
+def _rest(scores_LM: Array) -> Array:
+    latent_L1, method_M = _effects(scores_LM)
+    rest_LM: Array = scores_LM - (latent_L1 + method_M)
+    return rest_LM
 
 
 def _means(scores_LM: Array, axis: int) -> Array:
@@ -121,7 +145,7 @@ def _means(scores_LM: Array, axis: int) -> Array:
 
 
 def _reliability(one_N: Array, other_N: Array, num_free: int) -> float:
-    """Of the mean of two halves, whose rests are given: a standard error below its estimate, so
+    """Of the mean of two halves, whose rests are given: two standard errors below its estimate, so
     that chance agreement of useless trials does not choose; 0 where it cannot be measured.
     """
     spread = np.sqrt((one_N @ one_N) * (other_N @ other_N))
@@ -129,5 +153,5 @@ def _reliability(one_N: Array, other_N: Array, num_free: int) -> float:
     if spread < 1e-12 or num_free < 1:
         return 0.0
     correlation = one_N @ other_N / spread
-    correlation -= (1 - correlation**2) / np.sqrt(num_free)
+    correlation -= 2 * (1 - correlation**2) / np.sqrt(num_free)
     return float(2 * correlation / (1 + correlation)) if correlation > 0 else 0.0

@@ -50,7 +50,7 @@ def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
         config = tables.run.config
         methods = label_methods(config)
         scored = [method for method in methods if method in config.score.methods]
-        by_trials = config.describe.label_by == "trials"
+        by_trials = bool(scored) and config.describe.label_by == "trials"
         latents = sorted(tables.selection(sae)) if by_trials else []
         by_side: dict[str, list[Array]] = {}
         for step in FLOW:
@@ -63,8 +63,11 @@ def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
                     places_N = np.searchsorted(latents, rows_N)
                     scored_HLM[:, places_N, methods.index(method)] = halves_N2.T
                 by_side.setdefault(step.choosing.of, []).append(scored_HLM)
-        halves_HLM = pooled([pooled(scored) for scored in by_side.values()])
-        made = estimates(halves_HLM)
+        halves_HLM = pooled([pooled(side) for side in by_side.values()])
+        if not latents:
+            return ChoosingTrials({}, halves_HLM, halves_HLM[0], 0.0)
+        reference = "keywords" if "keywords" in scored else scored[0]
+        made = estimates(halves_HLM, methods.index(reference))
         row = {latent: place for place, latent in enumerate(latents)}
         return ChoosingTrials(row, halves_HLM, made.expected_LM, made.reliability)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from ray_autointerp.methods.choice import choose, estimates, pooled
 
@@ -34,30 +35,57 @@ def least_squares(scores_LM):
     return fitted_LM
 
 
-@given(seed=st.integers(0, 1000), missing=st.floats(0, 0.4))
-def test_estimate_is_the_additive_fit_and_a_share_of_the_rest(seed, missing):
+@given(seed=st.integers(0, 1000), missing=st.floats(0, 0.4), lead=st.floats(-1, 2))
+def test_estimate_is_the_additive_fit_less_unsure_leads_and_a_share_of_the_rest(
+    seed, missing, lead
+):
     draw = np.random.default_rng(seed)
     halves = draw.uniform(0, 1, (2, 7, 4))
+    halves[..., 2] += lead
     halves[:, draw.uniform(size=(7, 4)) < missing] = NAN
-    made = estimates(halves)
+    made = estimates(halves, reference=1)
     scores = halves.mean(0)
     fitted = least_squares(scores)
-    expected = fitted + made.reliability * (scores - fitted)
+    if np.isnan(scores).all(0).any() or np.isnan(scores).all(1).any():
+        return
+    complete = [latent for latent in range(7) if not np.isnan(scores[latent]).any()]
+    if not complete:
+        return
+    effects = fitted[complete[0]]  # and the latent's, the same for every method
+    sure = np.zeros(4)
+    for method in (0, 2, 3):
+        leads = (scores[:, method] - scores[:, 1])[~np.isnan(scores[:, [1, method]]).any(1)]
+        if len(leads) > 1:
+            low = stats.ttest_1samp(leads, 0).confidence_interval(0.95).low
+            sure[method] = max(low, 0)
+    change = np.minimum(effects, effects[1]) + sure - effects
+    expected = fitted + change + made.reliability * (scores - fitted)
     np.testing.assert_allclose(made.expected_LM, expected, atol=1e-6)
     assert 0 <= made.reliability <= 1
 
 
+@pytest.mark.parametrize("num_latents", [12, 100])
+def test_trials_that_say_nothing_choose_the_reference(num_latents):
+    """However the draw fell: labels of noise are keywords, nearly always."""
+    chosen = []
+    for seed in range(40):
+        halves = np.random.default_rng(seed).uniform(0, 1, (2, num_latents, 4))
+        expected = estimates(halves, reference=0).expected_LM
+        chosen.append(np.mean([choose(row, range(4), 0).winner == 0 for row in expected]))
+    assert np.mean(chosen) > 0.9
+
+
 @pytest.mark.parametrize(("noise", "reliability"), [(0.0, 1.0), (0.1, 2 / 3), (0.3, 2 / 11)])
 def test_reliability_is_the_share_of_variance_that_is_not_noise(noise, reliability):
-    _, halves = simulated(0, noise, num_latents=3000)
-    assert estimates(halves).reliability == pytest.approx(reliability, abs=0.04)
+    _, halves = simulated(0, noise, num_latents=30_000)
+    assert estimates(halves, 0).reliability == pytest.approx(reliability, abs=0.04)
 
 
 def test_reliability_without_anything_to_measure_it_by_is_zero():
-    assert estimates(np.full((2, 3, 2), NAN)).reliability == 0
-    assert estimates(np.full((2, 3, 2), 0.5)).reliability == 0
+    assert estimates(np.full((2, 3, 2), NAN), 0).reliability == 0
+    assert estimates(np.full((2, 3, 2), 0.5), 0).reliability == 0
     one_half = np.stack([np.eye(3), np.full((3, 3), NAN)])
-    made = estimates(one_half)
+    made = estimates(one_half, 0)
     assert made.reliability == 0 and not np.isnan(made.expected_LM).any()
 
 
@@ -66,7 +94,7 @@ def test_choice_is_no_worse_than_the_best_method_and_better_where_trials_can_tel
     gains = []
     for seed in range(10):
         true, halves = simulated(seed, noise)
-        expected = estimates(halves).expected_LM
+        expected = estimates(halves, 0).expected_LM
         winners = [choose(row, range(5), None).winner for row in expected]
         gains.append(true[np.arange(len(true)), winners].mean() - true.mean(0).max())
     assert np.mean(gains) > -0.005
