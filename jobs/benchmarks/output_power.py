@@ -86,7 +86,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     context = run_steps(_config(asked), STEPS)
     (sae,) = context.run.saes
-    latents = [i for i, row in context.tables.selection(sae).items() if row["panel"]]
+    latents = context.tables.panel(sae)
     lists = {
         latent: [entry["token"] for entry in row["promoted"]]
         for latent, row in context.tables.row("jacobian_proj", sae, latents).items()

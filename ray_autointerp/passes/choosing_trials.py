@@ -51,12 +51,15 @@ def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
         methods = label_methods(config)
         scored = [method for method in methods if method in config.score.methods]
         by_trials = bool(scored) and config.describe.label_by == "trials"
-        latents = sorted(tables.selection(sae)) if by_trials else []
+        if not by_trials:
+            nothing_HLM = np.empty((2, 0, len(methods)))
+            return ChoosingTrials({}, nothing_HLM, nothing_HLM[0], 0.0)
+        latents = sorted(tables.selection(sae))
         by_side: dict[str, list[Array]] = {}
         for step in FLOW:
             if step.choosing and step.is_wanted(config):
                 scored_HLM = np.full((2, len(latents), len(methods)), np.nan)
-                for method in scored if latents else ():
+                for method in scored:
                     rows_N, halves_N2 = _halves(
                         tables, step.writes[-1], step.choosing.column, sae, method
                     )
@@ -64,8 +67,6 @@ def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
                     scored_HLM[:, places_N, methods.index(method)] = halves_N2.T
                 by_side.setdefault(step.choosing.of, []).append(scored_HLM)
         halves_HLM = pooled([pooled(side) for side in by_side.values()])
-        if not latents:
-            return ChoosingTrials({}, halves_HLM, halves_HLM[0], 0.0)
         reference = "keywords" if "keywords" in scored else scored[0]
         made = estimates(halves_HLM, methods.index(reference))
         row = {latent: place for place, latent in enumerate(latents)}

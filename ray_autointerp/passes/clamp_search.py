@@ -1,6 +1,6 @@
 """The search for clamp values that move the model by KL targets, on the neutral prompts.
 
-The same for latents and for what stands in their place as a control (methods 16).
+The same for latents and for the random directions that are their controls (methods 16).
 """
 
 from collections.abc import Callable, Sequence

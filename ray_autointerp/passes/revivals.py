@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import pyarrow.compute as pc
+
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.runs.tables import Row, Tables
@@ -13,9 +15,9 @@ def revivals(tables: Tables, sae: str, latents: Sequence[int]) -> dict[int, dict
     found: dict[int, dict[str, Row]] = {}
     for source in methods_of(step_named("revive"), tables.run.config):
         assert source is not None
-        for row in tables.of_latents("revivals", sae, latents, source).to_pylist():
-            if row["status"] == "ok":
-                found.setdefault(row["latent"], {})[source] = row
+        rows = tables.of_latents("revivals", sae, latents, source)
+        for row in rows.filter(pc.field("status") == "ok").to_pylist():  # nearly all are alive
+            found.setdefault(row["latent"], {})[source] = row
     return found
 
 

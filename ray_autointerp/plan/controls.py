@@ -2,7 +2,7 @@
 
 A shuffled control is a variant of a description method, with tables, tasks and a bill of its own,
 for the latents of the control sample alone. Whatever a scorer gives to it is that scorer's floor.
-A control text stands in the place of a latent's steered text, under the same two descriptions
+A control text replaces a latent's steered text in a trial, under the same two descriptions
 (methods 16): neither is about it, so each wins half the trials.
 """
 

@@ -52,7 +52,7 @@ def published_units(config: Config) -> list[Unit]:
 
 
 def control_units(config: Config) -> list[Unit]:
-    """The published trials that control texts stand in: the first ones."""
+    """The published trials that are repeated with control texts: the first ones."""
     return published_units(config)[: config.score.num_control_units]
 
 

@@ -105,8 +105,6 @@ def control_text_tests(scores: RunScores) -> Iterator[tuple[str, str, ChanceTest
     """
     for kind in scores.run.config.score.control_texts:
         made = {method: found for (of, method), found in scores.controls.items() if of == kind}
-        if not made:
-            continue
         rates = {method: found.wins for method, found in made.items()}
         trials = {method: found.num_trials for method, found in made.items()}
         for name, test in _tests(rates, trials):

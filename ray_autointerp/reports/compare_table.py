@@ -15,7 +15,7 @@ from ray_autointerp.methods.paired import Difference, Mean
 from ray_autointerp.reports import compare
 from ray_autointerp.reports.compare import ALL, THIRDS
 from ray_autointerp.reports.published_results import METHODS, published_results
-from ray_autointerp.reports.revival_table import PAPER, revived_by_source, told
+from ray_autointerp.reports.revival_table import PAPER, revived_by_source, source_in_words
 from ray_autointerp.reports.run_scores import MEASURES, WORDS, RunScores
 from ray_autointerp.reports.terminal_text import printable
 
@@ -198,7 +198,7 @@ def _revivals(scores: RunScores) -> Iterator[Table]:
         for one in made:
             each = f"{one.num_texts / one.num_tried:,.0f}"
             counts = (f"{one.num_tried:,}", f"{one.num_revived:,}", _number(one.share), each)
-            table.add_row(told(one.source), *counts)
+            table.add_row(source_in_words(one.source), *counts)
         yield table
 
 

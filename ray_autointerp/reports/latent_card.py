@@ -15,7 +15,7 @@ from ray_autointerp.passes.revivals import revivals, strongest
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
 from ray_autointerp.reports import names
-from ray_autointerp.reports.revival_table import told
+from ray_autointerp.reports.revival_table import source_in_words
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
@@ -214,7 +214,7 @@ def _revived(by_source: Mapping[str, Row]) -> Iterator[Text]:
     source, row = best
     if row["revived"]:
         kind = "one of the " if row["kind"] == "sentence" else f"a {row['kind']} of "
-        where = f"fires at {row['activation']:.1f} on {kind}{told(source)}"
+        where = f"fires at {row['activation']:.1f} on {kind}{source_in_words(source)}"
         yield Text(f"{where}: {_quoted(row['text'])}")
     else:
         num_texts = sum(row["num_texts"] for row in by_source.values())

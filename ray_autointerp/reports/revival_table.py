@@ -46,8 +46,8 @@ def revived_by_source(found: Mapping[int, Mapping[str, Row]]) -> Iterator[Revive
             yield Revived(name, len(latents), num_revived, num_texts)
 
 
-def told(source: str) -> str:
-    """A source in words."""
+def source_in_words(source: str) -> str:
+    """Where the texts came from, for eyes."""
     if source in REVIVAL_LISTS:
         table, column = REVIVAL_LISTS[source]
         return "tokens that its encoder reads" if column == "reads" else f"tokens of {table}"
@@ -65,7 +65,7 @@ def revival_sentence(run: Run) -> str | None:
     if not made:
         return None
     whole, *parts = made
-    each = ", ".join(f"{one.num_revived:,} by {told(one.source)}" for one in parts)
+    each = ", ".join(f"{one.num_revived:,} by {source_in_words(one.source)}" for one in parts)
     return (
         f"Of {whole.num_tried:,} dead latents, {whole.num_revived:,} ({whole.share:.0%}) fire on "
         f"a text made for them: {each}. In the paper {PAPER}."

@@ -1,6 +1,6 @@
 """control_texts: texts that no latent made, on the prompts and draws of the steered ones.
 
-For each latent of the control sample, texts to stand in the place of its own (methods 16). Of
+For each latent of the control sample, texts that replace its own in trials (methods 16). Of
 `random_direction`: while a seeded random direction of its decoder row's norm is added to the
 residual stream, so many times that the model moves by the same KL, by the same search. Of
 `unsteered`: with nothing added.

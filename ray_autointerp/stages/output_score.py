@@ -128,7 +128,6 @@ async def _two_set(
     context: WorkerContext,
 ) -> Row:
     row: Row = {"latent": latent, "kind": kind, **unit._asdict(), "choosing": is_choosing}
-    row["status"] = "ok"
     # With a control text any latent is as good a target as the stranger: so both must have texts,
     # and what these say matters for neither.
     reason = material.not_judged(latent, described)

@@ -128,11 +128,12 @@ def test_run_without_a_dead_latent_says_nothing(quick_run: Run) -> None:
     assert labels(quick_run, SAE)["revived"].null_count == len(labels(quick_run, SAE))
 
 
-def without_revivals(run: Run, quick_config: Planted, folder: Path) -> Config:
+@pytest.fixture
+def untried(run: Run, quick_config: Planted, tmp_path: Path) -> Config:
     """The config of a copy of the run in which nothing has been tried yet."""
-    config = quick_config(folder, WITH_DEAD)
-    shutil.copytree(run.uri, folder / config.run.name)
-    owner = folder / config.run.name / "sae" / SAE
+    config = quick_config(tmp_path, WITH_DEAD)
+    shutil.copytree(run.uri, tmp_path / config.run.name)
+    owner = tmp_path / config.run.name / "sae" / SAE
     for name in ("revivals", "labels", "choices"):
         shutil.rmtree(owner / name)
     (owner / "labels.parquet").unlink()
@@ -140,14 +141,9 @@ def without_revivals(run: Run, quick_config: Planted, folder: Path) -> Config:
 
 
 def test_latent_that_needs_two_tokens_is_revived_by_the_first_pair(
-    run: Run,
-    quick_config: Planted,
-    planted: PlantedTruth,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    untried: Config, planted: PlantedTruth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A latent that is said to fire on whatever stands second behind BOS, at one strength."""
-    config = without_revivals(run, quick_config, tmp_path)
 
     def second(self: Sae, h_WTD: Tensor, latents: Tensor) -> Tensor:
         acts_WTB = torch.zeros(*h_WTD.shape[:-1], len(latents))
@@ -155,7 +151,7 @@ def test_latent_that_needs_two_tokens_is_revived_by_the_first_pair(
         return acts_WTB
 
     monkeypatch.setattr(Sae, "activations_of", second)
-    again = label(config, run_local, Silent())
+    again = label(untried, run_local, Silent())
     for latent in dead(again, planted):
         for source in REVIVAL_LISTS:
             row, tokens = rows(again, source)[latent], listed(again, source, latent)
@@ -166,14 +162,9 @@ def test_latent_that_needs_two_tokens_is_revived_by_the_first_pair(
 
 
 def test_bos_and_padding_do_not_revive(
-    run: Run,
-    quick_config: Planted,
-    planted: PlantedTruth,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run: Run, untried: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A latent that is said to burn on BOS is tried as before."""
-    config = without_revivals(run, quick_config, tmp_path)
     true = Sae.activations_of
 
     def burning(self: Sae, h_WTD: Tensor, latents: Tensor) -> Tensor:
@@ -182,6 +173,6 @@ def test_bos_and_padding_do_not_revive(
         return acts_WTB
 
     monkeypatch.setattr(Sae, "activations_of", burning)
-    again = label(config, run_local, Silent())
+    again = label(untried, run_local, Silent())
     for source in SOURCES:
         assert rows(again, source) == rows(run, source)
