@@ -17,7 +17,7 @@ from rich.text import Text
 from ray_autointerp.errors import UserError
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
-from ray_autointerp.reports.names import LEGEND, is_broad, shown_name
+from ray_autointerp.reports.names import LEGEND, heads_label, is_broad, shown_name
 from ray_autointerp.reports.terminal_text import cut, printable
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
@@ -94,8 +94,8 @@ def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:
 
 @dataclass(frozen=True)
 class LabelLines:
-    """One line per latent: its label behind its name, cut to what fits, what it fires on, and what
-    it promotes.
+    """One line per latent: its label, behind its name where that is to be trusted, cut to what
+    fits, what it fires on, and what it promotes.
     """
 
     table: pa.Table
@@ -123,13 +123,13 @@ class LabelLines:
         for line in lines:
             line.rstrip()
             yield line
-        if any(map(is_broad, rows)):
+        if any(heads_label(row) and is_broad(row) for row in rows):
             yield Text(LEGEND, style="dim")
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
     label = printable("; ".join(_label(row).splitlines()))
-    if row["name"]:
+    if heads_label(row):
         label = f"{shown_name(row)}; {label.removeprefix(printable(row['name']) + '; ')}"
     return str(row["latent"]), label, _joined(row["fires_on"]), _joined(row["promotes"])
 

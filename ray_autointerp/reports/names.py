@@ -16,6 +16,15 @@ def is_broad(row: Row) -> bool:
     return row["name"] is not None and low is not None and low <= CHANCE
 
 
+def heads_label(row: Row) -> bool:
+    """Whether the name stands before the label in a row of `labels`: where the label is by the
+    method that made the name, or where trials of the name alone show that it tells its latent.
+    """
+    low = row["name_win_rate_low"]
+    is_shown = low is not None and low > CHANCE
+    return row["name"] is not None and (row["method"] == "named_keywords" or is_shown)
+
+
 def shown_name(row: Row) -> str:
     """The name with its mark; empty where the latent has none."""
     return printable(row["name"] or "") + (" (too broad)" if is_broad(row) else "")

@@ -178,11 +178,20 @@ def test_name_that_is_not_shown_to_win_more_than_half_is_marked_too_broad(
     assert ("more than half of the trials" in lines[-1]) == is_broad
 
 
-def test_name_stands_once_before_a_label_by_whatever_method() -> None:
-    rows = [NAMED, NAMED | {"latent": 8, "label": "responds to clocks", "method": "max_act"}]
-    _, _, own, other = printed(LabelLines(table_of(*rows), "l8"), 160).splitlines()
-    assert own.strip() == '7  time and duration; fires on "time", "when"'
-    assert other.strip() == "8  time and duration; responds to clocks"
+@pytest.mark.parametrize(
+    ("low", "shown"), [(0.53, "time and duration; "), (0.5, ""), (0.3, ""), (None, "")]
+)
+def test_name_stands_before_a_label_of_another_method_only_where_it_is_shown_to_win(
+    low: float | None, shown: str
+) -> None:
+    own = NAMED | {"name_win_rate_low": 0.53}
+    other = {"latent": 8, "label": "responds to clocks", "method": "max_act"}
+    table = table_of(own, NAMED | other | {"name_win_rate_low": low})
+    _, _, *lines = (line.strip() for line in printed(LabelLines(table, "l8"), 160).splitlines())
+    assert lines == [
+        '7  time and duration; fires on "time", "when"',
+        f"8  {shown}responds to clocks",
+    ]
 
 
 def test_basis_tells_how_much_the_numbers_rest_on(quick_run: Run) -> None:
