@@ -15,7 +15,7 @@ Method = str
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 ChangeMode = Literal["all", "active", "last"]
-ControlText = Literal["random_direction", "unsteered"]
+ControlText = Literal["random_direction", "unsteered", "neighbour"]
 KLTarget = Annotated[float, Field(gt=0, le=5)]
 Workers = Annotated[int, Field(ge=1)]
 
@@ -287,11 +287,12 @@ class ScoreSection(Section):
     three_set_methods: tuple[Method, ...] = ()
     """Methods that also get the paper's three-set judgement (12 more texts per latent, at the
     paper's KL targets 0.25 and 0.5)."""
-    control_texts: tuple[ControlText, ...] = ("random_direction", "unsteered")
-    """Texts in the place of a latent's steered ones, in some published trials of `methods` once
-    more, for the control sample (`select.controls`): made while a random direction of the decoder
-    row's norm is added, calibrated to the same KL, and made without steering. No description is of
-    them, so the win rate must be at chance."""
+    control_texts: tuple[ControlText, ...] = (*("random_direction", "unsteered", "neighbour"),)
+    """Texts with which some published trials of `methods` are asked once more, for the control
+    sample (`select.controls`). In the place of the latent's own: made while a random direction of
+    the decoder row's norm is added, calibrated to the same KL, and made without steering. No
+    description is of them, so the win rate must be at chance. In the place of the partner's: made
+    by the latent with the most similar decoder row, at the same KL."""
     num_control_units: int = Field(default=2, ge=1)
     """Trials with each kind of control text, at most `num_units`. About 1,080 in all, over latents
     and methods, tell chance from 5 % off it."""

@@ -2,14 +2,18 @@
 
 A shuffled control is a variant of a description method, with tables, tasks and a bill of its own,
 for the latents of the control sample alone. Whatever a scorer gives to it is that scorer's floor.
-A control text replaces a latent's steered text in a trial, under the same two descriptions
-(methods 16): neither is about it, so each wins half the trials.
+A control text replaces one of a trial's texts, under the same two descriptions (methods 16). In
+the place of the latent's own, that of a random direction or of no steering: neither description is
+about it, so each wins half the trials. In the place of the partner's, that of the latent with the
+most similar decoder row: the hardest to be told from.
 """
 
 _SHUFFLED = ".shuffled"
 
-RANDOM_DIRECTION, UNSTEERED = "random_direction", "unsteered"
-CONTROL_TEXTS = (RANDOM_DIRECTION, UNSTEERED)
+RANDOM_DIRECTION, UNSTEERED, NEIGHBOUR = "random_direction", "unsteered", "neighbour"
+CONTROL_TARGETS = (RANDOM_DIRECTION, UNSTEERED)
+"""Control texts in the place of the latent's own."""
+CONTROL_TEXTS = (*CONTROL_TARGETS, NEIGHBOUR)
 """What `score.control_texts` may name."""
 
 

@@ -5,7 +5,7 @@ prompts/<method>.py, and prompts/texts/<method>.md with worked examples) and a l
 """
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.controls import is_control, method_of
+from ray_autointerp.plan.controls import NEIGHBOUR, is_control, method_of
 from ray_autointerp.plan.step import AnswerKind, Explainer, Read
 from ray_autointerp.prompts import ensemble, max_act, named_keywords, token_change, token_lists
 
@@ -156,10 +156,10 @@ def shuffled_reads(variant: str, _: Config) -> tuple[Read, ...]:
 
 
 def control_text_reads(method: str, config: Config) -> tuple[Read, ...]:
-    """The control texts with which a method's descriptions are judged too."""
-    if is_control(method) or not config.select.controls:
-        return ()
-    return tuple(Read("control_texts", method=kind) for kind in config.score.control_texts)
+    """The control texts with which a method's descriptions are judged too, and whose they are."""
+    kinds = () if is_control(method) or not config.select.controls else config.score.control_texts
+    whose = (Read("neighbours"),) if NEIGHBOUR in kinds else ()
+    return (*(Read("control_texts", method=kind) for kind in kinds), *whose)
 
 
 def first_mode_reads(config: Config) -> tuple[Read, ...]:

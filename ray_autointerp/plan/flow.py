@@ -254,7 +254,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
     ),
     Step(
         "control_texts",
-        _reads("selection", "latent_stats"),
+        _reads("selection", "latent_stats", "neighbours"),
         ("control_texts",),
         "sae",
         "selection",

@@ -5,7 +5,7 @@ only the data does (alive latents).
 """
 
 from ray_autointerp.methods.revival import attempts
-from ray_autointerp.plan.controls import RANDOM_DIRECTION
+from ray_autointerp.plan.controls import NEIGHBOUR, RANDOM_DIRECTION
 from ray_autointerp.plan.sizes import Sizes, Work
 from ray_autointerp.plan.units import (
     JUDGEMENTS_PER_UNIT,
@@ -173,10 +173,11 @@ def steering(sizes: Sizes) -> Work:
 
 
 def control_texts(sizes: Sizes) -> Work:
-    """One search for each random direction, and texts of each kind."""
+    """One search for each random direction and neighbour, and texts of each kind."""
     texts, tokens = len(control_texts_per_latent(sizes.config)), sizes.config.steering.new_tokens
     kinds = sizes.config.score.control_texts
-    searched = sizes.controls * _search_tokens(sizes) if RANDOM_DIRECTION in kinds else 0
+    num_searched = len({RANDOM_DIRECTION, NEIGHBOUR} & {*kinds})
+    searched = sizes.controls * _search_tokens(sizes) * num_searched
     return Work(
         f"{sizes.controls} latents x {len(kinds)} kinds x {texts} texts x {tokens} tokens",
         searched + sizes.controls * len(kinds) * texts * tokens,

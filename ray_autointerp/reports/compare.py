@@ -22,7 +22,13 @@ from ray_autointerp.methods.paired import (
     rank_correlation,
     shared,
 )
-from ray_autointerp.plan.controls import RANDOM_DIRECTION, UNSTEERED, shuffled
+from ray_autointerp.plan.controls import (
+    CONTROL_TARGETS,
+    NEIGHBOUR,
+    RANDOM_DIRECTION,
+    UNSTEERED,
+    shuffled,
+)
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.reports.run_scores import (
     MAIN,
@@ -100,15 +106,27 @@ def chance_tests(scores: RunScores) -> Iterator[tuple[Measure, str, ChanceTest]]
 
 
 def control_text_tests(scores: RunScores) -> Iterator[tuple[str, str, ChanceTest]]:
-    """Of each kind of control text: whether descriptions win half of their trials with it in the
-    target's place; of ALL, then by method.
+    """Of each kind of text that no latent made: whether descriptions win half of their trials with
+    it in the target's place; of ALL, then by method.
     """
-    for kind in scores.run.config.score.control_texts:
+    for kind in filter(CONTROL_TARGETS.__contains__, scores.run.config.score.control_texts):
         made = {method: found for (of, method), found in scores.controls.items() if of == kind}
         rates = {method: found.wins for method, found in made.items()}
         trials = {method: found.num_trials for method, found in made.items()}
         for name, test in _tests(rates, trials):
             yield kind, name, test
+
+
+def against_nearest(scores: RunScores) -> Iterator[tuple[str, Mean, Difference]]:
+    """By method, the win rate with the decoder-nearest latent's text as the partner's, and what it
+    is more than the output win rate of the same latents.
+    """
+    for method in scores.run.config.score.methods:
+        found = scores.controls.get((NEIGHBOUR, method))
+        if found is not None and len(found.wins.latents_N):
+            seed = _seed(scores, method, NEIGHBOUR)
+            pair = shared(found.wins, scores.get(method, "output_win_rate"))
+            yield method, mean_of(found.wins.values_N, seed), difference([pair], seed)
 
 
 def picks(scores: RunScores, kind: str) -> Mean:

@@ -60,8 +60,8 @@ def _of_sae(scores: RunScores) -> Iterator[RenderableType]:
     yield _scores(scores)
     yield _statuses(scores)
     yield _chance(scores)
-    if any(len(found.wins.latents_N) for found in scores.controls.values()):
-        yield _control_texts(scores)
+    yield from _control_texts(scores)
+    yield from _against_nearest(scores)
     for measure in map(_BY_NAME.__getitem__, _PAIRED):
         yield from _pairs(scores, measure.name)
     yield _agreement(scores)
@@ -118,7 +118,7 @@ def _chance(scores: RunScores) -> Table:
     return table
 
 
-def _control_texts(scores: RunScores) -> Table:
+def _control_texts(scores: RunScores) -> Iterator[Table]:
     columns = ("latents", "trials", "share", "interval", "verdict")
     title = "output win rate with other text in the target's place (chance 0.5)"
     table = _table(title, "text", columns)
@@ -130,7 +130,21 @@ def _control_texts(scores: RunScores) -> Table:
             mean = (_number(picked.mean), _ends(picked.interval))
             table.add_row(" picked by the judge", f"{picked.num_latents:,}", "", *mean)
         table.add_row(f" {method}", *_tested(test), _verdict(test))
-    return table
+    if table.row_count:
+        yield table
+
+
+def _against_nearest(scores: RunScores) -> Iterator[Table]:
+    columns = ("latents", "mean", "interval", "less\nordinary", "interval", "p")
+    title = "output win rate against the text of the decoder-nearest latent"
+    if scores.median_cosine is not None:
+        title += f" (median cosine {scores.median_cosine:.2f})"
+    table = _table(title, "method", columns)
+    for method, mean, more in compare.against_nearest(scores):
+        cells = (f"{mean.num_latents:,}", _number(mean.mean), _ends(mean.interval))
+        table.add_row(method, *cells, *_difference(more))
+    if table.row_count:
+        yield table
 
 
 def _verdict(test: ChanceTest) -> Text:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 from ray_autointerp.errors import UserError
 from ray_autointerp.methods.paired import Scores
+from ray_autointerp.passes.nearest import nearest
 from ray_autointerp.passes.revivals import revivals
 from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.flow import step_named
@@ -84,15 +86,15 @@ MAIN = tuple(
 
 @dataclass(frozen=True)
 class ControlTrials:
-    """Trials of one method with one kind of control text in the target's place."""
+    """Trials of one method with one kind of control text."""
 
     wins: Scores
-    """By latent, the share in which its description speaks more for that text than a stranger's
-    does; chance 0.5."""
+    """By latent, the share in which its description speaks more for the target's text than a
+    stranger's does; chance 0.5 where no latent made that text."""
     picks: Scores
-    """By latent, the share in which the judge takes that text for the description's. It has no
-    chance level, but near 0 or 1 the judge likes or dislikes such text, which no win rate counts.
-    """
+    """By latent, the share in which the judge takes the target's text for the description's. It has
+    no chance level, but with a text of no latent near 0 or 1 the judge likes or dislikes such text,
+    which no win rate counts."""
     num_trials: int
 
 
@@ -108,6 +110,8 @@ class RunScores:
     """By variant and forced choice: trials in all."""
     controls: Mapping[tuple[str, str], ControlTrials]
     """By kind of control text and method."""
+    median_cosine: float | None
+    """Of the control sample's decoder rows and their nearest; null without a sample."""
     statuses: Mapping[tuple[str, str], Counter[str]]
     """By variant and table: chosen latents by status."""
     num_failed: Mapping[tuple[str, str], int]
@@ -198,6 +202,7 @@ def run_scores(run: Run, sae: str) -> RunScores:
         found,
         trials,
         _control_trials(tables, sae),
+        _median_cosine(tables, sae),
         statuses,
         num_failed,
         np.asarray(chosen, np.int64),
@@ -223,6 +228,11 @@ def _control_trials(tables: Tables, sae: str) -> dict[tuple[str, str], ControlTr
             wins, picks = (_scores(means, f"{column}_mean") for column in ("win", "right"))
             found[kind, method] = ControlTrials(wins, picks, own.num_rows)
     return found
+
+
+def _median_cosine(tables: Tables, sae: str) -> float | None:
+    sample = [latent for latent, row in tables.selection(sae).items() if row["control"]]
+    return median(one.cosine for one in nearest(tables, sae, sample).values()) if sample else None
 
 
 def _of_labels(

@@ -1,12 +1,15 @@
-"""control_texts: texts that no latent made, on the prompts and draws of the steered ones.
+"""control_texts: texts that the latent did not make, on the prompts and draws of its steered ones.
 
-For each latent of the control sample, texts that replace its own in trials (methods 16). Of
+For each latent of the control sample, texts that replace one side of a trial (methods 16). Of
 `random_direction`: while a seeded random direction of its decoder row's norm is added to the
 residual stream, so many times that the model moves by the same KL, by the same search. Of
-`unsteered`: with nothing added.
+`unsteered`: with nothing added. Of `neighbour`: while the latent with the most similar decoder row
+is clamped, to the same KL.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
 
 from ray_autointerp.methods.random_direction import random_directions
 from ray_autointerp.methods.steering import Calibration, Curve
@@ -14,14 +17,26 @@ from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.silent_sae import silent_sae
 from ray_autointerp.models.steering import SteeredRow
 from ray_autointerp.passes.clamp_search import neutral_runs, search_clamps
+from ray_autointerp.passes.nearest import nearest
 from ray_autointerp.passes.reference_activations import reference_activations
 from ray_autointerp.passes.steered_text import generate_texts, text_seed
-from ray_autointerp.plan.controls import RANDOM_DIRECTION
+from ray_autointerp.plan.controls import NEIGHBOUR, RANDOM_DIRECTION, UNSTEERED
 from ray_autointerp.plan.units import control_texts_per_latent
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
+
+
+@dataclass(frozen=True)
+class _Clamped:
+    """What is clamped instead of the latents of the control sample."""
+
+    sae: Sae
+    by_latent: Mapping[int, int]
+    """Of each latent of the sample, the latent of `sae` that is clamped in its place."""
+    starts: Mapping[int, float]
+    """Of each latent of `sae` that is clamped, the activation from which the search begins."""
 
 
 def run(task: Task, context: WorkerContext) -> None:
@@ -32,43 +47,62 @@ def run(task: Task, context: WorkerContext) -> None:
     rows: list[Row] = [
         {"latent": latent, **text._asdict(), "status": "ok"} for latent in latents for text in texts
     ]
-    sae, place = context.sae(task.sae), None
-    if kind == RANDOM_DIRECTION:
-        sae = _directions(context, sae, latents)
-        place = {latent: i for i, latent in enumerate(latents)}
-        clamps = _clamps(context, task.sae, sae, latents, sorted({t.kl_target for t in texts}))
+    if kind == UNSTEERED:
+        generate_texts(
+            context,
+            context.sae(task.sae),
+            rows,
+            lambda row: SteeredRow(None, 0.0, text_seed(context, kind, row)),
+        )
+    else:
+        clamped = _CLAMPED[kind](context, task.sae, latents)
+        found = _clamps(context, clamped, sorted({text.kl_target for text in texts}))
         for row in rows:
-            found = clamps[row["latent"], row["kl_target"]]
-            row["status"] = "ok" if found.is_reached else "kl_unreached"
-            row |= {"clamp_value": found.clamp_value, "kl_reached": found.kl_reached}
-
-    def steered(row: Row) -> SteeredRow:
-        seed = text_seed(context, kind, row)
-        if place is None:
-            return SteeredRow(None, 0.0, seed)
-        return SteeredRow(place[row["latent"]], row["clamp_value"], seed)
-
-    generate_texts(context, sae, rows, steered)
+            clamp = found[clamped.by_latent[row["latent"]], row["kl_target"]]
+            row["status"] = "ok" if clamp.is_reached else "kl_unreached"
+            row |= {"clamp_value": clamp.clamp_value, "kl_reached": clamp.kl_reached}
+        generate_texts(
+            context,
+            clamped.sae,
+            rows,
+            lambda row: SteeredRow(
+                clamped.by_latent[row["latent"]], row["clamp_value"], text_seed(context, kind, row)
+            ),
+        )
     context.write(task, "control_texts", rows)
 
 
-def _directions(context: WorkerContext, sae: Sae, latents: Sequence[int]) -> Sae:
-    """A random direction for each latent, in their order."""
-    seed = context.run.config.run.seed
+def _directions(context: WorkerContext, sae_id: str, latents: Sequence[int]) -> _Clamped:
+    """A random direction for each latent; the search starts from the latent's own activation."""
+    seed, sae = context.run.config.run.seed, context.sae(sae_id)
     seeds = [derive_seed(seed, RANDOM_DIRECTION, latent) for latent in latents]
-    return silent_sae(random_directions(sae.W_dec_LD[list(latents)], seeds), sae.hook_point)
+    directions = random_directions(sae.W_dec_LD[list(latents)], seeds)
+    scale = reference_activations(context.tables, sae_id)
+    return _Clamped(
+        silent_sae(directions, sae.hook_point),
+        {latent: i for i, latent in enumerate(latents)},
+        {i: scale[latent] for i, latent in enumerate(latents)},
+    )
+
+
+def _neighbours(context: WorkerContext, sae_id: str, latents: Sequence[int]) -> _Clamped:
+    """The latent with the most similar decoder row, for each."""
+    found = nearest(context.tables, sae_id, latents)
+    clamped = {latent: near.latent for latent, near in found.items()}
+    scale = reference_activations(context.tables, sae_id)
+    other = median(scale.values())  # of a latent outside the run's range
+    starts = {near: scale.get(near, other) for near in sorted({*clamped.values()})}
+    return _Clamped(context.sae(sae_id), clamped, starts)
+
+
+_CLAMPED = {RANDOM_DIRECTION: _directions, NEIGHBOUR: _neighbours}
 
 
 def _clamps(
-    context: WorkerContext,
-    sae_id: str,
-    directions: Sae,
-    latents: Sequence[int],
-    kl_targets: Sequence[float],
+    context: WorkerContext, clamped: _Clamped, kl_targets: Sequence[float]
 ) -> Mapping[tuple[int, float], Calibration]:
-    """By latent and target; the search starts from the latent's own activation."""
-    scale = reference_activations(context.tables, sae_id)
-    curves = [Curve(i, 1, scale[latent]) for i, latent in enumerate(latents)]
-    prompts = neutral_runs(context, directions, range(len(latents)))
-    found = search_clamps(context, directions, prompts, curves, kl_targets)
-    return {(latents[one.latent], one.kl_target): one for one in found}
+    """By latent of `clamped.sae` and target."""
+    curves = [Curve(latent, 1, start) for latent, start in clamped.starts.items()]
+    prompts = neutral_runs(context, clamped.sae, list(clamped.starts))
+    found = search_clamps(context, clamped.sae, prompts, curves, kl_targets)
+    return {(one.latent, one.kl_target): one for one in found}

@@ -8,9 +8,11 @@ The paper's three-set question is asked where the config wants it (methods 16). 
 about a latent whose text its exact logit diffs cannot tell from another's (`output_ceiling`).
 Choosing trials have text sets and draws of their own.
 
-Of the control sample some published units are asked again with a control text in the target's
-place, under the same two descriptions and against the same partner, whatever the latent's own text
-says: the win rate must be 1/2. These rows have the control as `kind`, and no score counts them.
+Of the control sample some published units are asked again with control texts, under the same two
+descriptions; these rows have the control as `kind`, and no score counts them. A text of no latent
+is in the target's place, against the same partner, whatever the latent's own text says: the win
+rate must be 1/2. The text of the decoder-nearest latent is in the partner's place: the win rate is
+what the description says of this latent beyond that one.
 """
 
 import asyncio
@@ -21,9 +23,10 @@ from statistics import fmean
 from ray_autointerp.methods.output_score import is_unequal_treatment, three_set_success
 from ray_autointerp.methods.panel_draw import Unit, draw_opponents
 from ray_autointerp.passes.ask import ask_to_choose, choice_status
+from ray_autointerp.passes.nearest import Nearest, nearest
 from ray_autointerp.passes.text_sets import Completions, TextSets, completions, text_sets
 from ray_autointerp.passes.two_sets import choosing_halves, judge_two_sets, win_rate_columns
-from ray_autointerp.plan.controls import is_control, method_of
+from ray_autointerp.plan.controls import CONTROL_TARGETS, NEIGHBOUR, is_control, method_of
 from ray_autointerp.plan.units import control_units, three_set_texts, two_set_units
 from ray_autointerp.prompts import judge
 from ray_autointerp.records.keys import hash_order
@@ -43,7 +46,8 @@ class _Material:
 
     texts: Completions
     sets: Mapping[str, TextSets]
-    """By kind of trial, what is shown as the target's; all partners' are steered text."""
+    """By kind of trial, what is shown as the target's, or as the partner's of NEIGHBOUR; all other
+    sets are steered text."""
     descriptions: Mapping[int, str]
     """Of this method, where it is `ok`."""
     strangers: frozenset[int]
@@ -53,6 +57,8 @@ class _Material:
     made_for: Mapping[int, int]
     """Of a control, the latent that each description was made for."""
     panel: tuple[int, ...]
+    nearest: Mapping[int, Nearest]
+    """Of the control sample, whose text NEIGHBOUR is."""
     not_asked: frozenset[int]
     """Latents whose text even their exact logit diffs cannot tell from another's."""
 
@@ -99,9 +105,12 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
     shown = list(dict.fromkeys([*panel, *latents]))
     texts = completions(context.tables, task.sae, shown)
     sets = {_TWO_SET: text_sets(context.run.config, texts, shown)}
+    closest: Mapping[int, Nearest] = {}
     if not is_control(task.method):
         selection = context.tables.selection(task.sae)
         sample = [latent for latent in latents if selection[latent]["control"]]
+        if NEIGHBOUR in context.run.config.score.control_texts:
+            closest = nearest(context.tables, task.sae, sample)
         for kind in context.run.config.score.control_texts:
             found = completions(context.tables, task.sae, sample, kind)
             sets[kind] = text_sets(context.run.config, found, sample)
@@ -115,7 +124,9 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
         latent for latent, row in ceilings.items() if row["status"] == "no_effect_in_text"
     )
     made_for = {latent: row["source"] for latent, row in own.items() if row["source"] is not None}
-    return _Material(texts, sets, descriptions, strangers, made_for, tuple(panel), not_asked)
+    return _Material(
+        texts, sets, descriptions, strangers, made_for, tuple(panel), closest, not_asked
+    )
 
 
 async def _two_set(
@@ -128,21 +139,25 @@ async def _two_set(
     context: WorkerContext,
 ) -> Row:
     row: Row = {"latent": latent, "kind": kind, **unit._asdict(), "choosing": is_choosing}
-    # With a control text any latent is as good a target as the stranger: so both must have texts,
-    # and what these say matters for neither.
+    # With a text of no latent any latent is as good a target as the stranger: so both must have
+    # texts, and what these say matters for neither.
     reason = material.not_judged(latent, described)
-    if reason and (kind == _TWO_SET or reason != "no_effect_in_text"):
+    if reason and (kind not in CONTROL_TARGETS or reason != "no_effect_in_text"):
         return row | {"status": reason}
-    steered, targets = material.sets[_TWO_SET], material.sets[kind]
-    if (latent, unit) not in steered or (latent, unit) not in targets:
+    steered, special = material.sets[_TWO_SET], material.sets[kind]
+    if (latent, unit) not in steered or (latent, unit) not in special:
         return row | {"status": "kl_unreached"}
-    partners = [other for other in material.panel if (other, unit) in steered]
+    panel = [other for other in material.panel if (other, unit) in steered]
+    partners = [material.nearest[latent].latent] if kind == NEIGHBOUR else panel
     seed = context.run.config.run.seed
-    strangers = material.strangers.intersection(partners)
+    strangers = material.strangers.intersection(panel)
     against = draw_opponents(latent, unit, partners, strangers, seed, material.made_for)
     if against is None:
         return row | {"status": "no_partner"}
-    shown = (targets[latent, unit], steered[against.partner, unit])
+    if kind == NEIGHBOUR:
+        shown = steered[latent, unit], special[latent, unit]
+    else:
+        shown = special[latent, unit], steered[against.partner, unit]
     reached = [text["kl_reached"] for texts in shown for text in texts]
     clamped = [kl for kl in reached if kl is not None]  # unsteered text has none
     if is_unequal_treatment(unit.kl_target, clamped):

@@ -1,5 +1,6 @@
 """Texts that no latent made, in the place of a latent's own, through the flow: no description wins
-more than half with them, and a judge that likes such texts is told apart from a fair one."""
+more than half with them, and a judge that likes such texts is told apart from a fair one. And the
+texts of the decoder-nearest latents, in the place of the partner's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.pipeline import label
-from ray_autointerp.plan.controls import CONTROL_TEXTS, shuffled
+from ray_autointerp.plan.controls import CONTROL_TARGETS, CONTROL_TEXTS, shuffled
 from ray_autointerp.plan.units import control_texts_per_latent
 from ray_autointerp.reports import compare
 from ray_autointerp.reports.run_scores import run_scores
@@ -23,6 +24,7 @@ from ray_autointerp.stages.publish import publish_labels
 
 SAE = "planted"
 METHODS = ("token_change", "keywords")
+OPPONENTS = ("partner", "stranger")
 NUM_CONTROLS, KL = 40, 0.5
 """Random directions do not move the planted model much further."""
 
@@ -67,6 +69,7 @@ def test_control_texts_are_on_the_prompts_and_draws_and_at_the_kl_of_steered_one
         number = round(row["kl_target"], 6)
         return row["latent"], row["prompt"], row["sign"], number, row["draw"]
 
+    nearest = {row["latent"]: row["neighbours"][0]["latent"] for row in rows(run, "neighbours")}
     wanted = {
         (n, *text) for n in control_sample(run) for text in control_texts_per_latent(run.config)
     }
@@ -79,18 +82,22 @@ def test_control_texts_are_on_the_prompts_and_draws_and_at_the_kl_of_steered_one
         assert len(reached) > 0.9 * len(found)
         for k, row in reached.items():
             assert row["prompt_text"] == own[k]["prompt_text"] and len(row["token_ids"]) <= 12
-            if kind == "random_direction":
+            if kind != "unsteered":
                 assert row["clamp_value"] > 0
                 assert row["kl_reached"] == pytest.approx(KL, rel=0.0501)
             else:
                 assert row["clamp_value"] is None and row["kl_reached"] is None
         assert len({tuple(row["token_ids"]) for row in reached.values()}) > 0.95 * len(reached)
         shares[kind] = fmean(planted.effects[k[0]] in row["text"] for k, row in reached.items())
-    assert shares["unsteered"] < 0.2 and shares["random_direction"] < 0.2
+        if kind == "neighbour":
+            theirs = {k: planted.effects[nearest[k[0]]] for k in reached}
+            assert fmean(theirs[k] in row["text"] for k, row in reached.items()) > 0.8
+    assert max(shares.values()) < 0.2
     assert fmean(planted.effects[k[0]] in own[k]["text"] for k in wanted) > 0.8
 
 
 def test_control_trials_are_the_ordinary_ones_with_another_text_and_in_no_score(run: Run) -> None:
+    nearest = {row["latent"]: row["neighbours"][0]["latent"] for row in rows(run, "neighbours")}
     for method in METHODS:
         judged = rows(run, "judgements", method)
         ordinary = {
@@ -107,8 +114,11 @@ def test_control_trials_are_the_ordinary_ones_with_another_text_and_in_no_score(
                 same = ordinary[trial["latent"], trial["text_set"]]
                 assert not trial["choosing"]
                 if trial["status"] == "ok":
-                    for column in ("sign", "kl_target", "partner", "stranger"):
+                    is_nearest = kind == "neighbour"
+                    for column in ("sign", "kl_target", *(() if is_nearest else OPPONENTS)):
                         assert trial[column] == same[column]
+                    if is_nearest:
+                        assert trial["partner"] == nearest[trial["latent"]] != trial["stranger"]
         for row in rows(run, "output_scores", method):
             own = [t for t in ordinary.values() if t["latent"] == row["latent"]]
             wins = [t["win"] for t in own if t["status"] == "ok"]
@@ -122,12 +132,14 @@ def test_descriptions_win_half_with_control_texts_and_nearly_all_with_their_own(
     scores = run_scores(run, SAE)
     found = {kind: t for kind, name, t in compare.control_text_tests(scores) if name == compare.ALL}
     assert {kind: test.verdict for kind, test in found.items()} == dict.fromkeys(
-        CONTROL_TEXTS, "at chance"
+        CONTROL_TARGETS, "at chance"
     )
     assert all(test.num_trials > 1500 for test in found.values())
     assert compare.off_chance_sentence(run) is None
     for method in METHODS:
         assert fmean(scores.get(method, "output_win_rate").values_N) > 0.9
+    against = {method: mean.mean for method, mean, _ in compare.against_nearest(scores)}
+    assert against.keys() == set(METHODS) and all(mean > 0.9 for mean in against.values())
 
 
 @pytest.mark.parametrize(("judge", "side"), [("consistent", -1), ("varied", 1)])

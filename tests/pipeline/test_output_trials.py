@@ -63,8 +63,9 @@ def test_partners_text_made_at_half_the_kl_is_flagged_and_not_judged(
         if old["kind"] == "three_set":
             is_shown = leaky in (old["latent"], old["partner"], old["stranger"])
         else:
-            pair = (old["latent"] if old["kind"] == "two_set" else None, old["partner"])
-            is_shown = leaky in pair and old["text_set"] % blocks == 0
+            steered = {"two_set": ("latent", "partner"), "neighbour": ("latent",)}
+            shown = {old[side] for side in steered.get(old["kind"], ("partner",))}
+            is_shown = leaky in shown and old["text_set"] % blocks == 0
         assert new["status"] == ("unequal_treatment" if is_shown else "ok")
         assert (new["answers"] is None) == (new["right"] is None) == is_shown
         flagged |= {new["kind"]} if is_shown else set()

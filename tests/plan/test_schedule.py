@@ -303,7 +303,7 @@ def test_schedule_first_goes_what_the_llm_waits_for_longest() -> None:
     assert first("max_act") < first("jacobian"), "explainers wait for it"
     assert first("jacobian") < first("steering"), "explainers wait for it, not only judges"
     assert first("token_change", "all") < first("steering") < first("free_scores")
-    only_published = [("token_change", "active"), ("jacobian_proj", None), ("neighbours", None)]
+    only_published = [("token_change", "active"), ("jacobian_proj", None)]
     assert all(first(*node) > first("steering") for node in only_published)
 
 

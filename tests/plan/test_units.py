@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config
-from ray_autointerp.plan.controls import shuffled
+from ray_autointerp.plan.controls import CONTROL_TEXTS, shuffled
 from ray_autointerp.plan.estimate import estimate, num_requests
 from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.shards import methods_of
@@ -78,7 +78,7 @@ def test_control_texts_are_asked_about_in_the_shards_of_the_control_sample(
     select = {"panel": 4, "sample": 3, "controls": 7}
     score = {"num_units": 6, "num_control_units": 3}
     config = quick_config("x", {"select": select, "score": score})
-    more = 2 * 3 * JUDGEMENTS_PER_UNIT
+    more = len(CONTROL_TEXTS) * 3 * JUDGEMENTS_PER_UNIT
 
     def requests(shard: int, method: str) -> int:
         return num_requests(Task("output_score", "planted", method, shard, 3), config, 5)

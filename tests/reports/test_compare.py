@@ -28,7 +28,7 @@ from tiny_tables import (
 )
 
 from ray_autointerp.errors import UserError
-from ray_autointerp.plan.controls import CONTROL_TEXTS
+from ray_autointerp.plan.controls import CONTROL_TARGETS, CONTROL_TEXTS
 from ray_autointerp.reports import compare
 from ray_autointerp.reports.compare_table import comparison
 from ray_autointerp.reports.published_results import published_results
@@ -181,8 +181,8 @@ def test_control_texts_are_told_by_kind_and_method(tiny: Tiny, other: Tiny, sae:
     for made in (tiny, other):
         scores = run_scores(made.run, sae)
         found = {(kind, name): test for kind, name, test in compare.control_text_tests(scores)}
-        assert found.keys() == set(product(CONTROL_TEXTS, (compare.ALL, *METHODS)))
-        for kind in CONTROL_TEXTS:
+        assert found.keys() == set(product(CONTROL_TARGETS, (compare.ALL, *METHODS)))
+        for kind in CONTROL_TARGETS:
             wins = {method: made.values[sae, method, kind, "win"] for method in METHODS}
             whole = found[kind, compare.ALL]
             assert whole.num_latents == NUM_CONTROLS
@@ -197,6 +197,19 @@ def test_control_texts_are_told_by_kind_and_method(tiny: Tiny, other: Tiny, sae:
         assert compare.picks(scores, "random_direction").mean == close(
             found["random_direction", compare.ALL].rate
         )
+
+
+def test_wins_against_the_nearest_latent_are_paired_with_those_against_others(tiny: Tiny) -> None:
+    scores = run_scores(tiny.run, "low")
+    found = {method: (own, more) for method, own, more in compare.against_nearest(scores)}
+    assert scores.median_cosine == pytest.approx(0.02 * 7.5)
+    for method in METHODS:
+        wins = tiny.values["low", method, "neighbour", "win"]
+        ordinary = put_in(tiny, "low", method, BY_NAME["output_win_rate"])
+        own, more = found[method]
+        assert (own.num_latents, own.mean) == (NUM_CONTROLS, close(fmean(wins.values())))
+        both = wins.keys() & ordinary.keys()
+        assert more.mean.mean == close(fmean(wins[n] - ordinary[n] for n in both))
 
 
 def test_methods_are_paired_on_the_latents_that_both_have(tiny: Tiny) -> None:

@@ -84,6 +84,11 @@ def _write_sae(tiny: Tiny, sae: str, draw: random.Random, leak: float) -> None:
         for n in everyone
     ]
     _write(tiny, sae, "latent_stats", None, stats)
+    nearest = [
+        {"latent": n, "status": "ok", "neighbours": [{"latent": n ^ 1, "cosine": 0.02 * n}]}
+        for n in everyone
+    ]
+    _write(tiny, sae, "neighbours", None, nearest)
     f1 = [
         {"latent": n, "status": "ok", "f1": draw.random(), "f1_shuffled": draw.random() / 9}
         for n in everyone
