@@ -69,7 +69,7 @@ def test_partners_text_made_at_half_the_kl_is_flagged_and_not_judged(
         assert new["status"] == ("unequal_treatment" if is_shown else "ok")
         assert (new["answers"] is None) == (new["right"] is None) == is_shown
         flagged |= {new["kind"]} if is_shown else set()
-    assert flagged == {"two_set", "three_set", "unsteered"}
+    assert flagged == {"two_set", "three_set", "unsteered", "neighbour"}
 
 
 def test_latent_whose_diffs_are_anothers_has_no_effect_in_text_and_the_judge_is_not_asked(
