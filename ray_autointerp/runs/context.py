@@ -108,9 +108,9 @@ class WorkerContext:
         self._left.append(work)
 
     def do_what_is_left(self) -> None:
-        """The work that the task's stage left, in its order."""
-        for work in self._left:
-            work()
+        """The work that the task's stage left, in its order; what it holds is freed one by one."""
+        while self._left:
+            self._left.pop(0)()
 
     @property
     def subject(self) -> "Subject":

@@ -29,6 +29,7 @@ from ray_autointerp.passes.example_tables import (
     firing_stats_table,
     window_sample_table,
 )
+from ray_autointerp.passes.process_memory import return_freed_memory
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.records.task import Task
@@ -73,6 +74,7 @@ def run(task: Task, context: WorkerContext) -> None:
         found = (watch.sieve.stratified(), watch.sieve.examples(), watch.sieve.firing_stats())
         # To make tables takes a processor as long as a GPU takes for some of the next pass.
         context.afterwards(partial(_write, watch, *found, sae, task, context))
+    context.afterwards(return_freed_memory)
 
 
 def _write(
