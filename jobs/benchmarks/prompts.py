@@ -7,8 +7,8 @@ descriptions score.
 The variants are those of prompt_variants.py. Descriptions are written and judged by the stages of
 the flow, on the evidence of a finished run, to which nothing is written: by held-out texts
 (detection AUROC) and by tokens that no explainer was shown (win rate). The best variant is chosen
-on half of the latents, by seeded hash, and told on the other half, beside all that lost. A latent
-without an `ok` description counts 0.5, the floor, which shuffled descriptions measure.
+on half of the latents, by seeded hash, and reported on the other, held-out half, beside all that
+lost. A latent without an `ok` description counts 0.5, the floor that shuffled ones measure.
 
 Answers are kept under `--cache`: killed and given again, the command goes on.
 """
@@ -67,11 +67,11 @@ def _mean(scores: Mapping[str, Scores]) -> float:
 
 
 def table(found: Mapping[str, Raced], race: Race) -> tuple[str, list[dict[str, Any]]]:
-    """Every variant on the latents that tell, the best on those that choose marked with a star."""
-    telling = [latent for latent in race.raced if latent not in race.choosing]
+    """Every variant on the held-out latents, the best on those that choose marked with a star."""
+    held_out = [latent for latent in race.raced if latent not in race.choosing]
     chosen = {name: _mean(scores) for name, scores in _told(found, race.choosing).items()}
     best = max((n for n in found if n != CONTROL), key=lambda n: (chosen[n], n == PACKAGED))
-    told = _told(found, telling)
+    told = _told(found, held_out)
     lines = [[*_COLUMNS], ["---"] * len(_COLUMNS)]
     rows = []
     for name in sorted(found, key=lambda n: -_mean(told[n])):
@@ -80,7 +80,7 @@ def table(found: Mapping[str, Raced], race: Race) -> tuple[str, list[dict[str, A
             "variant": name,
             "is_chosen": name == best,
             "choosing": chosen[name],
-            "telling": _mean(told[name]),
+            "held_out": _mean(told[name]),
             "ok": sum(r["status"] == "ok" for r in found[name].descriptions.values()),
             "words": fmean(len(text.split()) for text in texts) if texts else None,
             "prompt_tokens": found[name].prompt_tokens or None,
@@ -117,7 +117,9 @@ async def _raced(asked: argparse.Namespace, run: Run, llm: LLMClient) -> None:
     race.expect({method: list(found) for method, found in variants.items()})
     await llm.start()
     race.clock.start()
-    print(f"{len(race.choosing)} latents choose, {len(race.raced) - len(race.choosing)} tell")
+    print(
+        f"{len(race.choosing)} latents choose, {len(race.raced) - len(race.choosing)} are held out"
+    )
     for method, wanted in variants.items():
         found = {name: await race.variant(method, name, v) for name, v in wanted.items()}
         found[CONTROL] = await race.control(method)

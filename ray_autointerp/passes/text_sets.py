@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from ray_autointerp.config import Config
 from ray_autointerp.methods.panel_draw import Unit
-from ray_autointerp.plan.units import Text, texts_of, two_set_units
+from ray_autointerp.plan.units import Text, all_units, texts_of
 from ray_autointerp.runs.tables import Row, Tables
 
 Completions = dict[tuple[int, Text], Row]
@@ -30,7 +30,7 @@ def completions(
 
 def text_sets(config: Config, texts: Completions, latents: Iterable[int]) -> TextSets:
     """The sets of these latents; one that lacks a text is left out."""
-    wanted = {unit: texts_of(unit, config) for _, unit in two_set_units("", config)}
+    wanted = {unit: texts_of(unit, config) for unit in all_units(config)}
     return {
         (latent, unit): [texts[latent, text] for text in members]
         for latent in latents

@@ -40,7 +40,7 @@ def kl_targets(config: Config) -> list[float]:
 
 def texts_per_latent(config: Config) -> list[Text]:
     """The steered texts each latent needs, sorted."""
-    wanted = {text for _, unit in two_set_units("", config) for text in texts_of(unit, config)}
+    wanted = {text for unit in all_units(config) for text in texts_of(unit, config)}
     if config.score.three_set_methods:
         wanted |= set(three_set_texts())
     return sorted(wanted)
@@ -58,12 +58,22 @@ def control_units(config: Config) -> list[Unit]:
 
 def two_set_units(method: str, config: Config) -> list[tuple[bool, Unit]]:
     """Trials on steered text, as (whether it is a choosing one, unit): the published ones first."""
-    published = config.score.num_units
-    choosing = config.score.num_choosing_units if _is_chosen_among(method, config) else 0
+    choosing = _choosing_units(config) if _is_chosen_among(method, config) else []
     return [
         *((False, unit) for unit in published_units(config)),
-        *((True, unit) for unit in _units(range(published, published + choosing), config)),
+        *((True, unit) for unit in choosing),
     ]
+
+
+def all_units(config: Config) -> list[Unit]:
+    """The trials of any method: what a latent's steered texts are made for."""
+    return published_units(config) + _choosing_units(config)
+
+
+def _choosing_units(config: Config) -> list[Unit]:
+    published = config.score.num_units
+    choosing = config.score.num_choosing_units if config.describe.label_by == "trials" else 0
+    return _units(range(published, published + choosing), config)
 
 
 def _units(numbers: range, config: Config) -> list[Unit]:

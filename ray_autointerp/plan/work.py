@@ -186,18 +186,21 @@ def control_texts(sizes: Sizes) -> Work:
 
 def output_score(sizes: Sizes) -> Work:
     """Judgements."""
-    score, units = sizes.config.score, len(two_set_units("", sizes.config))
-    more = len(score.control_texts) * len(control_units(sizes.config))
+    score = sizes.config.score
+    units = sum(len(two_set_units(method, sizes.config)) for method in score.methods)
+    more = len(score.methods) * len(score.control_texts) * len(control_units(sizes.config))
     return Work(
-        f"({sizes.chosen} latents x {units} units + {sizes.controls} controls x {more}) x "
-        f"{len(score.methods)} methods x {JUDGEMENTS_PER_UNIT} judgements, of "
+        f"({sizes.chosen} latents x {units} units + {sizes.controls} controls x {more}, of "
+        f"{len(score.methods)} methods) x {JUDGEMENTS_PER_UNIT} judgements, of "
         f"{score.texts_per_set} texts, + {sizes.chosen} x {len(score.three_set_methods)} three-set"
     )
 
 
 def unseen_tokens(sizes: Sizes) -> Work:
     """Judgements."""
+    methods = sizes.config.score.methods
+    trials = sum(len(unseen_trials(method, sizes.config)) for method in methods)
     return Work(
-        f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x "
-        f"{len(unseen_trials('', sizes.config))} trials x {JUDGEMENTS_PER_UNIT} judgements"
+        f"{sizes.chosen} latents x {trials} trials of {len(methods)} methods x "
+        f"{JUDGEMENTS_PER_UNIT} judgements"
     )

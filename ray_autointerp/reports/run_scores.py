@@ -216,7 +216,7 @@ def run_scores(run: Run, sae: str) -> RunScores:
 def _control_trials(tables: Tables, sae: str) -> dict[tuple[str, str], ControlTrials]:
     if not step_named("output_score").is_wanted(tables.run.config):
         return {}
-    sample = [latent for latent, row in tables.selection(sae).items() if row["control"]]
+    sample = tables.controls(sae)
     columns = ["latent", "kind", "win", "right"]
     found: dict[tuple[str, str], ControlTrials] = {}
     for method in tables.run.config.score.methods if sample else ():
@@ -231,7 +231,7 @@ def _control_trials(tables: Tables, sae: str) -> dict[tuple[str, str], ControlTr
 
 
 def _median_cosine(tables: Tables, sae: str) -> float | None:
-    sample = [latent for latent, row in tables.selection(sae).items() if row["control"]]
+    sample = tables.controls(sae)
     return median(one.cosine for one in nearest(tables, sae, sample).values()) if sample else None
 
 

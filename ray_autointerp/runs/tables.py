@@ -77,6 +77,10 @@ class Tables:
         """The panel's latents in selection order."""
         return [latent for latent, row in self.selection(sae).items() if row["panel"]]
 
+    def controls(self, sae: str) -> list[int]:
+        """The latents of the control sample in selection order."""
+        return [latent for latent, row in self.selection(sae).items() if row["control"]]
+
     def kept(self, key: Hashable, read: Callable[[], T]) -> T:
         """What `read` returns, read once: for what many tasks of one SAE ask. Do not change it.
 

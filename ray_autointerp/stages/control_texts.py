@@ -13,8 +13,8 @@ from statistics import median
 
 from ray_autointerp.methods.random_direction import random_directions
 from ray_autointerp.methods.steering import Calibration, Curve
+from ray_autointerp.models.direction_sae import direction_sae
 from ray_autointerp.models.sae import Sae
-from ray_autointerp.models.silent_sae import silent_sae
 from ray_autointerp.models.steering import SteeredRow
 from ray_autointerp.passes.clamp_search import neutral_runs, search_clamps
 from ray_autointerp.passes.nearest import nearest
@@ -79,7 +79,7 @@ def _directions(context: WorkerContext, sae_id: str, latents: Sequence[int]) -> 
     directions = random_directions(sae.W_dec_LD[list(latents)], seeds)
     scale = reference_activations(context.tables, sae_id)
     return _Clamped(
-        silent_sae(directions, sae.hook_point),
+        direction_sae(directions, sae.hook_point),
         {latent: i for i, latent in enumerate(latents)},
         {i: scale[latent] for i, latent in enumerate(latents)},
     )

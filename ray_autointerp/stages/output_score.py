@@ -77,13 +77,13 @@ async def run(task: Task, context: WorkerContext) -> None:
     described = context.tables.row("descriptions", task.sae, latents, task.method)
     units = two_set_units(task.method, context.run.config)
     of_controls = [(False, unit) for unit in control_units(context.run.config)]
-    selection = context.tables.selection(task.sae)
+    controls = frozenset(context.tables.controls(task.sae))
     asks_three = method_of(task.method) in context.run.config.score.three_set_methods
 
     async def judged_rows(latent: int) -> list[Row]:
         """A row per trial; a trial that cannot be run has its reason as status."""
         row = described[latent]
-        kinds = material.sets if selection[latent]["control"] else (_TWO_SET,)
+        kinds = material.sets if latent in controls else (_TWO_SET,)
         trials = [
             _two_set(latent, kind, *unit, row, material, context)
             for kind in kinds
@@ -107,8 +107,8 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
     sets = {_TWO_SET: text_sets(context.run.config, texts, shown)}
     closest: Mapping[int, Nearest] = {}
     if not is_control(task.method):
-        selection = context.tables.selection(task.sae)
-        sample = [latent for latent in latents if selection[latent]["control"]]
+        controls = frozenset(context.tables.controls(task.sae))
+        sample = [latent for latent in latents if latent in controls]
         if NEIGHBOUR in context.run.config.score.control_texts:
             closest = nearest(context.tables, task.sae, sample)
         for kind in context.run.config.score.control_texts:

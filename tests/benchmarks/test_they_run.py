@@ -95,7 +95,9 @@ def test_prompts_are_raced_by_what_their_descriptions_score(
     assert bench(*command) == [row] and sorted((tmp_path / "cache").rglob("*.parquet")) == files
 
 
-def test_prompt_is_chosen_on_half_and_told_on_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt_is_chosen_on_half_and_told_on_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A failed description counts as the floor; a latent that no variant is judged on, not."""
     monkeypatch.syspath_prepend(FOLDER)
     prompts = importlib.import_module("prompts")
@@ -115,7 +117,7 @@ def test_prompt_is_chosen_on_half_and_told_on_the_other(monkeypatch: pytest.Monk
     assert [row["variant"] for row in rows] == ["packaged", "other"]
     assert by_name["other"]["is_chosen"] and not by_name["packaged"]["is_chosen"]
     assert by_name["other"]["choosing"] == pytest.approx(0.7)
-    assert by_name["other"]["telling"] == pytest.approx((0.8 + 0.5) / 2)
+    assert by_name["other"]["held_out"] == pytest.approx((0.8 + 0.5) / 2)
     lift = by_name["other"]["detection_lift"]
     assert (lift["num_latents"], lift["mean"]) == (2, pytest.approx((-0.1 - 0.4) / 2))
     assert "| other * | 0.700 | 0.650 | -0.250 (-0.400 to -0.100) |" in shown

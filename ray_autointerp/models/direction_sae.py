@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from ray_autointerp.models.sae import Sae
 
 
-def silent_sae(directions_LD: Tensor, hook_point: str) -> Sae:
+def direction_sae(directions_LD: Tensor, hook_point: str) -> Sae:
     """An SAE with these decoder rows, each activation 0; it reads where it writes."""
-    return Sae(_Silent(directions_LD), hook_point, hook_point)
+    return Sae(_Directions(directions_LD), hook_point, hook_point)
 
 
-class _Silent(nn.Module):
+class _Directions(nn.Module):
     """What `Sae` asks of SAELens' modules."""
 
     def __init__(self, directions_LD: Tensor) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from ray_autointerp.models.clamped_pass import clamped_residual, clean_run
-from ray_autointerp.models.silent_sae import silent_sae
+from ray_autointerp.models.direction_sae import direction_sae
 from ray_autointerp.models.subject import Subject
 
 Tiny = Callable[..., Subject]
@@ -16,7 +16,7 @@ def test_clamp_adds_a_multiple_of_the_direction_where_latents_are_clamped(tiny: 
     subject = tiny("gpt2")
     width = subject.W_U_DV.shape[0]
     directions = torch.randn(3, width, generator=torch.Generator().manual_seed(0))
-    sae = silent_sae(directions, HOOK)
+    sae = direction_sae(directions, HOOK)
     assert (sae.hook_point, sae.read_point, sae.d_sae) == (HOOK, HOOK, 3)
     clean = clean_run(subject, sae, [0, 1, 2], torch.tensor([[0, 41, 77, 200, 33]]))
     assert not clean.acts_WTL.any()
