@@ -185,6 +185,23 @@ def compare(
 
 
 @app.command()
+def history(
+    run: RunUri,
+    latent: Annotated[int | None, typer.Argument(help="Show this latent's labels.")] = None,
+    sae: SaeId = None,
+) -> None:
+    """Show the runs that a run follows: what each took over and made, or its label of a latent."""
+    from ray_autointerp.reports.history_table import history_table, label_history
+    from ray_autointerp.runs.manifest import load_run
+
+    loaded = load_run(run)
+    if latent is None:
+        _console.print(history_table(loaded))
+    else:
+        _console.print(label_history(loaded, _one_sae(loaded.saes, sae), latent))
+
+
+@app.command()
 def bill(
     run: RunUri,
     config: Annotated[
@@ -222,7 +239,7 @@ def main() -> None:
     """Entry point: what the user can mend is one sentence and exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        app()
+        app(prog_name="ray-autointerp")
     except UserError as error:
         Console(stderr=True).print(
             str(error), style="red", markup=False, highlight=False, soft_wrap=True

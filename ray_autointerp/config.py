@@ -58,6 +58,11 @@ class RunSection(Section):
     """A folder (relative to where the command is given) or `s3://bucket/prefix`."""
     seed: int = 0
     """Every random choice derives from it, from the latent and from the purpose."""
+    parent: Annotated[str | None, _OPERATIONS] = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+    )
+    """The name of a run under `root`. A new run uses that run's steps where they lie, as far as
+    nothing that decides them differs."""
 
 
 class SubjectSection(Section):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection
 
+from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.execution.execute import execute
 from ray_autointerp.execution.tracker import Receipt, RunTracker, now
@@ -11,18 +12,12 @@ from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.manifest import open_run
 
 
-class Said:
+class Said(Silent):
     """An observer that prints each task as it ends."""
-
-    def started(self, task: object) -> None:
-        """Nothing."""
 
     def ended(self, receipt: Receipt) -> None:
         """The task, and how long it took."""
         print(f"{receipt.task.name}: {receipt.outcome} after {receipt.seconds:.1f} s", flush=True)
-
-    def progress(self, steps: object) -> None:
-        """Nothing."""
 
 
 def run_steps(config: Config, steps: Collection[str]) -> WorkerContext:

@@ -17,6 +17,7 @@ from rich.text import Text
 from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.run import Run
 
 _COLOURS = {"cpu": "cyan", "subject": "magenta", "llm": "green", "judge": "yellow"}
 
@@ -47,6 +48,13 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
+
+    def begun(self, run: Run) -> None:
+        """Say what the run takes over."""
+        for folder in dict.fromkeys(run.inherits.values()):
+            nodes = [node for node, of in run.inherits.items() if of == folder]
+            steps = ", ".join(dict.fromkeys(node.partition("/")[0] for node in nodes))
+            self._console.print(f"Taken over from {run.sibling(folder)}: {steps}.", markup=False)
 
     def started(self, task: Task) -> None:
         """A worker took the task."""
@@ -116,6 +124,9 @@ class Progress:
 
 class Silent:
     """An Observer that shows nothing."""
+
+    def begun(self, run: Run) -> None:
+        """Nothing."""
 
     def started(self, task: Task) -> None:
         """Nothing."""

@@ -47,6 +47,9 @@ class Receipt:
 class Observer(Protocol):
     """What watches a run, such as the progress display."""
 
+    def begun(self, run: Run) -> None:
+        """The run begins, or goes on; called once, before anything else."""
+
     def started(self, task: Task) -> None:
         """A worker took the task."""
 
@@ -69,7 +72,8 @@ class RunTracker:
         self._receipts: list[Receipt] = []
         self._writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         self._ledger_parts = 0
-        self._note(self._tables.store.list(""))
+        observer.begun(run)
+        self._note(self._tables.objects())
 
     def take(self, *pools: Pool) -> Task | None:
         """The best task of these pools (of any, where none is named) that may start; it does."""

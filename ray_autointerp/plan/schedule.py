@@ -175,6 +175,11 @@ class Schedule:
         """Whether every task is known and done."""
         return not self._by_sae and self._done == self._total
 
+    def is_complete(self, step: str, owner: str | None, method: str | None) -> bool:
+        """Whether every object of one step, owner and variant exists."""
+        made = self._groups.get((step, owner, method)) or self._groups[step, None, method]
+        return made.is_complete
+
     def progress(self) -> Iterator[StepProgress]:
         """One line per step, in the flow's order."""
         for step in FLOW:

@@ -5,6 +5,7 @@ free (architecture, section 5). The code's version is recorded, not compared.
 """
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -14,6 +15,7 @@ from ray_autointerp.plan.identity import Inputs, digest, first_difference, ident
 from ray_autointerp.plan.shards import Axes, LatentRange
 from ray_autointerp.records.layout import MANIFEST, table_folder
 from ray_autointerp.records.schemas import SCHEMA_VERSION
+from ray_autointerp.runs.inheritance import inherited_steps, missing_step
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import Store, open_store
 
@@ -35,29 +37,63 @@ def open_run(config: Config, axes: Axes, inputs: Inputs, micro_batch: int) -> Ru
     store = open_store(uri)
     config = _with_micro_batch(config, micro_batch, store)
     decided = identity(config, axes, inputs)
-    manifest = {
-        "run": config.run.name,
-        "schema_version": SCHEMA_VERSION,
-        "code_version": version("ray_autointerp"),
-        "parent": None,
-        "inherits": {},
-        "config": config.model_dump(mode="json"),
-        "axes": _axes_json(axes),
-        "identity": decided,
-    }
-    text = json.dumps(manifest, indent=1, sort_keys=True)
-    if not store.put_if_absent(MANIFEST, text.encode()):
-        known = _read(store)
-        difference = _other_saes(known["axes"], axes) or first_difference(
-            known["identity"], decided
+    if not store.exists(MANIFEST):
+        made = _begun(config, axes, uri, decided)
+        manifest = {
+            "run": config.run.name,
+            "schema_version": SCHEMA_VERSION,
+            "code_version": version("ray_autointerp"),
+            "parent": config.run.parent,
+            "inherits": made.inherits,
+            "config": config.model_dump(mode="json"),
+            "axes": _axes_json(axes),
+            "identity": decided,
+        }
+        text = json.dumps(manifest, indent=1, sort_keys=True)
+        if store.put_if_absent(MANIFEST, text.encode()):
+            return made
+    return _continued(config, axes, uri, decided, _read(store))
+
+
+def _begun(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run:
+    """A new run, with what it takes over from its parent."""
+    run = _run(config, axes, uri, decided)
+    if config.run.parent is None:
+        return run
+    return replace(run, inherits=inherited_steps(_parent(run, config.run.parent), run.identity))
+
+
+def _continued(
+    config: Config, axes: Axes, uri: str, decided: dict[str, Any], known: dict[str, Any]
+) -> Run:
+    """The run on the store, if nothing that decides its results differs. Raises RunMismatch."""
+    difference = _other_saes(known["axes"], axes) or first_difference(known["identity"], decided)
+    if difference:
+        raise RunMismatch(
+            f"The run {uri} cannot be continued: {difference}. Put the old setting back, or give "
+            f'run.name another value, with `run.parent = "{config.run.name}"` to keep what '
+            "does not differ."
         )
-        if difference:
-            raise RunMismatch(
-                f"The run {uri} cannot be continued: {difference}. Give run.name another value, "
-                "or put the old setting back."
-            )
-        _refuse_late_growth(store, config, known["config"], uri)
-    return _run(config, axes, uri, decided)
+    _refuse_late_growth(open_store(uri), config, known["config"], uri)
+    run = replace(_run(config, axes, uri, decided), inherits=known["inherits"])
+    if missing := missing_step(run):
+        node, holder = missing
+        raise StoreError(
+            f"The run {uri} uses the tables of `{node}` in {run.sibling(holder)}, and they are not "
+            "there: put them back, or begin a run of another name."
+        )
+    return run
+
+
+def _parent(run: Run, name: str) -> Run:
+    if name == run.config.run.name:
+        raise ConfigError(f"run.parent is `{name}`, the run itself: give run.name another value.")
+    if not open_store(run.sibling(name)).exists(MANIFEST):
+        raise ConfigError(
+            f"run.parent names `{name}`, and there is no run at {run.sibling(name)}: name a run "
+            "under the same run.root."
+        )
+    return load_run(run.sibling(name))
 
 
 def _other_saes(known: dict[str, Any], axes: Axes) -> str | None:
@@ -90,7 +126,8 @@ def load_run(uri: str) -> Run:
         d_model=manifest["axes"]["d_model"],
         directions_per_shard=manifest["axes"]["directions_per_shard"],
     )
-    return _run(Config.model_validate(manifest["config"]), axes, uri, manifest["identity"])
+    run = _run(Config.model_validate(manifest["config"]), axes, uri, manifest["identity"])
+    return replace(run, inherits=manifest["inherits"])
 
 
 def _run(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run:
@@ -130,5 +167,6 @@ def _refuse_late_growth(store: Store, config: Config, known: dict[str, Any], uri
     if changed and any(store.list(f"{table_folder('labels', sae.id, None)}") for sae in config.sae):
         raise ConfigError(
             f"The labels of {uri} are published, and `{changed[0]}` differs from what made them: "
-            "give run.name another value."
+            f'give run.name another value, with `run.parent = "{config.run.name}"` to keep what '
+            "does not differ."
         )

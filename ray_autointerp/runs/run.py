@@ -3,6 +3,7 @@
 Small and picklable: the driver ships it to every worker. Made by manifest.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ray_autointerp.config import Config, SaeSection
@@ -22,11 +23,22 @@ class Run:
     """The run's own folder, local or `s3://`."""
     identity: dict[str, str] = field(default_factory=dict)
     """A digest for each step, owner and variant, stamped into every file that it writes."""
+    inherits: Mapping[str, str] = field(default_factory=dict)
+    """By name of a node (plan/identity.py), the folder under the same root that has its tables."""
 
     @property
     def saes(self) -> tuple[str, ...]:
         """The SAE ids in the config's order."""
         return tuple(self.axes.latents)
+
+    @property
+    def folder(self) -> str:
+        """The name of the run's folder under its root."""
+        return self.uri.rstrip("/").rpartition("/")[2]
+
+    def sibling(self, folder: str) -> str:
+        """Another run under the same root."""
+        return f"{self.uri.rstrip('/').rpartition('/')[0] or '.'}/{folder}"
 
     def section(self, sae: str) -> SaeSection:
         """The config's table for one SAE."""

@@ -6,7 +6,7 @@ else. Knows no model: reports and the driver read runs through it too.
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_autointerp.plan.controls import is_control
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.identity import Node, nodes
 from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.plan.schedule import part_count
 from ray_autointerp.plan.shards import Selected
-from ray_autointerp.records.layout import part_name
+from ray_autointerp.records.layout import part_name, table_folder
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.finite import fail_rows_not_finite
@@ -57,6 +59,28 @@ class Tables:
     def store(self) -> Store:
         """The run's folder."""
         return open_store(self.run.uri)
+
+    def objects(self) -> Iterator[str]:
+        """Names of all that exists: the run's own, then what it inherits."""
+        yield from self.store.list("")
+        folders: dict[str, set[str]] = {}
+        for node in nodes(self.run.config, self.run.axes):
+            if (holder := self.run.inherits.get(node.name)) is not None:
+                tables = step_named(node.step).writes
+                names = (table_folder(table, node.owner, node.method) for table in tables)
+                folders.setdefault(holder, set()).update(names)
+        for holder, inherited in folders.items():
+            for name in open_store(self.run.sibling(holder)).list(""):
+                if name.rpartition("/")[0] in inherited:
+                    yield name
+
+    def _store_of(self, table: str, owner: str | None, method: str | None) -> Store:
+        """The run's folder, or that of the run from which the table is inherited."""
+        node = Node(producer_of(table, method).name, owner, method)
+        holder = self.run.inherits.get(node.name)
+        if holder is None:
+            return self.store
+        return self.kept(("store", holder), lambda: open_store(self.run.sibling(holder)))
 
     def latents(self, task: Task) -> range:
         """The latents of a task that is cut over all latents."""
@@ -136,13 +160,15 @@ class Tables:
             for shard in (range(count) if shards is None else sorted(set(shards)))
         ]
         if names:
-            return read_tables(self.store, names, columns, row_group, having)
+            return read_tables(
+                self._store_of(table, sae, method), names, columns, row_group, having
+            )
         return empty_table(TABLES[table.split("/")[0]].schema, columns)
 
     def metadata(self, table: str, sae: str | None, shard: int) -> dict[str, str]:
         """What one part's file says of itself."""
         name = part_name(table, sae, None, shard, self._count(table, sae, None))
-        return read_metadata(self.store, name)
+        return read_metadata(self._store_of(table, sae, None), name)
 
     def of_latents(
         self,

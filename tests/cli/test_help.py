@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMANDS = ("", "label", "plan", "show", "labels", "compare", "bill", "doctor")
+COMMANDS = ("", "label", "plan", "show", "labels", "compare", "history", "bill", "doctor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

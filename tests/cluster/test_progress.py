@@ -2,6 +2,8 @@
 
 import io
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
 
 from rich.console import Console
 
@@ -9,6 +11,7 @@ from ray_autointerp.cluster.progress import Progress
 from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.run import Run
 
 CORPUS = Task("corpus", None, None, 0, 2)
 
@@ -53,6 +56,18 @@ def test_log_gets_one_line_when_a_step_begins_and_one_when_it_ends() -> None:
     lines = text(console).splitlines()
     assert len(lines) == 2
     assert lines[0].endswith("corpus begins") and "corpus done, 2 shard(s)" in lines[1]
+
+
+def test_what_is_taken_over_is_told_first() -> None:
+    console = screen(terminal=False)
+    inherits = {"corpus": "a", "explain/s/max_act": "b", "explain/s/keywords": "b"}
+    run = SimpleNamespace(inherits=inherits, sibling="runs/{}".format)
+    with Progress(console) as progress:
+        progress.begun(cast(Run, run))
+    assert text(console).splitlines() == [
+        "Taken over from runs/a: corpus.",
+        "Taken over from runs/b: explain.",
+    ]
 
 
 def test_failed_attempt_is_told_at_once_with_the_task() -> None:

@@ -1,0 +1,45 @@
+"""What a run takes over from its parent: finished steps, read where they lie.
+
+A step of one owner and variant is inherited where its digest equals the parent's and all of its
+objects exist (architecture, section 6). It is resolved once, when the run begins, down to the run
+that holds the tables. Labels are never inherited: they are the run's own. The panel needs no rule:
+it is the first alive latents by seeded hash, and so the parent's wherever the same latents are
+alive.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.identity import Node, nodes
+from ray_autointerp.plan.schedule import Schedule
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
+
+
+def inherited_steps(parent: Run, identity: Mapping[str, str]) -> dict[str, str]:
+    """By name of a node, the folder of the run that has its tables; `identity` is the new run's."""
+    return {
+        node.name: parent.inherits.get(node.name, parent.folder)
+        for node in _finished(parent)
+        if identity.get(node.name) == parent.identity[node.name]
+    }
+
+
+def missing_step(run: Run) -> tuple[str, str] | None:
+    """An inherited node whose tables are gone, and the folder that had them; None if all exist."""
+    if not run.inherits:
+        return None
+    there = {node.name for node in _finished(run)}
+    return next(((node, of) for node, of in run.inherits.items() if node not in there), None)
+
+
+def _finished(run: Run) -> Iterator[Node]:
+    """Nodes whose objects all exist."""
+    schedule, tables = Schedule(run.config, run.axes), Tables(run)
+    schedule.note_objects(tables.objects())
+    for sae in schedule.unselected:
+        schedule.note_selection(sae, tables.selected(sae))
+    last = FLOW[-1].name
+    for node in nodes(run.config, run.axes):
+        if node.step != last and schedule.is_complete(node.step, node.owner, node.method):
+            yield node
