@@ -39,7 +39,7 @@ def history_table(run: Run) -> Table:
             one.folder,
             one.config.run.parent or "",
             f"{sum(_num_labels(one, sae) for sae in one.saes):,}",
-            ", ".join(dict.fromkeys(made)),
+            ", ".join(dict.fromkeys(made)) if inherited else "everything",
             ", ".join(step for step in dict.fromkeys(inherited) if step not in made),
         )
     return shown
