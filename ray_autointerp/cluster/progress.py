@@ -15,8 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_autointerp.execution.tracker import Receipt
+from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.inheritance import most_requests
 from ray_autointerp.runs.run import Run
 
 _COLOURS = {"cpu": "cyan", "subject": "magenta", "llm": "green", "judge": "yellow"}
@@ -50,10 +52,16 @@ class Progress:
             self._live.stop()
 
     def begun(self, run: Run) -> None:
-        """Say what the run takes over."""
+        """Say what a run with a parent takes over, and what it may still cost."""
+        if run.config.run.parent is not None:
+            self._console.print(
+                f"{run.folder} follows {run.config.run.parent}. Beyond what it takes over it asks "
+                f"the LLM at most {most_requests(run):,} times.",
+                markup=False,
+            )
         for folder in dict.fromkeys(run.inherits.values()):
-            nodes = [node for node, of in run.inherits.items() if of == folder]
-            steps = ", ".join(dict.fromkeys(node.partition("/")[0] for node in nodes))
+            found = {node.partition("/")[0] for node, of in run.inherits.items() if of == folder}
+            steps = ", ".join(step.name for step in FLOW if step.name in found)
             self._console.print(f"Taken over from {run.sibling(folder)}: {steps}.", markup=False)
 
     def started(self, task: Task) -> None:

@@ -8,7 +8,7 @@ record differs, and names step and field (architecture, section 5).
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,25 +90,47 @@ def first_difference(old: Mapping[str, Record], new: Mapping[str, Record]) -> st
     Nodes that only one of them has are methods that were added or dropped: no difference. A step's
     own fields are compared before what it reads, so that the cause is named and not its effect.
     """
-    for sections in (("config", "cut", "inputs"), ("reads",)):
-        for name in new:
-            if name not in old:
-                continue
-            for section in sections:
-                before, now = old[name][section], new[name][section]
-                for field in sorted({*before, *now}):
-                    if before.get(field) == now.get(field):
-                        continue
-                    if section != "reads":
-                        return (
-                            f"step `{_step(name)}` was made with {field} = "
-                            f"{_short(before.get(field))}, and the config now says "
-                            f"{_short(now.get(field))}"
-                        )
-                    # What publishing reads grows with the methods.
-                    if _step(name) != "publish" or (field in before and field in now):
-                        return f"step `{_step(name)}` was made from other tables of {field}"
+    for one in _differences(old, new, ("config", "cut", "inputs")):
+        return (
+            f"step `{_step(one.node)}` was made with {one.field} = {_short(one.before)}, and the "
+            f"config now says {_short(one.now)}"
+        )
+    for one in _differences(old, new, ("reads",)):
+        # What publishing reads grows with the methods.
+        if _step(one.node) != "publish" or None not in (one.before, one.now):
+            return f"step `{_step(one.node)}` was made from other tables of {one.field}"
     return None
+
+
+def differs_by_selection_alone(old: Mapping[str, Record], new: Mapping[str, Record]) -> bool:
+    """Whether two identities differ, if at all, in which latents are chosen, and in what follows
+    from that.
+    """
+    own = _differences(old, new, ("config", "cut", "inputs"))
+    return all(one.field.startswith("select.") for one in own)
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """A field of a node that both identities have; None stands for a field that is not there."""
+
+    node: str
+    field: str
+    before: object
+    now: object
+
+
+def _differences(
+    old: Mapping[str, Record], new: Mapping[str, Record], sections: Sequence[str]
+) -> Iterator[_Difference]:
+    for node in new:
+        if node not in old:
+            continue
+        for section in sections:
+            before, now = old[node][section], new[node][section]
+            for field in sorted({*before, *now}):
+                if before.get(field) != now.get(field):
+                    yield _Difference(node, field, before.get(field), now.get(field))
 
 
 def _texts(step: Step, method: str | None, config: Config) -> tuple[str, ...]:

@@ -8,10 +8,13 @@ alive.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.estimate import asked_about
+from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.identity import Node, nodes
 from ray_autointerp.plan.schedule import Schedule
+from ray_autointerp.plan.shards import Axes
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
@@ -23,6 +26,20 @@ def inherited_steps(parent: Run, identity: Mapping[str, str]) -> dict[str, str]:
         for node in _finished(parent)
         if identity.get(node.name) == parent.identity[node.name]
     }
+
+
+def most_requests(run: Run) -> int:
+    """What the run may ask the LLM at most, without what it inherits."""
+    return sum(
+        sum(asked_about(step_named(node.step), node.method, run.config, _of_one(run, node.owner)))
+        for node in nodes(run.config, run.axes)
+        if step_named(node.step).requests and node.name not in run.inherits
+    )
+
+
+def _of_one(run: Run, sae: str | None) -> Axes:
+    assert sae is not None, "an LLM is asked about the latents of an SAE"
+    return replace(run.axes, latents={sae: run.axes.latents[sae]})
 
 
 def missing_step(run: Run) -> tuple[str, str] | None:

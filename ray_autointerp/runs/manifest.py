@@ -4,6 +4,7 @@ Identity decides results; growth (methods, scorers) may grow until labels exist;
 free (architecture, section 5). The code's version is recorded, not compared.
 """
 
+import itertools
 import json
 from dataclasses import replace
 from importlib.metadata import version
@@ -11,9 +12,15 @@ from typing import Any
 
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError, RunMismatch, StoreError
-from ray_autointerp.plan.identity import Inputs, digest, first_difference, identity
+from ray_autointerp.plan.identity import (
+    Inputs,
+    differs_by_selection_alone,
+    digest,
+    first_difference,
+    identity,
+)
 from ray_autointerp.plan.shards import Axes, LatentRange
-from ray_autointerp.records.layout import MANIFEST, table_folder
+from ray_autointerp.records.layout import MANIFEST, labels_file, table_folder
 from ray_autointerp.records.schemas import SCHEMA_VERSION
 from ray_autointerp.runs.inheritance import inherited_steps, missing_step
 from ray_autointerp.runs.run import Run
@@ -28,31 +35,70 @@ def run_uri(config: Config) -> str:
 def open_run(config: Config, axes: Axes, inputs: Inputs, micro_batch: int) -> Run:
     """Begin the run, or continue the one of that name.
 
-    `micro_batch` is used where the config leaves it open and the run is new.
+    Where that one is finished and the config differs in growth or selection alone, a run of its own
+    follows it, as `<name>-2`, whose parent it is. `micro_batch` is used where the config leaves it
+    open and neither the run nor its parent has one.
 
     Raises RunMismatch, which names step and field, where the store holds a run whose results
     were decided otherwise.
     """
+    name = config.run.name
+    for number in itertools.count(2):
+        run = _begun_or_continued(config, axes, inputs, micro_batch)
+        if run is not None:
+            return run
+        update = {"name": f"{name}-{number}", "parent": config.run.name}
+        config = config.model_copy(update={"run": config.run.model_copy(update=update)})
+    raise AssertionError
+
+
+def _begun_or_continued(config: Config, axes: Axes, inputs: Inputs, micro_batch: int) -> Run | None:
+    """None where the run of that name is finished and to be followed."""
     uri = run_uri(config)
     store = open_store(uri)
-    config = _with_micro_batch(config, micro_batch, store)
+    config = _with_micro_batch(config, micro_batch)
     decided = identity(config, axes, inputs)
     if not store.exists(MANIFEST):
-        made = _begun(config, axes, uri, decided)
+        run = _begun(config, axes, uri, decided)
         manifest = {
             "run": config.run.name,
             "schema_version": SCHEMA_VERSION,
             "code_version": version("ray_autointerp"),
             "parent": config.run.parent,
-            "inherits": made.inherits,
+            "inherits": run.inherits,
             "config": config.model_dump(mode="json"),
             "axes": _axes_json(axes),
             "identity": decided,
         }
         text = json.dumps(manifest, indent=1, sort_keys=True)
         if store.put_if_absent(MANIFEST, text.encode()):
-            return made
-    return _continued(config, axes, uri, decided, _read(store))
+            return run
+    known = _read(store)
+    other_saes = _other_saes(known["axes"], axes)
+    difference = other_saes or first_difference(known["identity"], decided)
+    has_grown = _has_grown(config, known["config"])
+    if difference or has_grown:
+        is_like = not other_saes and differs_by_selection_alone(known["identity"], decided)
+        if is_like and all(store.exists(labels_file(sae)) for sae in axes.latents):
+            return None
+    if difference:
+        raise RunMismatch(
+            f"The run {uri} cannot be continued: {difference}. Put the old setting back, or give "
+            f"{_new_name(config)}"
+        )
+    if has_grown and any(store.list(table_folder("labels", sae, None)) for sae in axes.latents):
+        raise ConfigError(
+            f"Labels of {uri} are published, and `{has_grown}` differs from what made them: give "
+            f"{_new_name(config)}"
+        )
+    return _continued(config, axes, uri, decided, known["inherits"])
+
+
+def _new_name(config: Config) -> str:
+    return (
+        f'run.name another value, with `run.parent = "{config.run.name}"` to keep what does not '
+        "differ."
+    )
 
 
 def _begun(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run:
@@ -64,18 +110,13 @@ def _begun(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run
 
 
 def _continued(
-    config: Config, axes: Axes, uri: str, decided: dict[str, Any], known: dict[str, Any]
+    config: Config,
+    axes: Axes,
+    uri: str,
+    decided: dict[str, Any],
+    inherits: dict[str, str],
 ) -> Run:
-    """The run on the store, if nothing that decides its results differs. Raises RunMismatch."""
-    difference = _other_saes(known["axes"], axes) or first_difference(known["identity"], decided)
-    if difference:
-        raise RunMismatch(
-            f"The run {uri} cannot be continued: {difference}. Put the old setting back, or give "
-            f'run.name another value, with `run.parent = "{config.run.name}"` to keep what '
-            "does not differ."
-        )
-    _refuse_late_growth(open_store(uri), config, known["config"], uri)
-    run = replace(_run(config, axes, uri, decided), inherits=known["inherits"])
+    run = replace(_run(config, axes, uri, decided), inherits=inherits)
     if missing := missing_step(run):
         node, holder = missing
         raise StoreError(
@@ -103,13 +144,19 @@ def _other_saes(known: dict[str, Any], axes: Axes) -> str | None:
     return f"it labels the SAEs {', '.join(before)}, and the config now names {', '.join(now)}"
 
 
-def _with_micro_batch(config: Config, size: int, store: Store) -> Config:
-    """Where the config leaves it open, the run's own; of a new run, what fits into memory."""
+def _with_micro_batch(config: Config, size: int) -> Config:
+    """Where the config leaves it open, the run's own, or its parent's, so that the tables which it
+    decides are the same; else what fits into memory.
+    """
     operations = config.operations
     if operations.micro_batch:
         return config
-    if store.exists(MANIFEST):
-        size = _read(store)["config"]["operations"]["micro_batch"]
+    root = config.run.root.rstrip("/")
+    for name in filter(None, (config.run.name, config.run.parent)):
+        store = open_store(f"{root}/{name}")
+        if store.exists(MANIFEST):
+            size = _read(store)["config"]["operations"]["micro_batch"]
+            break
     settled = operations.model_copy(update={"micro_batch": size})
     return config.model_copy(update={"operations": settled})
 
@@ -160,13 +207,10 @@ def _read(store: Store) -> dict[str, Any]:
     return manifest
 
 
-def _refuse_late_growth(store: Store, config: Config, known: dict[str, Any], uri: str) -> None:
-    """Methods and scorers may be added until labels exist; the labels would not show them."""
+def _has_grown(config: Config, known: dict[str, Any]) -> str | None:
+    """The section whose methods or scorers are others than the run began with, if any.
+
+    They may be added until labels exist, which would not show them.
+    """
     now = config.model_dump(mode="json")
-    changed = [name for name in ("describe", "score") if now[name] != known[name]]
-    if changed and any(store.list(f"{table_folder('labels', sae.id, None)}") for sae in config.sae):
-        raise ConfigError(
-            f"The labels of {uri} are published, and `{changed[0]}` differs from what made them: "
-            f'give run.name another value, with `run.parent = "{config.run.name}"` to keep what '
-            "does not differ."
-        )
+    return next((name for name in ("describe", "score") if now[name] != known[name]), None)

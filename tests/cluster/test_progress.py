@@ -1,9 +1,8 @@
 """What a person watches while a run goes on."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import cast
 
 from rich.console import Console
 
@@ -58,16 +57,23 @@ def test_log_gets_one_line_when_a_step_begins_and_one_when_it_ends() -> None:
     assert lines[0].endswith("corpus begins") and "corpus done, 2 shard(s)" in lines[1]
 
 
-def test_what_is_taken_over_is_told_first() -> None:
+def test_run_that_follows_says_what_it_takes_over_and_may_cost(quick_run: Run) -> None:
+    section = quick_run.config.run.model_copy(update={"parent": "old"})
+    config = quick_run.config.model_copy(update={"run": section})
+    asked = [node for node in quick_run.identity if node.startswith("detection/")]
+    inherits = dict.fromkeys(set(quick_run.identity) - set(asked), "old")
+    run = replace(quick_run, config=config, inherits=inherits | {"corpus": "older"})
     console = screen(terminal=False)
-    inherits = {"corpus": "a", "explain/s/max_act": "b", "explain/s/keywords": "b"}
-    run = SimpleNamespace(inherits=inherits, sibling="runs/{}".format)
     with Progress(console) as progress:
-        progress.begun(cast(Run, run))
-    assert text(console).splitlines() == [
-        "Taken over from runs/a: corpus.",
-        "Taken over from runs/b: explain.",
-    ]
+        progress.begun(run)
+        progress.begun(quick_run)
+    first, more = text(console).split(" times.\n")
+    num_asked = 6 * len(config.score.methods) * 2 * config.score.detection_texts
+    assert first == (
+        f"planted follows old. Beyond what it takes over it asks the LLM at most {num_asked:,}"
+    )
+    said = " ".join(more.split())
+    assert "old: overlap, neighbours, jacobian," in said and said.endswith("older: corpus.")
 
 
 def test_failed_attempt_is_told_at_once_with_the_task() -> None:

@@ -194,6 +194,44 @@ def test_parent_that_is_none_is_refused_before_anything_is_written(
     assert not open_store(str(tmp_path / name)).exists("manifest.json")
 
 
+def test_finished_run_is_followed_where_growth_or_selection_differs(
+    quick_config: Planted, quick_run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(quick_run.uri, tmp_path / "planted")
+    grown = quick_config(tmp_path, MORE)
+    run, done = made(grown)
+    assert (run.folder, run.config.run.parent) == ("planted-2", "planted")
+    assert "corpus" not in done and "write_sentences" in done
+    assert made(grown) == (run, set())
+    wider = quick_config(tmp_path, MORE | {"select": {"num_latents": 7}})
+    run, done = made(wider)
+    assert (run.folder, run.config.run.parent) == ("planted-3", "planted-2")
+    assert set(run.inherits.values()) == {"planted"} and "select" in done
+    assert made(quick_config(tmp_path))[0].folder == "planted"
+
+
+def test_unfinished_run_is_not_followed(
+    quick_config: Planted, quick_run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(quick_run.uri, tmp_path / "planted")
+    (tmp_path / "planted" / "sae" / SAE / "labels.parquet").unlink()
+    with pytest.raises(RunMismatch, match=r"select\.num_latents = 6, and the config now says 7"):
+        label(quick_config(tmp_path, {"select": {"num_latents": 7}}), run_local, Silent())
+    with pytest.raises(ConfigError, match="Labels of .* are published, and `score` differs"):
+        label(quick_config(tmp_path, MORE), run_local, Silent())
+
+
+def test_child_works_in_the_batches_of_its_parent(
+    quick_config: Planted, quick_run: Run, tmp_path: Path
+) -> None:
+    """They decide the last bits of what a subject computes, and memory would choose others here."""
+    shutil.copytree(quick_run.uri, tmp_path / "planted")
+    open_batches = {"operations": {"micro_batch": 0}}
+    run, done = made(child_config(quick_config, tmp_path, "child", "planted", MORE | open_batches))
+    assert run.config.operations.micro_batch == 16
+    assert "corpus" not in done and "max_act" not in done
+
+
 def test_refusal_to_continue_says_how_to_keep_what_does_not_differ(
     quick_config: Planted, root: Path
 ) -> None:
