@@ -5,8 +5,9 @@ score is not inflated by having been chosen. Each description has two half score
 trials. A latent with few trials is chosen for by noise; so what sets a description apart from its
 method and its latent is shrunk by its reliability, measured between the halves (split-half
 correlation, Spearman-Brown). A method's lead over the reference, the keywords, counts as far as its
-95 % interval lies above zero. With useless trials the reference wins everywhere, with perfect ones
-each latent's best description.
+95 % interval lies above zero. Of a method without such a lead, a description takes the reference's
+place only where its own lead is larger than the standard error that is left in it. With useless
+trials the reference wins everywhere, with perfect ones each latent's best description.
 """
 
 # L latents, M methods; two halves H
@@ -34,6 +35,9 @@ class Estimates:
     """On the scale of the scores; NaN where a description has no trials."""
     reliability: float
     """From 0 (what is particular to a description is noise) to 1."""
+    needed_M: Array
+    """By method, the lead over the reference that its description needs: the standard error of the
+    difference of two descriptions of a latent, or 0 of a method that is surely better."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Choice:
     winner: int
     runner_up: int | None
     margin: float | None
-    """Expected score of the winner less that of the runner-up."""
+    """Expected score of the winner less that of the runner-up; below zero where the keywords win
+    because the other's lead is not sure."""
 
 
 def pooled(scores: Sequence[Array]) -> Array:
@@ -75,7 +80,7 @@ def estimates(halves_HLM: Array, reference: int) -> Estimates:
     scores_LM[is_known_LM] = np.nanmean(halves_HLM[:, is_known_LM], 0)
     latent_L1, method_M = _effects(scores_LM)
     fitted_LM = latent_L1 + method_M
-    credited_LM = latent_L1 + _credited(method_M, scores_LM, reference)
+    credited_M = _credited(method_M, scores_LM, reference)
     has_both_LM = ~np.isnan(halves_HLM).any(0)
     one_N, other_N = (
         _rest(half_LM)[has_both_LM] for half_LM in np.where(has_both_LM, halves_HLM, np.nan)
@@ -83,14 +88,24 @@ def estimates(halves_HLM: Array, reference: int) -> Estimates:
     num_latents, num_methods = (np.any(has_both_LM, axis).sum() for axis in (1, 0))
     num_free = int(len(one_N) - num_latents - num_methods + 1)
     reliability = _reliability(one_N, other_N, num_free)
-    return Estimates(credited_LM + reliability * (scores_LM - fitted_LM), reliability)
+    rest_LM = scores_LM - fitted_LM
+    # Of what is particular to each of the two, a share of its true variance is not known.
+    variance = reliability * np.nansum(rest_LM**2) / max(num_free, 1)
+    lead_error = np.sqrt(2 * variance * (1 - reliability))
+    needed_M = np.where(credited_M > credited_M[reference], 0.0, lead_error)
+    return Estimates(latent_L1 + credited_M + reliability * rest_LM, reliability, needed_M)
 
 
-def choose(expected_M: Sequence[float], candidates: Sequence[int], first: int | None) -> Choice:
+def choose(
+    expected_M: Sequence[float],
+    candidates: Sequence[int],
+    first: int | None,
+    needed_M: Sequence[float],
+) -> Choice:
     """The winner among the candidates, which come in order of preference.
 
-    One without trials loses to one with; among those the order decides. `first` wins ties of
-    trials: an LLM's description must beat the keywords, not equal them.
+    One without trials loses to one with; among those the order decides. `first` wins unless
+    another leads by more than it needs: an LLM's description must beat the keywords.
     """
     assert candidates, "nothing to choose from"
 
@@ -100,7 +115,12 @@ def choose(expected_M: Sequence[float], candidates: Sequence[int], first: int | 
             return np.inf, True, candidates.index(method)
         return -expected, method != first, candidates.index(method)
 
-    winner, *others = sorted(candidates, key=rank)
+    in_order = sorted(candidates, key=rank)
+    if first is not None and first in candidates and not np.isnan(expected_M[first]):
+        sure = (one for one in in_order if expected_M[one] - expected_M[first] > needed_M[one])
+        best = next(sure, first)
+        in_order = [best, *(one for one in in_order if one != best)]
+    winner, *others = in_order
     if not others:
         return Choice(winner, None, None)
     margin = float(expected_M[winner] - expected_M[others[0]])

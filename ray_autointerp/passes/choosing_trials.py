@@ -25,6 +25,8 @@ class ChoosingTrials:
     halves_HLM: Array
     expected_LM: Array
     reliability: float
+    needed_M: Array
+    """By method, the lead that its description needs (methods/choice.py)."""
 
     def expected(self, latent: int) -> Sequence[float]:
         """By method in the config's order; NaN where there are no trials."""
@@ -53,7 +55,7 @@ def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
         by_trials = bool(scored) and config.describe.label_by == "trials"
         if not by_trials:
             nothing_HLM = np.empty((2, 0, len(methods)))
-            return ChoosingTrials({}, nothing_HLM, nothing_HLM[0], 0.0)
+            return ChoosingTrials({}, nothing_HLM, nothing_HLM[0], 0.0, np.zeros(len(methods)))
         latents = sorted(tables.selection(sae))
         by_side: dict[str, list[Array]] = {}
         for step in FLOW:
@@ -70,7 +72,7 @@ def choosing_trials(tables: Tables, sae: str) -> ChoosingTrials:
         reference = "keywords" if "keywords" in scored else scored[0]
         made = estimates(halves_HLM, methods.index(reference))
         row = {latent: place for place, latent in enumerate(latents)}
-        return ChoosingTrials(row, halves_HLM, made.expected_LM, made.reliability)
+        return ChoosingTrials(row, halves_HLM, made.expected_LM, made.reliability, made.needed_M)
 
     return tables.kept(("choosing_trials", sae), read)
 

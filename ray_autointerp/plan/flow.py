@@ -551,7 +551,7 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=7,
+        revision=8,
         config=(
             *("evidence.change_modes", "describe.methods", "describe.label_by", "score.methods"),
             "select.controls",

@@ -375,6 +375,9 @@ def _label_note(choice: Row) -> str:
     """That this is the label, and how clearly it won."""
     if choice["margin"] is None:
         return "the label"
+    if choice["margin"] < 0:
+        lead = f"{choice['runner_up']} leads by {-choice['margin']:.3f}"
+        return f"the label: {lead} in choosing trials, less than its error"
     return f"the label, {choice['margin']:.3f} before {choice['runner_up']} in choosing trials"
 
 

@@ -147,7 +147,7 @@ class _Shard:
             candidates = [i for i, is_ok_L in enumerate(is_ok_ML) if is_ok_L[place]]
             if candidates:
                 expected = trials.expected(latent)
-                chosen = choose(expected, candidates, first)
+                chosen = choose(expected, candidates, first, trials.needed_M.tolist())
                 row |= {
                     "status": "ok",
                     "method": names[chosen.winner],

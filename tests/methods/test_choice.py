@@ -9,6 +9,7 @@ from scipy import stats
 from ray_autointerp.methods.choice import choose, estimates, pooled
 
 NAN = float("nan")
+NOTHING = (0.0, 0.0, 0.0)
 
 
 def simulated(seed, noise, num_latents=400, num_methods=5, particular=0.1):
@@ -70,15 +71,30 @@ def test_trials_that_say_nothing_choose_the_reference(num_latents):
     chosen = []
     for seed in range(40):
         halves = np.random.default_rng(seed).uniform(0, 1, (2, num_latents, 4))
-        expected = estimates(halves, reference=0).expected_LM
-        chosen.append(np.mean([choose(row, range(4), 0).winner == 0 for row in expected]))
-    assert np.mean(chosen) > 0.9
+        made = estimates(halves, reference=0)
+        winners = [choose(row, range(4), 0, made.needed_M).winner for row in made.expected_LM]
+        chosen.append(np.mean(np.equal(winners, 0)))
+    assert np.mean(chosen) > 0.94
 
 
 @pytest.mark.parametrize(("noise", "reliability"), [(0.0, 1.0), (0.1, 2 / 3), (0.3, 2 / 11)])
 def test_reliability_is_the_share_of_variance_that_is_not_noise(noise, reliability):
     _, halves = simulated(0, noise, num_latents=30_000)
     assert estimates(halves, 0).reliability == pytest.approx(reliability, abs=0.04)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.1, 0.3])
+def test_needed_lead_is_what_expected_leads_miss_the_true_ones_by_or_nothing(noise):
+    true, halves = simulated(0, noise, num_latents=30_000)
+    made = estimates(halves, 0)
+    particular, expected = (
+        one - one.mean(1, keepdims=True) - one.mean(0) + one.mean()
+        for one in (true, made.expected_LM)
+    )
+    missed = np.diff(particular - expected, axis=1)
+    needed = made.needed_M
+    assert needed[0] == pytest.approx(missed.std(), rel=0.08, abs=1e-6)
+    assert list(needed[1:]) == [0, 0, 0, 0], "all surely lead the first"
 
 
 def test_reliability_without_anything_to_measure_it_by_is_zero():
@@ -89,13 +105,15 @@ def test_reliability_without_anything_to_measure_it_by_is_zero():
     assert made.reliability == 0 and not np.isnan(made.expected_LM).any()
 
 
+@pytest.mark.parametrize("first", [None, 0])
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.2, 0.5])
-def test_choice_is_no_worse_than_the_best_method_and_better_where_trials_can_tell(noise):
+def test_choice_is_no_worse_than_the_best_method_and_better_where_trials_can_tell(noise, first):
     gains = []
     for seed in range(10):
         true, halves = simulated(seed, noise)
-        expected = estimates(halves, 0).expected_LM
-        winners = [choose(row, range(5), None).winner for row in expected]
+        made = estimates(halves, 0)
+        rows = made.expected_LM
+        winners = [choose(row, range(5), first, made.needed_M).winner for row in rows]
         gains.append(true[np.arange(len(true)), winners].mean() - true.mean(0).max())
     assert np.mean(gains) > -0.005
     if noise <= 0.2:
@@ -128,10 +146,20 @@ def test_description_without_the_harder_trials_gains_nothing_by_it():
 
 
 def test_winner_runner_up_and_margin():
-    chosen = choose([0.5, 0.7, 0.6], [0, 1, 2], first=0)
+    chosen = choose([0.5, 0.7, 0.6], [0, 1, 2], 0, NOTHING)
     assert (chosen.winner, chosen.runner_up) == (1, 2)
     assert chosen.margin == pytest.approx(0.1)
-    assert choose([0.5], [0], first=0).margin is None
+    assert choose([0.5], [0], 0, NOTHING).margin is None
+
+
+@pytest.mark.parametrize(
+    ("needed", "winner", "runner_up", "margin"),
+    [((0, 0.15, 0.15), 1, 2, 0.1), ((0, 0.25, 0.25), 0, 1, -0.2), ((0, 0.25, 0), 2, 1, -0.1)],
+)
+def test_keywords_stay_unless_another_leads_by_what_it_needs(needed, winner, runner_up, margin):
+    chosen = choose([0.5, 0.7, 0.6], [0, 1, 2], 0, needed)
+    assert (chosen.winner, chosen.runner_up) == (winner, runner_up)
+    assert chosen.margin == pytest.approx(margin)
 
 
 @pytest.mark.parametrize(
@@ -145,4 +173,4 @@ def test_winner_runner_up_and_margin():
     ],
 )
 def test_ties_and_missing_trials(expected, candidates, winner):
-    assert choose(expected, candidates, first=2).winner == winner
+    assert choose(expected, candidates, 2, NOTHING).winner == winner
