@@ -292,7 +292,7 @@ class ScoreSection(Section):
     three_set_methods: tuple[Method, ...] = ()
     """Methods that also get the paper's three-set judgement (12 more texts per latent, at the
     paper's KL targets 0.25 and 0.5)."""
-    control_texts: tuple[ControlText, ...] = (*("random_direction", "unsteered", "neighbour"),)
+    control_texts: tuple[ControlText, ...] = ("random_direction", "unsteered", "neighbour")
     """Texts with which some published trials of `methods` are asked once more, for the control
     sample (`select.controls`). In the place of the latent's own: made while a random direction of
     the decoder row's norm is added, calibrated to the same KL, and made without steering. No

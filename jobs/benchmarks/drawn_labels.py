@@ -8,7 +8,7 @@ import argparse
 import pyarrow.compute as pc
 
 from ray_autointerp.records.keys import hash_order
-from ray_autointerp.reports.label_table import labels
+from ray_autointerp.reports.label_table import label_line, labels
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.tables import Row, Tables
 
@@ -41,8 +41,7 @@ def _line(row: Row, examples: list[Row]) -> str:
     shown = "; ".join(map(_around_peak, examples[:3]))
     promoted = ", ".join(dict.fromkeys(token.strip() for token in row["promotes"] or ()))
     scores = " / ".join("" if row[name] is None else f"{row[name]:.2f}" for name in SCORES)
-    label = "; ".join((row["label"] or f"({row['status']})").splitlines())
-    cells = (str(row["latent"]), shown, promoted, label, row["method"] or "", scores)
+    cells = (str(row["latent"]), shown, promoted, label_line(row), row["method"] or "", scores)
     return f"| {' | '.join(_cell(text) for text in cells)} |"
 
 

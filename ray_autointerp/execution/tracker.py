@@ -22,6 +22,7 @@ from ray_autointerp.records.layout import ledger_part
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
+from ray_autointerp.runs.inheritance import require_inherited
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 from ray_autointerp.storage.parquet import write_table
@@ -74,6 +75,7 @@ class RunTracker:
         self._ledger_parts = 0
         observer.begun(run)
         self._note(self._tables.objects())
+        require_inherited(run, self._schedule)
 
     def take(self, *pools: Pool) -> Task | None:
         """The best task of these pools (of any, where none is named) that may start; it does."""

@@ -22,6 +22,9 @@ from ray_autointerp.records.keys import slug
 Record = Mapping[str, Mapping[str, object]]
 """Sections `config`, `cut`, `inputs` and `reads`, by field."""
 
+_OWN = ("config", "cut", "inputs")
+"""What a step's record says of itself, and not of what it reads."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -90,7 +93,7 @@ def first_difference(old: Mapping[str, Record], new: Mapping[str, Record]) -> st
     Nodes that only one of them has are methods that were added or dropped: no difference. A step's
     own fields are compared before what it reads, so that the cause is named and not its effect.
     """
-    for one in _differences(old, new, ("config", "cut", "inputs")):
+    if one := next(_differences(old, new, _OWN), None):
         return (
             f"step `{_step(one.node)}` was made with {one.field} = {_short(one.before)}, and the "
             f"config now says {_short(one.now)}"
@@ -106,8 +109,7 @@ def differs_by_selection_alone(old: Mapping[str, Record], new: Mapping[str, Reco
     """Whether two identities differ, if at all, in which latents are chosen, and in what follows
     from that.
     """
-    own = _differences(old, new, ("config", "cut", "inputs"))
-    return all(one.field.startswith("select.") for one in own)
+    return all(one.field.startswith("select.") for one in _differences(old, new, _OWN))
 
 
 @dataclass(frozen=True)

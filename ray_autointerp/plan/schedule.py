@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ray_autointerp.config import Config
-from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.priority import Priority
 from ray_autointerp.plan.reads import owners_read, producer_of, variants_read
 from ray_autointerp.plan.shards import Axes, Selected, methods_of, owners_of, shard_count
@@ -177,8 +177,7 @@ class Schedule:
 
     def is_complete(self, step: str, owner: str | None, method: str | None) -> bool:
         """Whether every object of one step, owner and variant exists."""
-        made = self._groups.get((step, owner, method)) or self._groups[step, None, method]
-        return made.is_complete
+        return self._group(step_named(step), owner, method).is_complete
 
     def progress(self) -> Iterator[StepProgress]:
         """One line per step, in the flow's order."""
@@ -213,8 +212,7 @@ class Schedule:
         whole, aligned, panel = set(), set(), set()
         for read, step, method in variants_read(group.step, group.method, self._config):
             for owner in owners_read(step, group.sae, self._axes):
-                # What is made for all SAEs together has no owner, though its tables have.
-                made = self._groups[step.name, None if step.scope == "subject" else owner, method]
+                made = self._group(step, owner, method)
                 if read.which == "whole" or not _is_cut_alike(made.step, group.step):
                     whole.add(made)
                 else:
@@ -229,6 +227,10 @@ class Schedule:
         for made in panel - whole:
             made.panel.append(group)
         group.barriers_left = len(whole) + len(panel - whole)
+
+    def _group(self, step: Step, owner: str | None, method: str | None) -> _Group:
+        """What is made for all SAEs together has no owner, though its tables have."""
+        return self._groups[step.name, None if step.scope == "subject" else owner, method]
 
     def _open(self, groups: Iterable[_Group]) -> None:
         """These groups' sizes are known: count what they wait for, then note what exists."""

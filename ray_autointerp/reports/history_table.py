@@ -10,8 +10,7 @@ from rich.text import Text
 
 from ray_autointerp.errors import StoreError
 from ray_autointerp.plan.identity import nodes
-from ray_autointerp.reports.label_table import labels
-from ray_autointerp.reports.terminal_text import printable
+from ray_autointerp.reports.label_table import label_line, labels
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 
@@ -52,8 +51,7 @@ def label_history(run: Run, sae: str, latent: int) -> Table:
         if sae not in one.saes:
             continue
         for row in labels(one, sae).filter(pc.field("latent") == latent).to_pylist():
-            label = printable("; ".join((row["label"] or f"({row['status']})").splitlines()))
-            shown.add_row(one.folder, row["method"] or "", label)
+            shown.add_row(one.folder, row["method"] or "", label_line(row))
     return shown
 
 

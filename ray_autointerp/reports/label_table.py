@@ -128,10 +128,15 @@ class LabelLines:
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
-    label = printable("; ".join(_label(row).splitlines()))
+    label = label_line(row)
     if heads_label(row):
         label = f"{shown_name(row)}; {label.removeprefix(printable(row['name']) + '; ')}"
     return str(row["latent"]), label, _joined(row["fires_on"]), _joined(row["promotes"])
+
+
+def label_line(row: Row) -> str:
+    """The label of a row of `labels` in one line, or its status."""
+    return printable("; ".join(_label(row).splitlines()))
 
 
 def _label(row: Row) -> str:

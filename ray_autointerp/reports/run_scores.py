@@ -14,7 +14,7 @@ from ray_autointerp.errors import UserError
 from ray_autointerp.methods.paired import Scores
 from ray_autointerp.passes.nearest import nearest
 from ray_autointerp.passes.revivals import revivals
-from ray_autointerp.plan.controls import shuffled
+from ray_autointerp.plan.controls import NEIGHBOUR, shuffled
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.plan.shards import methods_of
@@ -231,7 +231,7 @@ def _control_trials(tables: Tables, sae: str) -> dict[tuple[str, str], ControlTr
 
 
 def _median_cosine(tables: Tables, sae: str) -> float | None:
-    sample = tables.controls(sae)
+    sample = tables.controls(sae) if NEIGHBOUR in tables.run.config.score.control_texts else []
     return median(one.cosine for one in nearest(tables, sae, sample).values()) if sample else None
 
 

@@ -10,6 +10,7 @@ alive.
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from ray_autointerp.errors import StoreError
 from ray_autointerp.plan.estimate import asked_about
 from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.identity import Node, nodes
@@ -42,20 +43,27 @@ def _of_one(run: Run, sae: str | None) -> Axes:
     return replace(run.axes, latents={sae: run.axes.latents[sae]})
 
 
-def missing_step(run: Run) -> tuple[str, str] | None:
-    """An inherited node whose tables are gone, and the folder that had them; None if all exist."""
-    if not run.inherits:
-        return None
-    there = {node.name for node in _finished(run)}
-    return next(((node, of) for node, of in run.inherits.items() if node not in there), None)
+def require_inherited(run: Run, schedule: Schedule) -> None:
+    """Raise StoreError if inherited tables are gone; the schedule has noted all that exists."""
+    there = {node.name for node in _complete(run, schedule)}
+    for node, folder in run.inherits.items():
+        if node not in there:
+            raise StoreError(
+                f"The run {run.uri} uses the tables of `{node}` in {run.sibling(folder)}, and they "
+                "are not there: put them back, or begin a run of another name."
+            )
 
 
 def _finished(run: Run) -> Iterator[Node]:
-    """Nodes whose objects all exist."""
     schedule, tables = Schedule(run.config, run.axes), Tables(run)
     schedule.note_objects(tables.objects())
     for sae in schedule.unselected:
         schedule.note_selection(sae, tables.selected(sae))
+    yield from _complete(run, schedule)
+
+
+def _complete(run: Run, schedule: Schedule) -> Iterator[Node]:
+    """Nodes whose objects all exist, but for the labels."""
     last = FLOW[-1].name
     for node in nodes(run.config, run.axes):
         if node.step != last and schedule.is_complete(node.step, node.owner, node.method):

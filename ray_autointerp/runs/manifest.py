@@ -4,7 +4,6 @@ Identity decides results; growth (methods, scorers) may grow until labels exist;
 free (architecture, section 5). The code's version is recorded, not compared.
 """
 
-import itertools
 import json
 from dataclasses import replace
 from importlib.metadata import version
@@ -22,14 +21,18 @@ from ray_autointerp.plan.identity import (
 from ray_autointerp.plan.shards import Axes, LatentRange
 from ray_autointerp.records.layout import MANIFEST, labels_file, table_folder
 from ray_autointerp.records.schemas import SCHEMA_VERSION
-from ray_autointerp.runs.inheritance import inherited_steps, missing_step
+from ray_autointerp.runs.inheritance import inherited_steps
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import Store, open_store
 
 
 def run_uri(config: Config) -> str:
     """The run's folder: its name under the root."""
-    return f"{config.run.root.rstrip('/')}/{config.run.name}"
+    return _uri(config, config.run.name)
+
+
+def _uri(config: Config, name: str) -> str:
+    return f"{config.run.root.rstrip('/')}/{name}"
 
 
 def open_run(config: Config, axes: Axes, inputs: Inputs, micro_batch: int) -> Run:
@@ -42,14 +45,12 @@ def open_run(config: Config, axes: Axes, inputs: Inputs, micro_batch: int) -> Ru
     Raises RunMismatch, which names step and field, where the store holds a run whose results
     were decided otherwise.
     """
-    name = config.run.name
-    for number in itertools.count(2):
-        run = _begun_or_continued(config, axes, inputs, micro_batch)
-        if run is not None:
-            return run
+    name, number = config.run.name, 1
+    while (run := _begun_or_continued(config, axes, inputs, micro_batch)) is None:
+        number += 1
         update = {"name": f"{name}-{number}", "parent": config.run.name}
         config = config.model_copy(update={"run": config.run.model_copy(update=update)})
-    raise AssertionError
+    return run
 
 
 def _begun_or_continued(config: Config, axes: Axes, inputs: Inputs, micro_batch: int) -> Run | None:
@@ -91,7 +92,7 @@ def _begun_or_continued(config: Config, axes: Axes, inputs: Inputs, micro_batch:
             f"Labels of {uri} are published, and `{has_grown}` differs from what made them: give "
             f"{_new_name(config)}"
         )
-    return _continued(config, axes, uri, decided, known["inherits"])
+    return replace(_run(config, axes, uri, decided), inherits=known["inherits"])
 
 
 def _new_name(config: Config) -> str:
@@ -107,23 +108,6 @@ def _begun(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run
     if config.run.parent is None:
         return run
     return replace(run, inherits=inherited_steps(_parent(run, config.run.parent), run.identity))
-
-
-def _continued(
-    config: Config,
-    axes: Axes,
-    uri: str,
-    decided: dict[str, Any],
-    inherits: dict[str, str],
-) -> Run:
-    run = replace(_run(config, axes, uri, decided), inherits=inherits)
-    if missing := missing_step(run):
-        node, holder = missing
-        raise StoreError(
-            f"The run {uri} uses the tables of `{node}` in {run.sibling(holder)}, and they are not "
-            "there: put them back, or begin a run of another name."
-        )
-    return run
 
 
 def _parent(run: Run, name: str) -> Run:
@@ -151,9 +135,8 @@ def _with_micro_batch(config: Config, size: int) -> Config:
     operations = config.operations
     if operations.micro_batch:
         return config
-    root = config.run.root.rstrip("/")
     for name in filter(None, (config.run.name, config.run.parent)):
-        store = open_store(f"{root}/{name}")
+        store = open_store(_uri(config, name))
         if store.exists(MANIFEST):
             size = _read(store)["config"]["operations"]["micro_batch"]
             break

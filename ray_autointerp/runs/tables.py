@@ -134,9 +134,8 @@ class Tables:
         """
         assert task.sae is not None
         size = self.run.axes.selected_per_shard
-        order = list(self.selection(task.sae))
-        if is_control(task.method):
-            order = order[: self.selected(task.sae).num_controls]
+        of = self.controls if is_control(task.method) else self.selection
+        order = list(of(task.sae))
         return order[task.shard * size : (task.shard + 1) * size]
 
     def read(

@@ -33,7 +33,7 @@ class _Clamped:
     """What is clamped instead of the latents of the control sample."""
 
     sae: Sae
-    by_latent: Mapping[int, int]
+    by_latent: dict[int, int]
     """Of each latent of the sample, the latent of `sae` that is clamped in its place."""
     starts: Mapping[int, float]
     """Of each latent of `sae` that is clamped, the activation from which the search begins."""
@@ -47,28 +47,21 @@ def run(task: Task, context: WorkerContext) -> None:
     rows: list[Row] = [
         {"latent": latent, **text._asdict(), "status": "ok"} for latent in latents for text in texts
     ]
-    if kind == UNSTEERED:
-        generate_texts(
-            context,
-            context.sae(task.sae),
-            rows,
-            lambda row: SteeredRow(None, 0.0, text_seed(context, kind, row)),
-        )
-    else:
+    sae, by_latent = context.sae(task.sae), dict[int, int]()
+    if kind != UNSTEERED:
         clamped = _CLAMPED[kind](context, task.sae, latents)
+        sae, by_latent = clamped.sae, clamped.by_latent
         found = _clamps(context, clamped, sorted({text.kl_target for text in texts}))
         for row in rows:
-            clamp = found[clamped.by_latent[row["latent"]], row["kl_target"]]
+            clamp = found[by_latent[row["latent"]], row["kl_target"]]
             row["status"] = "ok" if clamp.is_reached else "kl_unreached"
             row |= {"clamp_value": clamp.clamp_value, "kl_reached": clamp.kl_reached}
-        generate_texts(
-            context,
-            clamped.sae,
-            rows,
-            lambda row: SteeredRow(
-                clamped.by_latent[row["latent"]], row["clamp_value"], text_seed(context, kind, row)
-            ),
-        )
+
+    def steered(row: Row) -> SteeredRow:
+        seed = text_seed(context, kind, row)
+        return SteeredRow(by_latent.get(row["latent"]), row.get("clamp_value", 0.0), seed)
+
+    generate_texts(context, sae, rows, steered)
     context.write(task, "control_texts", rows)
 
 

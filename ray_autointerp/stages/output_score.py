@@ -16,7 +16,7 @@ what the description says of this latent beyond that one.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -73,11 +73,11 @@ async def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `judgements/<method>` and `output_scores/<method>`."""
     assert task.sae is not None and task.method is not None
     latents = context.tables.chosen(task)
-    material = _material(task, context, latents)
+    controls = set(latents).intersection(context.tables.controls(task.sae))
+    material = _material(task, context, latents, controls)
     described = context.tables.row("descriptions", task.sae, latents, task.method)
     units = two_set_units(task.method, context.run.config)
     of_controls = [(False, unit) for unit in control_units(context.run.config)]
-    controls = frozenset(context.tables.controls(task.sae))
     asks_three = method_of(task.method) in context.run.config.score.three_set_methods
 
     async def judged_rows(latent: int) -> list[Row]:
@@ -99,7 +99,9 @@ async def run(task: Task, context: WorkerContext) -> None:
     context.write(task, "output_scores", scores)
 
 
-def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Material:
+def _material(
+    task: Task, context: WorkerContext, latents: Sequence[int], controls: Collection[int]
+) -> _Material:
     assert task.sae is not None and task.method is not None
     panel = context.tables.panel(task.sae)
     shown = list(dict.fromkeys([*panel, *latents]))
@@ -107,8 +109,7 @@ def _material(task: Task, context: WorkerContext, latents: Sequence[int]) -> _Ma
     sets = {_TWO_SET: text_sets(context.run.config, texts, shown)}
     closest: Mapping[int, Nearest] = {}
     if not is_control(task.method):
-        controls = frozenset(context.tables.controls(task.sae))
-        sample = [latent for latent in latents if latent in controls]
+        sample = sorted(controls)
         if NEIGHBOUR in context.run.config.score.control_texts:
             closest = nearest(context.tables, task.sae, sample)
         for kind in context.run.config.score.control_texts:

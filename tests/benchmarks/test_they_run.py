@@ -95,9 +95,7 @@ def test_prompts_are_raced_by_what_their_descriptions_score(
     assert bench(*command) == [row] and sorted((tmp_path / "cache").rglob("*.parquet")) == files
 
 
-def test_prompt_is_chosen_on_half_and_told_on_the_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_prompt_is_chosen_on_half_and_told_on_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed description counts as the floor; a latent that no variant is judged on, not."""
     monkeypatch.syspath_prepend(FOLDER)
     prompts = importlib.import_module("prompts")

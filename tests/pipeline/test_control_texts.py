@@ -1,5 +1,5 @@
 """Texts that no latent made, in the place of a latent's own, through the flow: no description wins
-more than half with them, and a judge that likes such texts is told apart from a fair one. And the
+more than half with them, and a judge that likes such texts is recognised. And the
 texts of the decoder-nearest latents, in the place of the partner's."""
 
 from collections.abc import Callable

@@ -197,4 +197,6 @@ def test_a_label_has_the_auroc_of_its_own_method(quick_run: Run, step: str) -> N
     for label_row in chosen:
         scores = rows(quick_run, f"{step}_scores", label_row["method"])
         (score,) = (row for row in scores if row["latent"] == label_row["latent"])
-        assert label_row[f"{step}_auroc"] == score["auroc"] > 0.75
+        assert label_row[f"{step}_auroc"] == score["auroc"]
+    named = rows(quick_run, f"{step}_scores", "ensemble_raw")
+    assert len(named) == len(chosen) and all(row["auroc"] == 1 for row in named)
