@@ -65,10 +65,9 @@ def test_ceiling_over_two_engines_stops_both_and_a_higher_one_continues(
 ) -> None:
     """Neither engine alone comes near the ceiling that both together reach."""
 
-    def config(root: str, max_tokens: int) -> Config:
+    def config(root: str, max_tokens: int, at_once: int = 32) -> Config:
         changes = {
-            # Few at once: what is in flight is answered, however far over the ceiling.
-            "llm": {"script": "bad_day:dear", "requests_in_flight": 2},
+            "llm": {"script": "bad_day:dear", "requests_in_flight": at_once},
             "operations": {"llm_workers": 2},
             "budget": {"max_tokens": max_tokens},
         }
@@ -76,8 +75,9 @@ def test_ceiling_over_two_engines_stops_both_and_a_higher_one_continues(
 
     unbounded = label(config("unbounded", 10**9), run_local, Silent())
     whole = spent(Tables(unbounded).store).num_tokens
+    # Few at once: what is in flight is answered, however far over the ceiling.
     with pytest.raises(OverBudget, match=r"ceiling .* is reached"):
-        label(config("run", whole // 2), ray_runner, Silent())
+        label(config("run", whole // 2, at_once=2), ray_runner, Silent())
     run = label(config("run", 10**9), ray_runner, Silent())
     assert contents(run.uri) == contents(unbounded.uri)
     assert spent(Tables(run).store).num_tokens == whole, "nothing was paid for twice"

@@ -55,6 +55,5 @@ def slow(request: Request) -> Answer:
 
 
 def dear(request: Request) -> Answer:
-    """As planted, after a longer while, and every prompt counts as a hundred tokens."""
-    time.sleep(0.1)
+    """As planted, after a while, and every prompt counts as a hundred tokens."""
     return replace(slow(request), num_prompt_tokens=100)
