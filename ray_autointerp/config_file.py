@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import ConfigError
-from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, missing_method
+from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, is_method, missing_method
 
 
 def read_config(path: str | Path) -> Config:
@@ -37,10 +37,10 @@ def parse_config(raw: dict[str, Any], path: Path) -> Config:
     except ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error)}") from error
     for method in config.describe.methods:
-        if method not in DESCRIPTION_METHODS:
+        if not is_method(method):
             raise ConfigError(
                 f"{path}: describe.methods has `{method}`, which is none of "
-                f"{', '.join(DESCRIPTION_METHODS)}."
+                f"{', '.join(DESCRIPTION_METHODS)} or a further candidate (`max_act_2`)."
             )
     if missing := missing_method(config.describe.methods):
         raise ConfigError(

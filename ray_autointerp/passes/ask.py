@@ -18,8 +18,8 @@ from ray_autointerp.runs.tables import Row
 
 T = TypeVar("T")
 
-RETRY_TEMPERATURE = 0.7
-"""The least of a second try: at 0 another seed gives the same answer."""
+LEAST_SAMPLING_TEMPERATURE = 0.7
+"""Of answers that must differ: at 0 another seed gives the same one."""
 
 _TRY_AGAIN: frozenset[Status] = frozenset({"refused", "truncated"})
 
@@ -76,7 +76,9 @@ async def ask_and_read(
     first = await tried(seed, temperature)
     if first.status not in _TRY_AGAIN:
         return first
-    second = await tried(derive_seed(prompt, purpose, 1), max(temperature, RETRY_TEMPERATURE))
+    second = await tried(
+        derive_seed(prompt, purpose, 1), max(temperature, LEAST_SAMPLING_TEMPERATURE)
+    )
     return first if second.status in _NOT_ASKED.values() else second
 
 

@@ -4,6 +4,8 @@ To add a description method, add its prompt (a line to _SHOWN where it is a list
 prompts/<method>.py, and prompts/texts/<method>.md with worked examples) and a line to EXPLAINERS.
 """
 
+import re
+
 from ray_autointerp.config import Config
 from ray_autointerp.plan.controls import NEIGHBOUR, is_control, method_of
 from ray_autointerp.plan.step import AnswerKind, Explainer, Read
@@ -56,7 +58,11 @@ EXPLAINERS: dict[str, Explainer] = {
 """The description methods beside `keywords`, which is made of every latent, named or not."""
 
 DESCRIPTION_METHODS: tuple[str, ...] = ("keywords", *EXPLAINERS)
-"""What `describe.methods` may name."""
+"""What `describe.methods` may name, and further candidates of those that ask about evidence."""
+
+_CANDIDATE = re.compile(r"(?P<method>\w+)_[2-9]")
+"""`max_act_2` to `max_act_9`: further answers to the prompt of `max_act`, so that the label is the
+best of n."""
 
 NEVER_LABELS = frozenset({"name"})
 """Methods that are scored like any other and never become a label: a name alone is too broad to
@@ -88,14 +94,34 @@ REVIVAL_LISTS: dict[str, tuple[str, str]] = {
 """The token lists that `revive` makes texts of, beside written sentences: table and column."""
 
 
+def is_method(name: str) -> bool:
+    """Whether `describe.methods` may hold the name."""
+    found = _CANDIDATE.fullmatch(name)
+    first = EXPLAINERS.get(found["method"]) if found else None
+    return name in DESCRIPTION_METHODS or (
+        first is not None and first.text is not None and not first.descriptions
+    )
+
+
+def is_candidate(method: str) -> bool:
+    """Whether the method gives a further answer to another method's prompt."""
+    return _CANDIDATE.fullmatch(method) is not None
+
+
+def explainer_of(method: str) -> Explainer:
+    """How a method other than `keywords` describes; a further candidate as the first one."""
+    found = _CANDIDATE.fullmatch(method)
+    return EXPLAINERS[found["method"] if found else method]
+
+
 def evidence_of(method: str, config: Config) -> tuple[Read, ...]:
     """The evidence tables of a description method; of TokenChange, the config's first mode."""
     mode = config.evidence.change_modes[0]
     tables = (
         Read(table, method=mode if table == "token_change" else None)
-        for table in EXPLAINERS[method].reads
+        for table in explainer_of(method).reads
     )
-    return (*tables, *(Read("descriptions", method=m) for m in EXPLAINERS[method].descriptions))
+    return (*tables, *(Read("descriptions", method=m) for m in explainer_of(method).descriptions))
 
 
 def can_be_label(method: str) -> bool:
@@ -120,7 +146,7 @@ def missing_method(methods: tuple[str, ...]) -> tuple[str, str] | None:
 
 def answer_kind_of(method: str, config: Config) -> AnswerKind | None:
     """The form of a description's answers; None where no LLM is asked."""
-    explainer = EXPLAINERS[method]
+    explainer = explainer_of(method)
     if explainer.text is None and not explainer.parts:
         return None
     return "json" if config.describe.structured and explainer.can_be_structured else "text"
@@ -128,7 +154,7 @@ def answer_kind_of(method: str, config: Config) -> AnswerKind | None:
 
 def texts_of(method: str, config: Config) -> tuple[str, ...]:
     """The prompt texts of a description method."""
-    own = {EXPLAINERS[one].text for one in EXPLAINERS[method].parts or (method,)}
+    own = {explainer_of(one).text for one in explainer_of(method).parts or (method,)}
     form = {"json": ("cap", "structured"), "text": ("cap",), "choice": (), None: ()}
     return (*sorted(text for text in own if text), *form[answer_kind_of(method, config)])
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ray_autointerp.config import Config
 from ray_autointerp.methods.panel_draw import Unit
 from ray_autointerp.plan.controls import is_control, method_of
-from ray_autointerp.plan.evidence import EXPLAINERS, can_be_label
+from ray_autointerp.plan.evidence import can_be_label, explainer_of
 
 JUDGEMENTS_PER_UNIT = 4
 """Requests behind one two-set trial: own and stranger's description, each in both orders."""
@@ -122,7 +122,7 @@ def unseen_trials(method: str, config: Config) -> list[tuple[bool, int]]:
 
 def explain_requests(method: str, _: Config) -> int:
     """Requests behind one description."""
-    explainer = EXPLAINERS[method]
+    explainer = explainer_of(method)
     return len(explainer.parts) or int(explainer.text is not None)
 
 

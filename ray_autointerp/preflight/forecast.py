@@ -16,7 +16,7 @@ from ray_autointerp.errors import SubjectError
 from ray_autointerp.methods.unseen_tokens import NUM_UNSEEN
 from ray_autointerp.plan.controls import method_of
 from ray_autointerp.plan.estimate import asked_about
-from ray_autointerp.plan.evidence import EXPLAINERS
+from ray_autointerp.plan.evidence import explainer_of
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.forecast import Forecast, asked_of
 from ray_autointerp.plan.shards import Axes, methods_of
@@ -91,14 +91,14 @@ def forecast(config: Config, axes: Axes) -> Forecast:
 def _explained(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
-    describe, parts = config.describe, EXPLAINERS[method].parts
+    describe, parts = config.describe, explainer_of(method).parts
     cap = ensemble.part_cap(describe.cap_words) if parts else describe.cap_words
     for part in parts or (method,):
-        text = EXPLAINERS[part].text
+        text = explainer_of(part).text
         if text is None:
             continue
         questions = [
-            EXPLAINERS[part].question(*sample_prompts.evidence(i), cap, describe.structured)
+            explainer_of(part).question(*sample_prompts.evidence(i), cap, describe.structured)
             for i in range(_SAMPLES)
         ]
         shown = [question.messages for question in questions if question is not None]

@@ -22,7 +22,7 @@ from ray_autointerp.methods.keywords import (
 )
 from ray_autointerp.passes.documents import Document, read_documents
 from ray_autointerp.plan.controls import method_of
-from ray_autointerp.plan.evidence import EXPLAINERS
+from ray_autointerp.plan.evidence import explainer_of
 from ray_autointerp.prompts import ensemble, named_keywords, structured
 from ray_autointerp.prompts.max_act import marked
 from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS
@@ -101,10 +101,10 @@ class SamplePrompts:
             return named_keywords.described(described(method, cap, index), keywords, cap)
         if method == "name":
             return described("named_keywords", cap, index)
-        text = EXPLAINERS[method].text
+        text = explainer_of(method).text
         if text is not None:
             return described(text, cap, index)
-        part_cap = ensemble.part_cap(cap) if EXPLAINERS[method].parts else cap
+        part_cap = ensemble.part_cap(cap) if explainer_of(method).parts else cap
         return "\n".join(described(part, part_cap, index) for part in ensemble.SINGLE_ORDER)
 
     def excerpt(self, index: int) -> str:

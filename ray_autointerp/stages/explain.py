@@ -1,17 +1,18 @@
 """explain: evidence to descriptions, one method and one selection shard at a time.
 
-Most methods ask once per latent; Ensemble Concat asks for its three parts again at a third of the
-cap and joins them. Uncapped it joins the finished descriptions without asking; `name` takes the
-name out of the finished description. An answer that is no description, or that repeats its prompt,
-is a row with its status and the raw answer.
+Most methods ask once per latent. A further candidate (`max_act_2`) asks the same at a temperature
+at which answers differ. Ensemble Concat asks for its three parts again at a third of the cap and
+joins them; uncapped it joins the finished descriptions without asking. `name` takes the name out of
+the finished description. An answer that is no description, or that repeats its prompt, is a row
+with its status and the raw answer.
 """
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from ray_autointerp.passes.ask import ask_and_read
-from ray_autointerp.plan.evidence import EXPLAINERS, evidence_of
+from ray_autointerp.passes.ask import LEAST_SAMPLING_TEMPERATURE, ask_and_read
+from ray_autointerp.plan.evidence import evidence_of, explainer_of, is_candidate
 from ray_autointerp.plan.step import Read
 from ray_autointerp.prompts import ensemble
 from ray_autointerp.prompts.message import digest
@@ -64,7 +65,7 @@ def _name(read: Read) -> str:
 
 
 async def _described(rows: Rows, shown: Shown, method: str, context: WorkerContext) -> Row:
-    explainer = EXPLAINERS[method]
+    explainer = explainer_of(method)
     if explainer.parts:
         return await _asked_in_parts(explainer.parts, rows, shown, context)
     if explainer.text is None:
@@ -74,7 +75,8 @@ async def _described(rows: Rows, shown: Shown, method: str, context: WorkerConte
     question = explainer.question(rows, shown, describe.cap_words, describe.structured)
     if question is None:
         return {"status": "no_evidence"}
-    return await _asked(question, method, describe.cap_words, context)
+    least = LEAST_SAMPLING_TEMPERATURE if is_candidate(method) else 0.0
+    return await _asked(question, method, describe.cap_words, context, least)
 
 
 async def _asked_in_parts(
@@ -86,7 +88,7 @@ async def _asked_in_parts(
     questions = {
         part: question
         for part in parts
-        if (question := EXPLAINERS[part].question(rows, shown, cap, describe.structured))
+        if (question := explainer_of(part).question(rows, shown, cap, describe.structured))
     }
     answers = await asyncio.gather(
         *(_asked(question, f"concat {part}", cap, context) for part, question in questions.items())
@@ -108,7 +110,9 @@ def _joined(parts: dict[str, Any], column: str) -> Row:
     }
 
 
-async def _asked(question: Question, purpose: str, cap: int, context: WorkerContext) -> Row:
+async def _asked(
+    question: Question, purpose: str, cap: int, context: WorkerContext, least_temperature: float = 0
+) -> Row:
     messages = question.messages
     room = 0 if question.json_schema is None else _JSON_TOKENS
     answered = await ask_and_read(
@@ -118,7 +122,7 @@ async def _asked(question: Question, purpose: str, cap: int, context: WorkerCont
         seed=derive_seed(digest(messages), purpose, 0),
         purpose=purpose,
         max_tokens=cap * _TOKENS_PER_WORD + room,
-        temperature=context.run.config.llm.temperature,
+        temperature=max(context.run.config.llm.temperature, least_temperature),
         json_schema=question.json_schema,
     )
     columns = {"description": None} | dict(answered.value or {})

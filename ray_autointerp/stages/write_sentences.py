@@ -6,7 +6,7 @@ cluster (methods 16). The last ones only choose the label. The writer sees the d
 
 import asyncio
 
-from ray_autointerp.passes.ask import ask_and_read
+from ray_autointerp.passes.ask import LEAST_SAMPLING_TEMPERATURE, ask_and_read
 from ray_autointerp.plan.units import sentence_requests
 from ray_autointerp.prompts import sentences
 from ray_autointerp.prompts.message import digest
@@ -16,8 +16,6 @@ from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
 
 _TOKENS_PER_SENTENCE = 64
-_LEAST_TEMPERATURE = 0.7
-"""Draws must differ, so the writer is never greedy."""
 
 
 async def run(task: Task, context: WorkerContext) -> None:
@@ -48,7 +46,7 @@ async def _draw(latent: int, draw: int, described: Row, context: WorkerContext) 
         seed=derive_seed(digest(messages), "sentences", draw),
         purpose=f"sentences {draw}",
         max_tokens=2 * number * _TOKENS_PER_SENTENCE,
-        temperature=max(context.run.config.llm.temperature, _LEAST_TEMPERATURE),
+        temperature=max(context.run.config.llm.temperature, LEAST_SAMPLING_TEMPERATURE),
         json_schema=sentences.schema(number),
     )
     row = {**key, "status": answered.status, **answered.kept}
