@@ -21,7 +21,7 @@ T = TypeVar("T")
 LEAST_SAMPLING_TEMPERATURE = 0.7
 """Of answers that must differ: at 0 another seed gives the same one."""
 
-_TRY_AGAIN: frozenset[Status] = frozenset({"refused", "truncated"})
+_TRY_AGAIN: frozenset[Status] = frozenset({"refused", "truncated", "lint"})
 
 _NOT_ASKED: dict[str, Status] = {
     "error": "failed",

@@ -335,7 +335,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="explained",
-        revision=4,
+        revision=5,
         config=(
             "llm",
             "evidence.change_modes",

@@ -49,7 +49,7 @@ def read_description(
 ) -> str:
     """The description in an answer, boilerplate opening and quotes taken off.
 
-    `asked` are the turns of the prompt before this latent's own. Raises BadAnswer: nothing said,
+    `asked` are the turns of the prompt that it may not repeat. Raises BadAnswer: nothing said,
     cut off by the token limit, declined, or lint (prompts/lint.py).
     """
     if _REFUSAL.match(answer):

@@ -10,7 +10,9 @@ from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.repeated_text import normal_form, repeats_any
 
 _ECHO_WORDS = 8
-"""Neighbouring words of instructions or worked examples that an answer may not repeat."""
+"""Neighbouring words of instructions, worked examples or token lists that an answer may not repeat.
+Of 32 answers of a 1.5B model to lists of 20 tokens, 11 repeated 10 or more, the others at most 4.
+"""
 
 _OVER_LONG = 2
 """Times the cap, beyond which an answer is not cut but refused: it was not asked for."""
@@ -50,8 +52,8 @@ _SAYS_NOTHING = frozenset(
 def is_lint(
     text: str, asked: Sequence[Message], worked: Iterable[str], cap_words: int | None = None
 ) -> bool:
-    """Whether a text is no description. `asked` are the turns of its prompt before this latent's
-    own, `worked` the answers of its worked examples.
+    """Whether a text is no description. `asked` are the turns of its prompt that it may not repeat,
+    `worked` the answers of its worked examples.
     """
     return bool(
         _LEAK.search(text)

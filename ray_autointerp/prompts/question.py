@@ -12,6 +12,7 @@ from ray_autointerp.prompts import structured
 from ray_autointerp.prompts.answer import read_description
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.text import WORKED_CAP, WorkedExample, prompt_text, worked_examples
+from ray_autointerp.prompts.token_lists import lists_in
 
 Columns = Mapping[str, str | None]
 
@@ -50,10 +51,12 @@ def ask_with(
         messages.append(Message("user", _capped(str(shot.user), WORKED_CAP)))
         messages.append(Message("assistant", answer))
     asked = (*messages, Message("user", _capped(evidence, cap_words)))
+    # No answer may repeat these: what is before this latent's own turn, and the lists in that.
+    unrepeatable = (*messages, Message("user", lists_in(evidence)))
     if is_structured:
         return Question(
             asked,
-            lambda answer, reason: structured.read(answer, reason, messages, cap_words),
+            lambda answer, reason: structured.read(answer, reason, unrepeatable, cap_words),
             structured.schema(cap_words),
         )
     return Question(
@@ -61,7 +64,7 @@ def ask_with(
         # One cap for every method (methods 16): a longer answer does not get to say more.
         lambda answer, reason: {
             "description": first_words(
-                read_description(answer, reason, messages, cap_words), cap_words
+                read_description(answer, reason, unrepeatable, cap_words), cap_words
             )
         },
     )

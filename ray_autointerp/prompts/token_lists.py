@@ -4,12 +4,14 @@ VocabProj and JacobianProj give such lists (paper 2.2, methods 4.2 and 9.6). The
 labelled and keep their order; the released notebook gave one flat list (methods 7, trap 3).
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.shown import Rows, Shown, token_texts
 
 _SIDES = ("promoted", "suppressed")
+_LIST = re.compile(r'("[^"]*", ){5}"[^"]*"$')
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,8 @@ def rendered(lists: TokenLists) -> str:
 def quoted(tokens: Sequence[str]) -> str:
     """A list of tokens in quotation marks; leading spaces and line breaks stay visible."""
     return ", ".join('"' + t.replace("\n", "\\n").replace('"', "'") + '"' for t in tokens) or "none"
+
+
+def lists_in(text: str) -> str:
+    """The lines of a text that are lists as `quoted` writes them, of more than a few tokens."""
+    return "\n".join(line for line in text.splitlines() if _LIST.search(line))

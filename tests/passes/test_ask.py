@@ -1,4 +1,4 @@
-"""What was declined or cut off is asked for once more, with another seed, and then kept."""
+"""What was declined, cut off or is no description is asked for once more, then kept."""
 
 import asyncio
 from typing import Any
@@ -15,6 +15,7 @@ MESSAGES = (Message("user", "describe it"),)
 GOOD = Answer("words about ships", "stop")
 REFUSED = Answer("I'm sorry, but no.", "stop")
 CUT = Answer("words about", "length")
+LINT = Answer("<<word>> here", "stop")
 
 
 class WorkerContext:
@@ -46,8 +47,8 @@ def asked(
     )
 
 
-@pytest.mark.parametrize("first", [REFUSED, CUT])
-def test_declined_or_cut_off_answer_is_asked_for_once_more(first: Answer) -> None:
+@pytest.mark.parametrize("first", [REFUSED, CUT, LINT])
+def test_answer_that_was_declined_cut_off_or_lint_is_asked_for_once_more(first: Answer) -> None:
     context = WorkerContext(first, GOOD)
     answered: Answered[str] = asked(context)
     assert (answered.status, answered.value) == ("ok", "words about ships")
@@ -55,7 +56,9 @@ def test_declined_or_cut_off_answer_is_asked_for_once_more(first: Answer) -> Non
     assert len(context.asked) == 2
 
 
-@pytest.mark.parametrize(("first", "status"), [(REFUSED, "refused"), (CUT, "truncated")])
+@pytest.mark.parametrize(
+    ("first", "status"), [(REFUSED, "refused"), (CUT, "truncated"), (LINT, "lint")]
+)
 def test_after_the_second_try_the_row_is_kept_as_it_is(first: Answer, status: str) -> None:
     context = WorkerContext(first, first, GOOD)
     answered = asked(context)
@@ -67,7 +70,6 @@ def test_after_the_second_try_the_row_is_kept_as_it_is(first: Answer, status: st
     [
         (GOOD, "ok"),
         (Answer("?", "stop"), "unreadable"),
-        (Answer("<<word>> here", "stop"), "lint"),
         (Answer("too long", "error"), "failed"),
         (Answer("", "over_budget"), "over_budget"),
         (Answer("it kills", "quarantined"), "quarantined"),

@@ -6,6 +6,7 @@ from ray_autointerp.prompts import question
 from ray_autointerp.prompts.answer import BadAnswer, read_description
 from ray_autointerp.prompts.lint import echoes, says_nothing
 from ray_autointerp.prompts.text import few_shots
+from ray_autointerp.prompts.token_lists import TokenLists, rendered
 
 LEAKED_REASONING = [
     "Okay, let's look at what the top activations have in common",
@@ -100,7 +101,19 @@ def test_eight_neighbouring_words_of_a_prompt_are_an_echo_and_seven_are_not() ->
     assert not echoes(" ".join([*words[:7], "owls", *words[7:]]), asked)
 
 
-def test_what_is_shown_of_the_latent_itself_may_be_repeated() -> None:
+def test_eight_neighbours_of_a_shown_list_are_an_echo_however_they_are_written() -> None:
+    names = ["Ern", "Ralph", "Field", "McGraw", "Bert", "Megan", "Bryan", "Rillard", "Herbert"]
+    evidence = rendered(TokenLists(tuple(f" {name}" for name in names), ("owl", "moth")))
+    asked = question.ask("jacobian_proj", evidence, 30, False)
+    for copied in (", ".join(names[1:]), "names, such as " + '" "'.join(names[:8]).lower()):
+        with pytest.raises(BadAnswer) as bad:
+            asked.read(copied, "stop")
+        assert bad.value.status == "lint"
+    few = f"given names of men, such as {', '.join(names[:7])}"
+    assert asked.read(few, "stop") == {"description": few}
+
+
+def test_text_in_which_the_latent_is_active_may_be_repeated() -> None:
     evidence = "Text 1: it was a bright cold day in April and the clocks <<struck>> thirteen"
     asked = question.ask("max_act", evidence, 30, False)
     answer = "the verb in: a bright cold day in April and the clocks struck thirteen"
