@@ -56,7 +56,8 @@ class Progress:
         if run.config.run.parent is not None:
             self._console.print(
                 f"{run.folder} follows {run.config.run.parent}. Beyond what it takes over it asks "
-                f"the LLM at most {most_requests(run):,} times.",
+                f"the LLM at most {most_requests(run):,} times; what {run.config.run.parent} asked "
+                "the same LLM is not asked again.",
                 markup=False,
             )
         for folder in dict.fromkeys(run.inherits.values()):

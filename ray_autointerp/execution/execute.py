@@ -17,6 +17,7 @@ from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs.answers import Answers
 from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.earlier_answers import earlier_answers
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ async def execute(
     try:
         if step_named(task.step).pool in LLM_POOLS:
             llm = context.llm_of(task)
+            tables = context.tables
+            earlier = await earlier_answers(tables, task)
             async with Answers(
-                llm, task, context.tables.store, context.spending, width=width
+                llm, task, tables.store, context.spending, width=width, earlier=earlier
             ) as answers:
                 view = context.for_task(task, answers)
                 await _run(task, view)

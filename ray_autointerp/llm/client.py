@@ -1,7 +1,7 @@
 """The interface to language models: one request in, one answer out.
 
 Everything above this file knows an LLM by these three names only, so that a vLLM engine, an HTTP
-endpoint and a scripted sample evidence are the same thing to a stage.
+endpoint and a Python function are the same to a stage.
 """
 
 import hashlib

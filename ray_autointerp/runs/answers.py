@@ -44,6 +44,8 @@ class Answers:
     `width`: at most so many requests at once, in the order asked, written whenever so many are
     unwritten; None is all at once. At 1 every request is marked before it is asked, and when the
     task begins again, one that engines died of twice is put into quarantine and never asked.
+    `earlier`: answers of another run, by key; those that are asked for are kept as this task's, at
+    no cost.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class Answers:
         spending: Spending,
         *,
         width: int | None = None,
+        earlier: Mapping[str, Answer] | None = None,
     ) -> None:
         self._llm, self._task, self._store, self._spending = llm, task, store, spending
         self._width = width
+        self._earlier = dict(earlier or {})
         self._turn = asyncio.Semaphore(width) if width else contextlib.nullcontext()
         self._known: dict[str, Answer] = {}
         self._quarantine = Quarantine(store, task)
@@ -83,6 +87,9 @@ class Answers:
         if request.key in self._quarantine:
             reason = await asyncio.to_thread(self._quarantine.reason, request.key)
             return Answer(reason, "quarantined")
+        if (answer := self._earlier.pop(request.key, None)) and request.key not in self._known:
+            self._known[request.key] = answer
+            await self._keep(request.key, answer, Usage())
         if request.key in self._known:
             return self._known[request.key]
         if request.key not in self._questions:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ray_autointerp.errors import StoreError
 from ray_autointerp.plan.estimate import asked_about
 from ray_autointerp.plan.flow import FLOW, step_named
-from ray_autointerp.plan.identity import Node, nodes
+from ray_autointerp.plan.identity import Node, Record, nodes
 from ray_autointerp.plan.schedule import Schedule
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.runs.run import Run
@@ -27,6 +27,28 @@ def inherited_steps(parent: Run, identity: Mapping[str, str]) -> dict[str, str]:
         for node in _finished(parent)
         if identity.get(node.name) == parent.identity[node.name]
     }
+
+
+def answered_steps(
+    parent: Run, before: Mapping[str, Record], now: Mapping[str, Record]
+) -> dict[str, str]:
+    """By name of a node that asks an LLM, the folder of the run whose answers may serve it: where
+    the same LLM answers. `before` and `now` are the parent's and the new run's identities.
+    """
+    selected = {node.owner for node in _finished(parent) if node.step == "select"}
+    return {
+        node.name: parent.inherits.get(node.name, parent.folder)
+        for node in nodes(parent.config, parent.axes)
+        if node.owner in selected and step_named(node.step).requests and node.name in now
+        if _llm_of(before[node.name]) == _llm_of(now[node.name])
+    }
+
+
+def _llm_of(record: Record) -> dict[str, object]:
+    """What decides the answer to a request."""
+    fields = {**record["config"], **record["inputs"]}
+    of_llm = ("llm.", "judge.", "input.llm", "input.judge")
+    return {name: value for name, value in fields.items() if name.startswith(of_llm)}
 
 
 def most_requests(run: Run) -> int:

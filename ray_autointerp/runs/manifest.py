@@ -21,7 +21,7 @@ from ray_autointerp.plan.identity import (
 from ray_autointerp.plan.shards import Axes, LatentRange
 from ray_autointerp.records.layout import MANIFEST, labels_file, table_folder
 from ray_autointerp.records.schemas import SCHEMA_VERSION
-from ray_autointerp.runs.inheritance import inherited_steps
+from ray_autointerp.runs.inheritance import answered_steps, inherited_steps
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import Store, open_store
 
@@ -67,6 +67,7 @@ def _begun_or_continued(config: Config, axes: Axes, inputs: Inputs, micro_batch:
             "code_version": version("ray_autointerp"),
             "parent": config.run.parent,
             "inherits": run.inherits,
+            "answered_by": run.answered_by,
             "config": config.model_dump(mode="json"),
             "axes": _axes_json(axes),
             "identity": decided,
@@ -92,7 +93,8 @@ def _begun_or_continued(config: Config, axes: Axes, inputs: Inputs, micro_batch:
             f"Labels of {uri} are published, and `{has_grown}` differs from what made them: give "
             f"{_new_name(config)}"
         )
-    return replace(_run(config, axes, uri, decided), inherits=known["inherits"])
+    run = _run(config, axes, uri, decided)
+    return replace(run, inherits=known["inherits"], answered_by=known["answered_by"])
 
 
 def _new_name(config: Config) -> str:
@@ -107,7 +109,11 @@ def _begun(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run
     run = _run(config, axes, uri, decided)
     if config.run.parent is None:
         return run
-    return replace(run, inherits=inherited_steps(_parent(run, config.run.parent), run.identity))
+    parent = _parent(run, config.run.parent)
+    inherits = inherited_steps(parent, run.identity)
+    answered = answered_steps(parent, _read(open_store(parent.uri))["identity"], decided)
+    answered_by = {node: folder for node, folder in answered.items() if node not in inherits}
+    return replace(run, inherits=inherits, answered_by=answered_by)
 
 
 def _parent(run: Run, name: str) -> Run:
@@ -157,7 +163,7 @@ def load_run(uri: str) -> Run:
         directions_per_shard=manifest["axes"]["directions_per_shard"],
     )
     run = _run(Config.model_validate(manifest["config"]), axes, uri, manifest["identity"])
-    return replace(run, inherits=manifest["inherits"])
+    return replace(run, inherits=manifest["inherits"], answered_by=manifest["answered_by"])
 
 
 def _run(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run:

@@ -25,6 +25,8 @@ class Run:
     """A digest for each step, owner and variant, stamped into every file that it writes."""
     inherits: Mapping[str, str] = field(default_factory=dict)
     """By name of a node (plan/identity.py), the folder under the same root that has its tables."""
+    answered_by: Mapping[str, str] = field(default_factory=dict)
+    """By name of a node, the folder whose LLM answers are looked up before anything is asked."""
 
     @property
     def saes(self) -> tuple[str, ...]:

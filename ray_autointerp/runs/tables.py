@@ -134,9 +134,14 @@ class Tables:
         """
         assert task.sae is not None
         size = self.run.axes.selected_per_shard
-        of = self.controls if is_control(task.method) else self.selection
-        order = list(of(task.sae))
+        order = self.asked_about(task.sae, task.method)
         return order[task.shard * size : (task.shard + 1) * size]
+
+    def asked_about(self, sae: str, method: str | None) -> list[int]:
+        """The latents that a step cut over the selection is about, in selection order; by a control
+        those of the control sample.
+        """
+        return list((self.controls if is_control(method) else self.selection)(sae))
 
     def read(
         self,

@@ -67,13 +67,13 @@ def test_run_that_follows_says_what_it_takes_over_and_may_cost(quick_run: Run) -
     with Progress(console) as progress:
         progress.begun(run)
         progress.begun(quick_run)
-    first, more = text(console).split(" times.\n")
+    first, more = " ".join(text(console).split()).split(" times; ")
     num_asked = 6 * len(config.score.methods) * 2 * config.score.detection_texts
     assert first == (
         f"planted follows old. Beyond what it takes over it asks the LLM at most {num_asked:,}"
     )
-    said = " ".join(more.split())
-    assert "old: overlap, neighbours, jacobian," in said and said.endswith("older: corpus.")
+    assert more.startswith("what old asked the same LLM is not asked again. Taken over from")
+    assert "old: overlap, neighbours, jacobian," in more and more.endswith("older: corpus.")
 
 
 def test_failed_attempt_is_told_at_once_with_the_task() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from counted import read_back
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +24,7 @@ from ray_autointerp.reports.compare import lines
 from ray_autointerp.reports.history_table import history_table, label_history, lineage
 from ray_autointerp.reports.label_table import labels
 from ray_autointerp.reports.run_scores import run_scores
+from ray_autointerp.runs.answers import spent
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.parquet import read_table
@@ -145,6 +147,40 @@ def test_wider_selection_repeats_no_pass_over_the_corpus(quick_config: Planted, 
     unchanged = {step.name for step in FLOW if step.split != "selection"}
     assert done & unchanged == {"select", "agreement", "publish"}
     assert "max_act" not in done and "explain" in done
+
+
+def test_wider_selection_asks_again_only_what_is_new(
+    quick_config: Planted,
+    tmp_path: Path,
+    counted_run: tuple[Run, list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Against a run that asked everything itself: the same tables, and no question twice."""
+    script = {"llm": {"script": "counted:counted"}}
+    first, asked_before = counted_run
+    shutil.copytree(first.uri, tmp_path / "planted")
+    wider = {"select": {"num_latents": 9}, **script}
+    monkeypatch.setenv("COUNTED", str(tmp_path / "log"))
+    run = label(
+        child_config(quick_config, tmp_path, "wider", "planted", wider), run_local, Silent()
+    )
+    asked = {line["key"] for line in read_back(tmp_path / "log")}
+    monkeypatch.setenv("COUNTED", str(tmp_path / "log alone"))
+    alone = label(quick_config(tmp_path / "alone", wider), run_local, Silent())
+    needed = {line["key"] for line in read_back(tmp_path / "log alone")}
+    known = {line["key"] for line in asked_before}
+    assert asked == needed - known
+    assert 0 < len(asked) < len(needed) / 2
+    own, whole = tables(run.uri), tables(alone.uri)
+    assert {name: whole[name] for name in own} == own
+    assert spent(open_store(run.uri)).num_requests == len(asked)
+
+
+def test_other_llm_is_asked_everything(quick_config: Planted, root: Path) -> None:
+    changes = {"llm": {"script": "counted:counted"}, "select": {"num_latents": 7}}
+    run, _ = made(child_config(quick_config, root, "other_llm", "planted", changes))
+    assert run.answered_by == {}
+    assert spent(open_store(run.uri)).num_prompt_tokens > 0
 
 
 def test_other_corpus_inherits_nothing_that_saw_it(quick_config: Planted, root: Path) -> None:
