@@ -246,7 +246,7 @@ class SelectSection(Section):
 class DescribeSection(Section):
     """Which descriptions are made, and how long they may be."""
 
-    methods: Annotated[tuple[Method, ...], _GROWTH] = ("ensemble_raw", "max_act", "keywords")
+    methods: Annotated[tuple[Method, ...], _GROWTH] = ("keywords", "named_keywords", "ensemble_raw")
     """In order of preference, which decides among descriptions that do equally well."""
     label_by: Literal["trials", "order"] = "trials"
     """`trials`: the label is the scored description that does best in trials of their own, which
@@ -266,8 +266,8 @@ class DescribeSection(Section):
 class ScoreSection(Section):
     """What is scored, and with how many trials."""
 
-    methods: Annotated[tuple[Method, ...], _GROWTH] = ("ensemble_raw", "max_act", "keywords")
-    """Methods whose descriptions are scored; a subset of those described."""
+    methods: Annotated[tuple[Method, ...], _GROWTH] = ("keywords", "named_keywords", "ensemble_raw")
+    """Methods whose descriptions are scored, of those described; all of them where not given."""
     num_sentences: int = Field(default=5, ge=1)
     """Activating, and as many neutral, sentences asked for in one answer."""
     num_draws: int = Field(default=3, ge=1)
@@ -492,6 +492,17 @@ class Config(Section):
     def source_of(self, sae: SaeSection) -> SaeSection:
         """The table that says where an SAE's files are: of a random one, those it is like."""
         return next(one for one in self.sae if one.id == (sae.random_like or sae.id))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_described_is_scored(cls, raw: Any) -> Any:
+        """`describe.methods` given alone would else meet the defaults of `score.methods`."""
+        if not isinstance(raw, dict):
+            return raw
+        described, score = raw.get("describe"), raw.get("score", {})
+        if isinstance(described, dict) and "methods" in described and isinstance(score, dict):
+            return {**raw, "score": {"methods": described["methods"], **score}}
+        return raw
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

@@ -138,3 +138,12 @@ def test_byte_order_mark_before_the_toml_is_read_over(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbf[run]\nnam = 3\n")
     with pytest.raises(ConfigError, match=r"missing|unknown key"):
         read_config(tmp_path / "x.toml")
+
+
+def test_config_what_is_described_is_scored_unless_the_config_says_otherwise() -> None:
+    raw = {**GOOD, "describe": {"methods": ["max_act", "keywords"]}}
+    assert parse_config(raw, Path("t.toml")).score.methods == ("max_act", "keywords")
+    for score in ({"num_units": 3}, {"num_units": 3, "methods": ["keywords"]}):
+        methods = score.get("methods", ["max_act", "keywords"])
+        config = parse_config({**raw, "score": score}, Path("t.toml"))
+        assert (list(config.score.methods), config.score.num_units) == (methods, 3)

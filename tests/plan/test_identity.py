@@ -94,7 +94,7 @@ def test_identity_another_subject_stops_the_run() -> None:
     [
         ("evidence__change_modes", ["active", "all"]),
         ("subject__model_kwargs", {"rope_scaling": None}),
-        ("score__three_set_methods", ["max_act"]),
+        ("score__three_set_methods", ["ensemble_raw"]),
         ("llm__engine_args", {"quantization": "fp8"}),
     ],
 )
