@@ -60,6 +60,9 @@ def label(
     llm: LLM = None,
     llm_model: LLMModel = None,
     local: Annotated[bool, typer.Option(help="One process, no Ray.")] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Do not wait to see whether another drives the run.")
+    ] = False,
 ) -> None:
     """Label whole SAEs; run it again to continue a run that stopped."""
     from ray_autointerp.cluster.progress import Progress
@@ -68,6 +71,9 @@ def label(
     from ray_autointerp.pipeline import label as label_saes
 
     read = _overridden(read_config(config), root, latents, llm, llm_model)
+    if take_over:
+        operations = read.operations.model_copy(update={"take_over": True})
+        read = read.model_copy(update={"operations": operations})
     with Progress(_console) as progress:
         run = label_saes(read, run_local if local else run_ray, progress)
     _show_result(run.uri, read)
@@ -93,6 +99,15 @@ def plan(
             checked.config, checked.axes, checked.subject.num_layers, checked.layer, foreseen
         )
     )
+
+
+@app.command()
+def status(run: RunUri) -> None:
+    """Say how far a run is, who drives it, at what rate, and what it has cost."""
+    from ray_autointerp.reports import status_table
+    from ray_autointerp.runs.manifest import load_run
+
+    _console.print(status_table.status_table(status_table.status(load_run(run))))
 
 
 @app.command()

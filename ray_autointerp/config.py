@@ -461,6 +461,8 @@ class OperationsSection(Section):
     """CPU threads of each subject actor and each engine."""
     max_attempts: int = Field(default=3, ge=1)
     """Tries of one task before the run stops with its name."""
+    take_over: bool = False
+    """Drive the run although another process seems to, without a look at whether it lives."""
     max_quarantined: int = Field(default=3, ge=0)
     """Prompts of one task that may kill engines, and be left out, before the run stops."""
 

@@ -8,9 +8,11 @@ AutointerpError
 │   ├── CorpusError      the text
 │   ├── StoreError       the folder or bucket
 │   ├── LLMError         the explainer and judge
-│   └── RunMismatch      the run on the store was made with another identity
+│   ├── RunMismatch      the run on the store was made with another identity
+│   └── RunIsDriven      another driver is at work on the run
 ├── OverBudget           the run's ceiling is reached: it stops, and can be continued
 │   └── OutOfCredit      an endpoint's account has no money left
+├── DriverReplaced       another driver took the run over: this one stops
 └── TaskError            a task failed, and will fail again
     └── TransientError   a task failed, and may succeed when tried again
         └── EngineDied   the LLM engine that worked on it died or hung
@@ -55,6 +57,14 @@ class LLMError(UserError):
 
 class RunMismatch(UserError):
     """A run of that name exists, made with settings that decide other results."""
+
+
+class RunIsDriven(UserError):
+    """Another driver is at work on the run."""
+
+
+class DriverReplaced(AutointerpError):
+    """Another driver took the run over. Nothing is lost."""
 
 
 class OverBudget(AutointerpError):

@@ -65,6 +65,10 @@ class Progress:
             steps = ", ".join(step.name for step in FLOW if step.name in found)
             self._console.print(f"Taken over from {run.sibling(folder)}: {steps}.", markup=False)
 
+    def waits(self, reason: str) -> None:
+        """Say why nothing happens yet."""
+        self._console.print(reason, markup=False)
+
     def started(self, task: Task) -> None:
         """A worker took the task."""
         self._running[task.step] += 1
@@ -135,6 +139,9 @@ class Silent:
     """An Observer that shows nothing."""
 
     def begun(self, run: Run) -> None:
+        """Nothing."""
+
+    def waits(self, reason: str) -> None:
         """Nothing."""
 
     def started(self, task: Task) -> None:

@@ -43,8 +43,9 @@ def run_ray(run: Run, observer: Observer) -> None:
     tracker = RunTracker(run, observer)
     if tracker.finished():
         return
-    started_here = _connect(run)
+    started_here = False
     try:
+        started_here = _connect(run)
         _Drive(run, tracker).work()
     finally:
         tracker.close()
@@ -90,6 +91,7 @@ class _Drive:
         """Until every object of the run exists."""
         try:
             while not self._tracker.finished():
+                self._tracker.require_lease()
                 waiting = self._hand_out()
                 self._pools.take_turns(waiting)
                 self._pools.resize(waiting)

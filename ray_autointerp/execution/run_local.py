@@ -36,6 +36,7 @@ async def _work(run: Run, tracker: RunTracker) -> None:
     context = WorkerContext(run, llm=llm, judge=judge, spending=Spending(config, spent_before(run)))
     try:
         while not tracker.finished():
+            tracker.require_lease()
             task = tracker.take()
             assert task is not None, "nothing is ready: the flow has a hole"
             started, clock = now()

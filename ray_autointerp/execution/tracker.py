@@ -23,12 +23,16 @@ from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs.inheritance import require_inherited
+from ray_autointerp.runs.lease import Lease, acquire
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 from ray_autointerp.storage.parquet import write_table
 
 _LEDGER_ROWS = 200
 """Attempts gathered before they are written: few small objects, little to lose."""
+
+_LEDGER_SECONDS = 60.0
+"""The longest that attempts are gathered: `status` reads them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ class Observer(Protocol):
     def begun(self, run: Run) -> None:
         """The run begins, or goes on; called once, before anything else."""
 
+    def waits(self, reason: str) -> None:
+        """The run cannot begin yet."""
+
     def started(self, task: Task) -> None:
         """A worker took the task."""
 
@@ -62,7 +69,10 @@ class Observer(Protocol):
 
 
 class RunTracker:
-    """What is ready, what is done, how often a task was tried."""
+    """What is ready, what is done, how often a task was tried; the lease of an unfinished run.
+
+    Raises RunIsDriven where another driver is at work.
+    """
 
     def __init__(self, run: Run, observer: Observer) -> None:
         self.run = run
@@ -73,9 +83,22 @@ class RunTracker:
         self._receipts: list[Receipt] = []
         self._writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         self._ledger_parts = 0
+        self._written = time.monotonic()
         observer.begun(run)
         self._note(self._tables.objects())
         require_inherited(run, self._schedule)
+        self._lease: Lease | None = None
+        if not self.finished():
+            self._lease = acquire(
+                self._tables.store,
+                take_over=run.config.operations.take_over,
+                waits=observer.waits,
+            )
+
+    def require_lease(self) -> None:
+        """Raise DriverReplaced if another driver has taken over the run."""
+        if self._lease is not None:
+            self._lease.require()
 
     def take(self, *pools: Pool) -> Task | None:
         """The best task of these pools (of any, where none is named) that may start; it does."""
@@ -117,7 +140,6 @@ class RunTracker:
         if may_try and _can_retry(error, worker_died):
             self._schedule.put_back(receipt.task)
             return
-        self.close()
         if isinstance(error, AutointerpError) and not isinstance(error, TaskError):
             raise error
         raise TaskError(
@@ -127,7 +149,14 @@ class RunTracker:
         ) from error
 
     def close(self) -> None:
-        """Write the attempts not yet written."""
+        """Write the attempts not yet written, and give the lease back."""
+        try:
+            self._write()
+        finally:
+            if self._lease is not None:
+                self._lease.release()
+
+    def _write(self) -> None:
         if not self._receipts:
             return
         rows: list[dict[str, Any]] = [
@@ -159,8 +188,10 @@ class RunTracker:
     def _keep(self, receipt: Receipt) -> None:
         self._receipts.append(receipt)
         self._observer.ended(receipt)
-        if len(self._receipts) >= _LEDGER_ROWS:
-            self.close()
+        now = time.monotonic()
+        if len(self._receipts) >= _LEDGER_ROWS or now - self._written > _LEDGER_SECONDS:
+            self._write()
+            self._written = now
 
     def _note(self, names: Iterable[str]) -> None:
         self._schedule.note_objects(names)

@@ -8,6 +8,9 @@
 <run>/answers/<step>/<method>/<slug>/<shard>-of-<shards>/00004.parquet
 <run>/suspects/<step>/<key>.1.json
 <run>/quarantine/<step>/<key>.json
+<run>/lease/00003.json
+<run>/lease/00003/heartbeat-000017.json
+<run>/lease/00003/released.json
 <run>/ledger/<writer>-00012.parquet
 """
 
@@ -17,6 +20,8 @@ from ray_autointerp.records.task import Task
 MANIFEST = "manifest.json"
 ANSWERS = "answers"
 """The folder of raw LLM answers; like the ledger it is no table of results."""
+LEASE = "lease"
+"""The folder that says who drives the run, and since when."""
 CORPUS_TABLES = ("tokens", "overlap")
 """Tables that belong to the corpus and not to an SAE."""
 
@@ -82,3 +87,18 @@ def suspect_mark(step: str, key: str, number: int) -> str:
 def suspects_folder(step: str) -> str:
     """Where the marks of a step's suspected requests lie."""
     return f"suspects/{step}/"
+
+
+def lease_file(epoch: int) -> str:
+    """The file that names the `epoch`-th driver of the run (from 0)."""
+    return f"{LEASE}/{epoch:05d}.json"
+
+
+def lease_heartbeat(epoch: int, beat: int) -> str:
+    """A driver's `beat`-th sign of life; the one before it is deleted."""
+    return f"{LEASE}/{epoch:05d}/heartbeat-{beat:06d}.json"
+
+
+def lease_release(epoch: int) -> str:
+    """The file that says that the driver has ended."""
+    return f"{LEASE}/{epoch:05d}/released.json"

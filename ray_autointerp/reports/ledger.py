@@ -23,7 +23,7 @@ class StepTime:
 
 def step_times(run: Run) -> list[StepTime]:
     """One line per step that was ever tried, in the flow's order."""
-    rows = _attempts(run)
+    rows = attempts(run)
     times = []
     for step in FLOW:
         mine = [row for row in rows if row["step"] == step.name]
@@ -37,7 +37,7 @@ def step_times(run: Run) -> list[StepTime]:
 def engine_seconds(run: Run) -> dict[tuple[str, str], float]:
     """Seconds of LLM engines by (step, method), of every attempt that the ledger has."""
     sums: dict[tuple[str, str], float] = {}
-    for row in _attempts(run):
+    for row in attempts(run):
         if row["engine_seconds"]:
             key = row["step"], row["method"]
             sums[key] = sums.get(key, 0.0) + row["engine_seconds"]
@@ -55,6 +55,7 @@ def time_table(times: list[StepTime]) -> Table:
     return table
 
 
-def _attempts(run: Run) -> list[Row]:
+def attempts(run: Run) -> list[Row]:
+    """Every attempt that the ledger has, as a row of its table."""
     store = Tables(run).store
     return [row for name in store.list("ledger/") for row in read_table(store, name).to_pylist()]

@@ -16,6 +16,7 @@ from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.identity import Node, Record, nodes
 from ray_autointerp.plan.schedule import Schedule
 from ray_autointerp.plan.shards import Axes
+from ray_autointerp.runs.progress import schedule_of
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
@@ -77,11 +78,7 @@ def require_inherited(run: Run, schedule: Schedule) -> None:
 
 
 def _finished(run: Run) -> Iterator[Node]:
-    schedule, tables = Schedule(run.config, run.axes), Tables(run)
-    schedule.note_objects(tables.objects())
-    for sae in schedule.unselected:
-        schedule.note_selection(sae, tables.selected(sae))
-    yield from _complete(run, schedule)
+    yield from _complete(run, schedule_of(Tables(run)))
 
 
 def _complete(run: Run, schedule: Schedule) -> Iterator[Node]:

@@ -1,0 +1,151 @@
+"""How far a run is, who drives it, at what rate, and what is left: from the store alone."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from ray_autointerp.plan.schedule import StepProgress
+from ray_autointerp.records.layout import labels_file
+from ray_autointerp.reports.bill_table import bill
+from ray_autointerp.reports.ledger import attempts
+from ray_autointerp.runs.lease import Driver, driver_of
+from ray_autointerp.runs.progress import schedule_of
+from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Row, Tables
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """One step of the run."""
+
+    progress: StepProgress
+    seconds: float | None
+    """Of a shard, on average; None where none was done."""
+
+    @property
+    def num_left(self) -> int | None:
+        """Shards that are not done; None while their number is not known."""
+        total = self.progress.total
+        return None if total is None else total - self.progress.done
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run as its store shows it."""
+
+    run: Run
+    is_finished: bool
+    driver: Driver | None
+    """Who has the lease; None where no one has."""
+    steps: tuple[StepStatus, ...]
+    num_failed: Counter[str]
+    """Attempts that came to nothing, by outcome."""
+    num_at_once: float
+    """Tasks at work at the same time, on average over the times when any was."""
+    bill: str
+
+    @property
+    def num_done(self) -> int:
+        """Tasks whose objects all exist."""
+        return sum(step.progress.done for step in self.steps)
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks that are known so far."""
+        return sum(step.progress.total or 0 for step in self.steps)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rates seen so far; None before anything was done."""
+        known = [
+            step.seconds * step.num_left
+            for step in self.steps
+            if step.seconds is not None and step.num_left is not None
+        ]
+        return sum(known) / self.num_at_once if known and self.num_at_once else None
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Steps of which shards are left, or may be, and none was done: not in `seconds_left`."""
+        return tuple(
+            step.progress.step for step in self.steps if step.seconds is None and step.num_left != 0
+        )
+
+
+def status(run: Run) -> Status:
+    """The status of a run; of one that nobody drives, where it stopped."""
+    tables = Tables(run)
+    rows = attempts(run)
+    done = [row for row in rows if row["outcome"] == "done"]
+    steps = []
+    for progress in schedule_of(tables).progress():
+        seconds = [row["seconds"] for row in done if row["step"] == progress.step]
+        steps.append(StepStatus(progress, sum(seconds) / len(seconds) if seconds else None))
+    return Status(
+        run,
+        all(tables.store.exists(labels_file(sae)) for sae in run.saes),
+        driver_of(tables.store),
+        tuple(steps),
+        Counter(row["outcome"] for row in rows if row["outcome"] != "done"),
+        _at_once(rows),
+        bill(run).sentence,
+    )
+
+
+def status_table(of: Status) -> Group:
+    """The same for eyes."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("step", no_wrap=True)
+    for name in ("shards", "done", "seconds a shard"):
+        table.add_column(name, justify="right")
+    for step in of.steps:
+        total, seconds = step.progress.total, step.seconds
+        table.add_row(
+            step.progress.step,
+            "?" if total is None else f"{total:,}",
+            f"{step.progress.done:,}",
+            "" if seconds is None else f"{seconds:.1f}",
+        )
+    return Group(
+        Text(_sentence(of)), table, *(Text(line) for line in chain(_failed(of), [of.bill]))
+    )
+
+
+def _sentence(of: Status) -> str:
+    name = f"{of.run.uri}: "
+    if of.is_finished:
+        return f"{name}finished."
+    share = of.num_done / max(1, of.num_tasks)
+    parts = [f"{name}{of.num_done:,} of {of.num_tasks:,} tasks are done ({share:.0%})."]
+    if of.driver is None:
+        parts.append("Nobody drives it: the command that began it continues it.")
+    elif of.driver.is_known_dead:
+        parts.append(f"Its driver, {of.driver}, is dead: the command that began it continues it.")
+    else:
+        parts.append(f"It is driven by {of.driver}.")
+    if (left := of.seconds_left) is not None:
+        parts.append(f"About {timedelta(seconds=round(left))} left at the rates so far")
+        parts[-1] += f", and {', '.join(of.unmeasured)}." if of.unmeasured else "."
+    return " ".join(parts)
+
+
+def _failed(of: Status) -> Iterable[str]:
+    if of.num_failed:
+        outcomes = ", ".join(f"{number} {outcome}" for outcome, number in of.num_failed.items())
+        yield f"Attempts that came to nothing: {outcomes}."
+
+
+def _at_once(rows: Sequence[Row]) -> float:
+    """Seconds of all attempts over the seconds in which any was under way."""
+    spans = sorted((row["started"].timestamp(), row["seconds"]) for row in rows)
+    busy, until = 0.0, float("-inf")
+    for start, seconds in spans:
+        busy += max(0.0, start + seconds - max(start, until))
+        until = max(until, start + seconds)
+    return sum(seconds for _, seconds in spans) / busy if busy else 0.0
