@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -99,6 +100,48 @@ def plan(
             checked.config, checked.axes, checked.subject.num_layers, checked.layer, foreseen
         )
     )
+
+
+Address = Annotated[
+    str | None,
+    typer.Option(help="The cluster's dashboard, http://HEAD:8265; else RAY_ADDRESS, or this host."),
+]
+
+
+@app.command()
+def submit(
+    config: ConfigPath,
+    address: Address = None,
+    root: Root = None,
+    latents: Latents = None,
+    llm: LLM = None,
+    llm_model: LLMModel = None,
+    follow: Annotated[bool, typer.Option(help="Show the job's log until it ends.")] = False,
+) -> None:
+    """Label whole SAEs as a job of a Ray cluster; the current directory travels with it."""
+    from ray_autointerp.cluster.jobs import Jobs
+    from ray_autointerp.runs.manifest import run_uri
+
+    read = _overridden(read_config(config), root, latents, llm, llm_model)
+    given = {"--root": root, "--latents": latents, "--llm": llm, "--llm-model": llm_model}
+    arguments = [part for name, value in given.items() if value for part in (name, value)]
+    jobs, uri = Jobs(address), run_uri(read)
+    job = jobs.submit(config, read, arguments)
+    _console.print(f"Submitted as the job {job}. Next:", markup=False)
+    for command in ("status", "stop"):
+        _console.print(f"  ray-autointerp {command} {uri}", markup=False)
+    if follow and not jobs.follow(job):
+        raise typer.Exit(1)
+
+
+@app.command()
+def stop(run: RunUri, address: Address = None) -> None:
+    """End the job that drives a run; what is finished is kept, and `submit` continues it."""
+    from ray_autointerp.cluster.jobs import Jobs
+
+    job = Jobs(address).stop(run)
+    said = "No job of this cluster drives" if job is None else f"Stopped the job {job} of"
+    _console.print(f"{said} {run}.", markup=False)
 
 
 @app.command()
@@ -252,6 +295,7 @@ def doctor(
 
 def main() -> None:
     """Entry point: what the user can mend is one sentence and exit code 2."""
+    signal.signal(signal.SIGTERM, _ended)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         app(prog_name="ray-autointerp")
@@ -263,6 +307,11 @@ def main() -> None:
     except AutointerpError as error:
         Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _ended(number: int, _: object) -> None:
+    """A job that is stopped gives its lease back and ends its workers, as after Ctrl-C."""
+    raise SystemExit(128 + number)
 
 
 def _overridden(
@@ -325,3 +374,7 @@ def _show_result(uri: str, config: Config) -> None:
         f"ray-autointerp labels {uri} --csv > labels.csv",
     ):
         _console.print(f"  {command}", markup=False)
+
+
+if __name__ == "__main__":  # as a job: the package travels with it, its command does not
+    main()

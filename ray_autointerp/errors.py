@@ -8,6 +8,7 @@ AutointerpError
 │   ├── CorpusError      the text
 │   ├── StoreError       the folder or bucket
 │   ├── LLMError         the explainer and judge
+│   ├── ClusterError     the Ray cluster
 │   ├── RunMismatch      the run on the store was made with another identity
 │   └── RunIsDriven      another driver is at work on the run
 ├── OverBudget           the run's ceiling is reached: it stops, and can be continued
@@ -53,6 +54,10 @@ class StoreError(UserError):
 
 class LLMError(UserError):
     """The explainer and judge model cannot be loaded or served."""
+
+
+class ClusterError(UserError):
+    """The Ray cluster cannot be reached, or does not do what it is told."""
 
 
 class RunMismatch(UserError):
