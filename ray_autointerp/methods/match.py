@@ -41,6 +41,12 @@ class Matches:
     lost: Latents
     """Old latents that no new one took, rising."""
 
+    @property
+    def margins_N(self) -> Cosines:
+        """The cosine less the larger runner-up: about 0 or less where the match is ambiguous."""
+        runner_up_N: Cosines = np.fmax(self.runner_up_old_N, self.runner_up_new_N)
+        return self.cosines_N - runner_up_N
+
 
 def match(
     W_new_ND: Tensor,

@@ -93,6 +93,11 @@ def test_cosines_runners_up_and_lost_are_those_of_a_loop(
         np.testing.assert_allclose(row, missing, atol=1e-6)
     assert set(found.lost) == set(range(len(rows[1]))) - set(found.olds_N)
     assert list(found.lost) == sorted(found.lost)
+    rivals_N = np.nan_to_num(np.stack([found.runner_up_old_N, found.runner_up_new_N]), nan=-2)
+    is_known_N = (found.olds_N != NONE) & (rivals_N.max(axis=0) > -2)
+    assert (np.isnan(found.margins_N) != is_known_N).all()
+    known = found.cosines_N[is_known_N] - rivals_N.max(axis=0)[is_known_N]
+    np.testing.assert_allclose(found.margins_N[is_known_N], known)
 
 
 @dataclass(frozen=True)
