@@ -109,11 +109,14 @@ def _directions(count: int, draws: torch.Generator) -> Tensor:
 
 def nearest(W_new_ND: Tensor, W_old_MD: Tensor, threshold: float) -> Latents:
     """The baseline: of each new latent the nearest old one above the threshold."""
-    unit_MD, found = normalize(W_old_MD), []
-    for rows_BD in torch.split(normalize(W_new_ND), BLOCK * BLOCK // len(W_old_MD) + 1):
-        largest = (rows_BD @ unit_MD.T).max(dim=1)
-        found.append(torch.where(largest.values > threshold, largest.indices, NONE))
-    return torch.cat(found).numpy()
+    unit_MD, size = normalize(W_old_MD), BLOCK * BLOCK // len(W_old_MD) + 1
+    # Made once: small results between large buffers keep the allocator from giving these back.
+    olds_N = torch.empty(len(W_new_ND), dtype=torch.long)
+    for first in range(0, len(W_new_ND), size):
+        rows = slice(first, first + size)
+        largest = (normalize(W_new_ND[rows]) @ unit_MD.T).max(dim=1)
+        olds_N[rows] = torch.where(largest.values > threshold, largest.indices, NONE)
+    return olds_N.numpy()
 
 
 def precision_and_recall(found_N: Latents, truth_N: Latents) -> dict[str, float | None]:
