@@ -179,6 +179,26 @@ def test_schedule_bench_drives_every_task(bench: Bench) -> None:
     assert 0 < rest["num_driven"] < rest["num_tasks"]
 
 
+def test_matching_bench_finds_planted_latents_again(capfd: pytest.CaptureFixture[str]) -> None:
+    """Copies of one direction (correlation 1) are told apart by nothing."""
+    command = [sys.executable, f"{FOLDER}/matching.py", "--settings", "256:0.3:0.1:0", "256:0:0:1"]
+    subprocess.run(command, check=True)
+    found = [json.loads(x) for x in capfd.readouterr().out.splitlines() if x.startswith("{")]
+    assert found[0]["precision"] == found[0]["recall"] == 1
+    assert found[1]["precision"] < 0.5 and found[1]["nearest"]["precision"] < 0.5
+    assert all(row["peak_mb"] >= row["before_mb"] > 0 for row in found)
+
+
+def test_checkpoints_bench_matches_an_sae_with_itself(bench: Bench, planted: PlantedTruth) -> None:
+    itself = ("--earlier", str(planted.folder / "sae"), "--tokens", "512")
+    rows = bench("matching_checkpoints", str(planted.config), *itself)
+    shares = [row for row in rows if "threshold" in row]
+    assert {row["matched"] for row in shares} == {1} and {row["moved"] for row in shares} == {0}
+    found = {row["cosine"]: row for row in rows if "cosine" in row}
+    assert found["0.99 to 1"]["latents"] == rows[0]["latents"]
+    assert found["0.99 to 1"]["correlation_quartiles"] == [1, 1, 1]
+
+
 def test_scale_bench_watches_a_whole_run(capfd: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, f"{FOLDER}/scale.py", "--cases", "160:0.05"]
     subprocess.run(command, check=True)
