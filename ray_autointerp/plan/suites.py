@@ -103,6 +103,6 @@ def _close(name: str, names: Collection[str]) -> str:
     return f"{'close are' if close else 'it has'} {shown}"
 
 
-def _by_numbers(name: str) -> list[tuple[int, str]]:
-    """A key that sorts runs of digits by their value."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+def _by_numbers(name: str) -> list[int]:
+    """A key that sorts by the numbers in a name; of equal ones the registry's order stays."""
+    return [int(digits) for digits in re.findall(r"\d+", name)]

@@ -46,8 +46,8 @@ def test_suites_mix_with_each_other_and_with_single_saes() -> None:
     assert [table["id"] for table in expand(sections, RELEASES)] == [
         "layer_2-width_16k-a",
         "mine",
-        "res-blocks.2.hook_resid_post",
         "res-blocks.2.hook_resid_pre",
+        "res-blocks.2.hook_resid_post",
         "res-blocks.10.hook_resid_pre",
     ]
 
