@@ -93,7 +93,8 @@ def plan(
     from ray_autointerp.preflight.forecast import forecast
     from ray_autointerp.reports.plan_table import plan_table
 
-    checked = check(_overridden(read_config(config), root, latents, llm, llm_model))
+    read = _overridden(read_config(config), root, latents, llm, llm_model)
+    checked = check(read, fetch_saes=False)
     foreseen = forecast(checked.config, checked.axes)
     _console.print(
         plan_table(

@@ -82,7 +82,9 @@ class SubjectSection(Section):
 
 
 class SaeSection(Section):
-    """One dictionary on the subject. Give `path`, or `release` and `sae_id`, or `random_like`."""
+    """One dictionary on the subject. Give `path`, or `release` and `sae_id`, or `random_like`; for
+    many SAEs of a release see SuiteSection.
+    """
 
     id: str = Field(min_length=1)
     """The name used in folders and tables."""
@@ -108,7 +110,26 @@ class SaeSection(Section):
         sources = [self.path, self.release, self.random_like]
         if sources.count(None) != 2 or (self.release is None) != (self.sae_id is None):
             raise ValueError("give either `path`, or both `release` and `sae_id`, or `random_like`")
+        if self.sae_id is not None and "*" in self.sae_id:
+            raise ValueError(f"`sae_id` names one SAE: say `sae_ids` for the pattern {self.sae_id}")
         return self
+
+
+class SuiteSection(Section):
+    """A [[sae]] table with `sae_ids`: many SAEs of one release, watched in one pass. It is replaced
+    by a table for each before anything else sees the config.
+    """
+
+    release: str
+    """A release in SAELens' registry."""
+    sae_ids: str
+    """A pattern of SAEs within the release: `*` stands for any text, `?` for a character, `[0-9]`
+    for one of those. `layer_*/width_16k/canonical`"""
+    id: str | None = Field(default=None, min_length=1)
+    """What the ids of these SAEs begin with; after it comes the SAE's name in the release, `-` for
+    each `/`. None is the name alone."""
+    latents: str | None = Field(default=None, pattern=r"^\d+:\d+$")
+    """A range such as `0:256` of each; None is the whole dictionary."""
 
 
 class CorpusSection(Section):
@@ -473,7 +494,7 @@ class Config(Section):
     run: RunSection
     subject: SubjectSection
     sae: tuple[SaeSection, ...] = Field(min_length=1)
-    """One `[[sae]]` table each."""
+    """One `[[sae]]` table each; one with `sae_ids` stands for many (SuiteSection)."""
     corpus: CorpusSection
     evidence: EvidenceSection = EvidenceSection()
     select: SelectSection = SelectSection()

@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ray_autointerp.config import Config, LLMSection
+from ray_autointerp.config import Config, LLMSection, SuiteSection
 from ray_autointerp.errors import ConfigError
+from ray_autointerp.models.sae_registry import releases
 from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, is_method, missing_method
+from ray_autointerp.plan.suites import expand
 
 
 def read_config(path: str | Path) -> Config:
@@ -31,9 +33,11 @@ def read_config(path: str | Path) -> Config:
 
 
 def parse_config(raw: dict[str, Any], path: Path) -> Config:
-    """The validated config of an already parsed TOML file that lies at `path`."""
+    """The validated config of an already parsed TOML file that lies at `path`, its suites of SAEs
+    expanded.
+    """
     try:
-        config = Config.model_validate(raw)
+        config = Config.model_validate(_expanded_suites(raw, path))
     except ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error)}") from error
     for method in config.describe.methods:
@@ -48,6 +52,28 @@ def parse_config(raw: dict[str, Any], path: Path) -> Config:
             f"`{missing[1]}`: name that method there too."
         )
     return _with_absolute_inputs(config, path.resolve().parent)
+
+
+def _expanded_suites(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The config with one [[sae]] table for each SAE; the registry is read only if it is named."""
+    tables = raw.get("sae")
+    if not isinstance(tables, list) or not any(map(_is_suite, tables)):
+        return raw
+    sections = []
+    for number, table in enumerate(tables):
+        try:
+            sections.append(SuiteSection.model_validate(table) if _is_suite(table) else table)
+        except ValidationError as error:
+            sentence = _sentence(error, ("sae", str(number)), SuiteSection)
+            raise ConfigError(f"{path}: {sentence}") from error
+    try:
+        return {**raw, "sae": expand(sections, releases())}
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _is_suite(table: Any) -> bool:
+    return isinstance(table, dict) and "sae_ids" in table
 
 
 def with_llm(section: LLMSection, name: str, served_model: str | None) -> LLMSection:
@@ -73,12 +99,15 @@ def with_llm(section: LLMSection, name: str, served_model: str | None) -> LLMSec
         raise ConfigError(f"--llm: {_sentence(error)}") from error
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(
+    error: ValidationError, parents: tuple[str, ...] = (), root: type[BaseModel] = Config
+) -> str:
+    """The first error; `parents` name the place of the section `root` in the file."""
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
-    name = ".".join(where)
+    name = ".".join([*parents, *where])
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(where[-1], _keys_beside(where), n=1, cutoff=0.5)
+        close = difflib.get_close_matches(where[-1], _keys_beside(where, root), n=1, cutoff=0.5)
         hint = f" Did you mean `{close[0]}`?" if close else ""
         return f"unknown key `{name}`.{hint}"
     if first["type"] == "missing":
@@ -86,9 +115,9 @@ def _sentence(error: ValidationError) -> str:
     return f"{name + ': ' if name else ''}{first['msg'].removeprefix('Value error, ')}."
 
 
-def _keys_beside(where: list[str]) -> list[str]:
+def _keys_beside(where: list[str], root: type[BaseModel]) -> list[str]:
     """The keys allowed in the section that holds the last part of `where`."""
-    section: type[BaseModel] = Config
+    section = root
     for part in where[:-1]:
         if part.isdigit():
             continue

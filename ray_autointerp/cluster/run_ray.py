@@ -14,9 +14,11 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from ray_autointerp.cluster.ceiling import Ceiling
+from ray_autointerp.cluster.metrics import Metrics
 from ray_autointerp.cluster.pools import Pools
 from ray_autointerp.config import bounds
 from ray_autointerp.errors import EngineDied, OverBudget, TaskError, UserError
+from ray_autointerp.execution.observers import Observers
 from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now, what_next
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import LLM_POOLS
@@ -40,7 +42,7 @@ def run_ray(run: Run, observer: Observer) -> None:
     Uses the cluster that is already connected or that RAY_ADDRESS names, else starts a local one
     and stops it again.
     """
-    tracker = RunTracker(run, observer)
+    tracker = RunTracker(run, Observers(observer, Metrics()))
     if tracker.finished():
         return
     started_here = False

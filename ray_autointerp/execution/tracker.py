@@ -119,6 +119,7 @@ class RunTracker:
         """A worker takes the task, for the first time or as a suspect."""
         self._attempts[task] += 1
         self._observer.started(task)
+        self._report()
 
     def done(self, receipt: Receipt) -> None:
         """The task's objects are on the store."""
@@ -139,6 +140,7 @@ class RunTracker:
         may_try = self._attempts[receipt.task] < self.run.config.operations.max_attempts
         if may_try and _can_retry(error, worker_died):
             self._schedule.put_back(receipt.task)
+            self._report()
             return
         if isinstance(error, AutointerpError) and not isinstance(error, TaskError):
             raise error
@@ -197,6 +199,9 @@ class RunTracker:
         self._schedule.note_objects(names)
         for sae in self._schedule.unselected:
             self._schedule.note_selection(sae, self._tables.selected(sae))
+        self._report()
+
+    def _report(self) -> None:
         self._observer.progress(self._schedule.progress())
 
 

@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import torch
 from sae_lens import SAE
+from sae_lens.loading.pretrained_sae_loaders import load_sae_config_from_huggingface
+from sae_lens.loading.pretrained_saes_directory import get_norm_scaling_factor
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
@@ -38,6 +40,9 @@ _CLAMPABLE = (
     *TRAINING_ONLY,
 )
 """Architectures whose latents are read from one position's vector and written along W_dec."""
+
+_CENTERED = ("standard", "topk", "abstopk", "jumprelu")
+"""Architectures whose encoder can be made to read the residual stream less its mean."""
 
 _PROCESSING = (
     "center_unembed",
@@ -69,8 +74,19 @@ class SaeCard:
     exclude_special_tokens: bool | tuple[int, ...]
     """Whether (or which) special tokens were left out of training."""
     digest: str
+    is_centered: bool = False
+    """Whether it was trained on the residual stream less its mean over d_model (TransformerLens'
+    center_writing_weights)."""
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     """How the subject was loaded for training, without TransformerLens' own arguments."""
+
+    def require_norm(self, norm_kind: str) -> None:
+        """Raises SaeError where it was trained without a mean that the subject's norms read."""
+        if self.is_centered and norm_kind != "layer":
+            raise SaeError(
+                f"The SAE {self.source} was trained with center_writing_weights, on a residual "
+                "stream without its mean; only layer norms ignore that, and the subject has others."
+            )
 
     def require_fits(self, d_model: int, hook_point: str) -> None:
         """Raises SaeError, naming both shapes, unless the SAE has that residual stream's width."""
@@ -88,12 +104,17 @@ def check_card(
     release: str | None = None,
     sae_id: str | None = None,
     dtype: str = "float32",
+    fetch: bool = True,
 ) -> SaeCard:
     """Read an SAE's configuration, and refuse what cannot be clamped or is not finite in `dtype`.
 
     Of a folder's weights a chunk is in memory at a time. A registry name is resolved (and
-    fetched) by SAELens. Raises SaeError.
+    fetched) by SAELens; without `fetch` its configuration alone is. Raises SaeError.
     """
+    if path is None and not fetch:
+        return _card(
+            f"{release}/{sae_id}", _registry_config(release, sae_id), f"{release}/{sae_id}"
+        )
     if path is None:
         sae, source = _from_registry(release, sae_id, "cpu", "float32"), f"{release}/{sae_id}"
         card = _card(source, sae.cfg.to_dict(), source)
@@ -135,10 +156,12 @@ def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
     d_out = config.get("d_out") or config["d_in"]
     metadata = {**config, **(config.get("metadata") or {})}
     model_kwargs = dict(metadata.get("model_from_pretrained_kwargs") or {})
-    if model_kwargs.get("center_writing_weights"):
+    is_centered = bool(model_kwargs.get("center_writing_weights"))
+    if is_centered and architecture not in _CENTERED:
         raise SaeError(
             f"The SAE {source} was trained with center_writing_weights, on a residual stream "
-            "without its mean; here the subject runs with its weights as they are."
+            f"without its mean, which an SAE of architecture `{architecture}` cannot be read from "
+            "here: the subject runs with its weights as they are."
         )
     excluded = metadata.get("exclude_special_tokens") or False
     read = _read_point(metadata)
@@ -156,6 +179,7 @@ def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
         prepend_bos=metadata.get("prepend_bos"),
         exclude_special_tokens=tuple(excluded) if isinstance(excluded, list) else bool(excluded),
         digest=digest,
+        is_centered=is_centered,
         model_kwargs={k: v for k, v in model_kwargs.items() if k not in _PROCESSING},
     )
 
@@ -224,6 +248,8 @@ class Sae:
             sae = checkpoint.load(device, dtype)
         # Here too: the files may differ from those that were checked when the run began.
         require_finite(card.source, sae.state_dict(), dtype)
+        if card.is_centered:
+            _center_input(sae)
         if random_seed is not None:
             require_top_k(card.source, card.architecture)
             randomize(sae, random_seed)
@@ -280,12 +306,38 @@ class Sae:
         return torch.cat(parts).reshape(*h_XD.shape[:-1], len(latents_B))
 
 
+@torch.no_grad()
+def _center_input(sae: Any) -> None:
+    """Fold into the encoder that it reads h less its mean over d_model: as the subject runs with
+    its weights as they are, its residual stream has one. Layer norms take it off, so that nothing
+    else differs.
+    """
+    W_enc_DL = sae.W_enc.double()
+    mean_L = W_enc_DL.mean(dim=0)
+    sae.W_enc.copy_(W_enc_DL - mean_L)
+    if sae.cfg.apply_b_dec_to_input:  # what is taken off the input was meant for the old encoder
+        sae.b_enc.copy_(sae.b_enc.double() - sae.b_dec.double().sum() * mean_L)
+
+
+def _registry_config(release: str | None, sae_id: str | None) -> dict[str, Any]:
+    """The configuration that SAELens finds for a name, some in its package, the rest on the hub."""
+    try:
+        config: dict[str, Any] = load_sae_config_from_huggingface(str(release), str(sae_id))
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded(release, sae_id, error) from error
+    if get_norm_scaling_factor(str(release), str(sae_id)) is not None:
+        config = {**config, "normalize_activations": "none"}  # folded when it is loaded
+    return config
+
+
+def _not_loaded(release: str | None, sae_id: str | None, error: Exception) -> SaeError:
+    return SaeError(f"SAELens cannot load {release}/{sae_id}: {str(error).splitlines()[0]}")
+
+
 def _from_registry(
     release: str | None, sae_id: str | None, device: torch.device | str, dtype: str
 ) -> Any:
     try:
         return SAE.from_pretrained(str(release), str(sae_id), device=str(device), dtype=dtype)
     except (OSError, ValueError, KeyError) as error:
-        raise SaeError(
-            f"SAELens cannot load {release}/{sae_id}: {str(error).splitlines()[0]}"
-        ) from error
+        raise _not_loaded(release, sae_id, error) from error

@@ -33,6 +33,8 @@ class StepProgress:
     pool: Pool
     done: int
     total: int | None
+    ready: int = 0
+    """Tasks that may start and that no worker has taken."""
 
 
 @dataclass(eq=False)
@@ -108,7 +110,7 @@ class Schedule:
         self._groups: dict[tuple[str, str | None, str | None], _Group] = {}
         self._folders: dict[str, _Folder] = {}
         self._heaps: dict[Pool, list[_Entry]] = {}
-        self._num_ready: dict[Pool, int] = {}
+        self._num_ready = dict.fromkeys((step.name for step in FLOW), 0)
         self._done: dict[str, int] = {step.name: 0 for step in FLOW}
         self._total: dict[str, int] = dict(self._done)
         self._num_unknown: dict[str, int] = dict(self._done)
@@ -116,7 +118,6 @@ class Schedule:
         """Groups that are cut over an SAE's selection, until it is known."""
         for step in FLOW:
             self._heaps.setdefault(step.pool, [])
-            self._num_ready.setdefault(step.pool, 0)
             self._add_groups(step)
         for group in self._groups.values():
             self._wire(group)
@@ -158,7 +159,7 @@ class Schedule:
             return None
         entry = heapq.heappop(best)
         entry.group.state[entry.shard] = _TAKEN
-        self._num_ready[entry.group.step.pool] -= 1
+        self._num_ready[entry.group.step.name] -= 1
         return entry.group.task(entry.shard)
 
     def put_back(self, task: Task) -> None:
@@ -169,7 +170,7 @@ class Schedule:
 
     def num_ready(self, *pools: Pool) -> int:
         """Ready tasks of these pools that no worker has taken."""
-        return sum(self._num_ready[pool] for pool in pools)
+        return sum(self._num_ready[step.name] for step in FLOW if step.pool in pools)
 
     def finished(self) -> bool:
         """Whether every task is known and done."""
@@ -183,7 +184,9 @@ class Schedule:
         """One line per step, in the flow's order."""
         for step in FLOW:
             total = None if self._num_unknown[step.name] else self._total[step.name]
-            yield StepProgress(step.name, step.pool, self._done[step.name], total)
+            yield StepProgress(
+                step.name, step.pool, self._done[step.name], total, self._num_ready[step.name]
+            )
 
     def _add_groups(self, step: Step) -> None:
         saes = tuple(self._axes.latents)
@@ -279,7 +282,7 @@ class Schedule:
 
     def _complete(self, group: _Group, shard: int) -> None:
         if group.state[shard] == _READY:
-            self._num_ready[group.step.pool] -= 1
+            self._num_ready[group.step.name] -= 1
         group.state[shard] = _DONE
         group.num_done += 1
         self._done[group.step.name] += 1
@@ -318,7 +321,7 @@ class Schedule:
 
     def _make_ready(self, group: _Group, shard: int) -> None:
         group.state[shard] = _READY
-        self._num_ready[group.step.pool] += 1
+        self._num_ready[group.step.name] += 1
         entry = _Entry(self._rank(group.task(shard)), group, shard)
         heapq.heappush(self._heaps[group.step.pool], entry)
 

@@ -55,12 +55,16 @@ class Checked:
     """Windows in one pass that fit into memory, for a run whose config leaves it open."""
 
 
-def check(config: Config) -> Checked:
-    """Refuse what cannot work, complete what was left open. Raises UserError."""
+def check(config: Config, *, fetch_saes: bool = True) -> Checked:
+    """Refuse what cannot work, complete what was left open. Raises UserError.
+
+    Without `fetch_saes`, SAEs of a registry are known by their configuration alone: gigabytes of
+    weights stay on the hub, and that they are finite is not checked.
+    """
     config = _with_points_of_random(config)
     section = config.subject
     subject = describe(section.model, revision=section.revision, device=section.device)
-    saes = _checked_saes(config, subject)
+    saes = _checked_saes(config, subject, fetch_saes)
     config = _completed(config, subject, saes)
     _check_corpus(config)
     check_llm(config.llm, gpus=config.operations.llm_gpus, name="llm")
@@ -102,11 +106,13 @@ def _with_points_of_random(config: Config) -> Config:
     return config.model_copy(update={"sae": saes})
 
 
-def _checked_saes(config: Config, subject: SubjectCard) -> list[SaeCard]:
+def _checked_saes(config: Config, subject: SubjectCard, fetch: bool) -> list[SaeCard]:
     """The card of each SAE; of a random one, that of the SAE it is like, read once."""
     dtype = config.subject.dtype
     cards = {
-        sae.id: check_card(sae.path, release=sae.release, sae_id=sae.sae_id, dtype=dtype)
+        sae.id: check_card(
+            sae.path, release=sae.release, sae_id=sae.sae_id, dtype=dtype, fetch=fetch
+        )
         for sae in config.sae
         if sae.random_like is None
     }
@@ -126,6 +132,7 @@ def _check_sae(section: SaeSection, card: SaeCard, subject: SubjectCard) -> None
         )
     _check_order(subject, section.id, hook_point, read_point)
     card.require_fits(subject.d_model, hook_point)
+    card.require_norm(subject.family.norm_kind)
     if card.hook_point not in (None, hook_point):
         _log.warning(
             "SAE %s was trained at %s; the config says %s.", section.id, card.hook_point, hook_point

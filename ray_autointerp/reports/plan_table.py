@@ -1,6 +1,6 @@
 """What a run would do and cost, for eyes: the budget as a table, the LLM's bill, and the sums."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Group
@@ -15,6 +15,9 @@ from ray_autointerp.plan.forecast import Forecast, asked_of
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.usage import Usage
 
+_MOST_IDS = 4
+"""SAEs named one by one; of a suite, the first and the last are."""
+
 
 def plan_table(
     config: Config, axes: Axes, num_layers: int, layer: int, foreseen: Forecast
@@ -24,7 +27,7 @@ def plan_table(
     """
     lines = estimate(config, axes, num_layers, layer)
     latents = sum(len(r) for r in axes.latents.values())
-    table = _table(f"{config.run.name}: {latents:,} latents of {', '.join(axes.latents)}")
+    table = _table(f"{config.run.name}: {latents:,} latents of {_saes(tuple(axes.latents))}")
     table.add_column("step", no_wrap=True)
     table.add_column("pool", no_wrap=True)
     table.add_column("work", overflow="fold")
@@ -43,11 +46,18 @@ def plan_table(
         table,
         Text(f"in all {tokens:,} tokens through the subject\n"),
         _bill(config, foreseen),
+        *(Text(sentence) for sentence in _layers(axes)),
         *(Text(sentence) for sentence in _sentences(config, foreseen)),
         Text(
             "Nothing was done. `ray-autointerp label` does it; killed, it continues.", style="dim"
         ),
     )
+
+
+def _saes(ids: Sequence[str]) -> str:
+    if len(ids) <= _MOST_IDS:
+        return ", ".join(ids)
+    return f"{len(ids)} SAEs, {ids[0]} to {ids[-1]}"
 
 
 def _bill(config: Config, foreseen: Forecast) -> Table:
@@ -74,6 +84,12 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
     table.add_section()
     table.add_row("in all", "", *_numbers(_total(foreseen)), *money)
     return table
+
+
+def _layers(axes: Axes) -> Iterator[str]:
+    hooks = tuple(dict.fromkeys(axes.hook_points.values()))
+    if len(hooks) > 1:
+        yield f"Layers are counted for {hooks[0]}, the first of {len(hooks)} hook points."
 
 
 def _sentences(config: Config, foreseen: Forecast) -> Iterator[str]:

@@ -43,6 +43,7 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
         ("score.three_set_methods", ["vocab_proj"], "three_set_methods"),
         ("sae.release", "gpt2", "either `path`"),
         ("sae.random_like", "b", "or `random_like`"),
+        ("sae.sae_ids", "*", "`sae.0.release` is missing"),
         ("steering.num_prompts", 3, "score.texts_per_set"),
         ("steering.kl_targets", [], "steering.kl_targets"),
     ],
@@ -147,3 +148,30 @@ def test_config_what_is_described_is_scored_unless_the_config_says_otherwise() -
         methods = score.get("methods", ["max_act", "keywords"])
         config = parse_config({**raw, "score": score}, Path("t.toml"))
         assert (list(config.score.methods), config.score.num_units) == (methods, 3)
+
+
+def test_suite_of_a_release_becomes_one_section_for_each_sae() -> None:
+    suite = {"release": "gpt2-small-res-jb", "sae_ids": "blocks.*.hook_resid_pre", "id": "jb"}
+    config = parse_config({**GOOD, "sae": [*GOOD["sae"], suite]}, Path("x.toml"))
+    own, *saes = config.sae
+    assert own.id == "a"
+    assert [sae.sae_id for sae in saes] == [f"blocks.{i}.hook_resid_pre" for i in range(12)]
+    assert {sae.release for sae in saes} == {"gpt2-small-res-jb"}
+    assert saes[3].id == "jb-blocks.3.hook_resid_pre"
+
+
+@pytest.mark.parametrize(
+    ("suite", "said"),
+    [
+        ({"sae_ids": "*"}, "`sae.0.release` is missing"),
+        ({"sae_ids": "*", "release": "gpt2-small-res-jb", "sae_id": "x"}, "mean `sae_ids`?"),
+        ({"sae_ids": "*", "release": "gpt2-small-res-jb", "latent": "0:2"}, "mean `latents`?"),
+        ({"sae_ids": "*", "release": "gpt2-small-res"}, "x.toml: SAELens' registry has no"),
+        ({"id": "a", "release": "gpt2-small-res-jb", "sae_id": "*"}, "say `sae_ids`"),
+    ],
+)
+def test_suite_that_is_none_is_refused_in_one_sentence(suite: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_config({**GOOD, "sae": [suite]}, Path("x.toml"))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -168,13 +168,64 @@ def test_cluster_file_survives_rays_own_defaults_and_checks(cluster: dict[str, A
 def test_cluster_nodes_types_and_mounts_are_there(cluster: dict[str, Any]) -> None:
     types = cluster["available_node_types"]
     assert cluster["head_node_type"] in types
-    head, gpu = types[cluster["head_node_type"]], types["gpu"]
+    head, spot, on_demand = (types[name] for name in ("head", "gpu_spot", "gpu_on_demand"))
     assert head["resources"]["GPU"] == 0
-    assert gpu["resources"]["GPU"] > 0
-    assert gpu["min_workers"] <= gpu["max_workers"] <= cluster["max_workers"]
+    for gpu in (spot, on_demand):
+        assert gpu["resources"]["GPU"] > 0
+        assert gpu["min_workers"] <= gpu["max_workers"] <= cluster["max_workers"]
+    # Alike but for the market, or the autoscaler's choice is not free.
+    assert spot["resources"] == on_demand["resources"]
+    market = {"InstanceMarketOptions": {"MarketType": "spot"}}
+    assert spot["node_config"] == on_demand["node_config"] | market
     assert [p for p in cluster["file_mounts"].values() if not (ROOT / p).exists()] == []
     (installing,) = cluster["setup_commands"]
     assert [path for path in cluster["file_mounts"] if path in installing] != []
+
+
+@pytest.mark.parametrize(
+    ("failed", "launched"),
+    [({}, {"gpu_spot": 2}), ({"gpu_spot": 0.0}, {"gpu_on_demand": 2})],
+)
+def test_autoscaler_takes_spot_nodes_first_and_others_where_they_fail(
+    cluster: dict[str, Any], failed: dict[str, float], launched: dict[str, int]
+) -> None:
+    """Ray's own scheduler; `failed` says which types failed to start a moment ago."""
+    from ray.autoscaler.v2.event_logger import AutoscalerEventLogger
+    from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
+    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+    from ray.autoscaler.v2.utils import ResourceRequestUtil
+
+    types = {
+        name: NodeTypeConfig(
+            name=name,
+            min_worker_nodes=node.get("min_workers", 0),
+            max_worker_nodes=node.get("max_workers", 0),
+            resources=node["resources"],
+            priority=node.get("priority", 0),
+        )
+        for name, node in cluster["available_node_types"].items()
+    }
+    gpu_actors = ResourceRequestUtil.group_by_count(
+        [ResourceRequestUtil.make({"CPU": 1, "GPU": 1}) for _ in range(2)]
+    )
+    assert "RAY_enable_autoscaler_v2=1" in cluster["head_start_ray_commands"][-1]
+    reply = ResourceDemandScheduler(AutoscalerEventLogger(Silent())).schedule(
+        SchedulingRequest(
+            node_type_configs=types,
+            disable_launch_config_check=True,
+            max_num_nodes=cluster["max_workers"],
+            resource_requests=gpu_actors,
+            recoverable_resource_availabilities=failed,
+        )
+    )
+    assert {request.instance_type: request.count for request in reply.to_launch} == launched
+
+
+class Silent:
+    """An event logger that says nothing."""
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_, **__: None
 
 
 def test_cluster_files_comments_name_settings_that_exist() -> None:

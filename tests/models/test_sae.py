@@ -258,6 +258,50 @@ def test_registry_sae_whose_scale_saelens_does_not_know_is_refused(
         check_card(None, release="some-release", sae_id="unfolded")
 
 
+def test_registry_sae_is_known_without_its_weights() -> None:
+    """Gemma Scope's and Qwen Scope's configurations are in SAELens itself."""
+    card = check_card(
+        None,
+        release="gemma-scope-2b-pt-res-canonical",
+        sae_id="layer_12/width_65k/canonical",
+        fetch=False,
+    )
+    assert (card.d_in, card.d_sae, card.architecture) == (2304, 65536, "jumprelu")
+    assert (card.hook_point, card.context_size) == ("blocks.12.hook_resid_post", 1024)
+    with pytest.raises(SaeError, match="cannot load gpt2-small-res-jb") as caught:
+        check_card(None, release="gpt2-small-res-jb", sae_id="blocks.3.hook_resid_pre", fetch=False)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings(r"ignore:\sThis SAE has non-empty model_from")
+@pytest.mark.parametrize(
+    ("architecture", "more"),
+    [(name, more) for name, more in KINDS if name in ("standard", "jumprelu", "topk", "abstopk")],
+)
+def test_sae_trained_on_a_centred_residual_stream_reads_the_whole_one(
+    sae_folder: MakeSae, h_XD: Tensor, architecture: str, more: dict[str, Any]
+) -> None:
+    kwargs = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
+    plain = Sae.load(sae_folder(architecture, **more))
+    folder = sae_folder(architecture, **more, metadata=kwargs)
+    assert check_card(folder).is_centered
+    with pytest.raises(SaeError, match="only layer norms ignore that"):
+        check_card(folder).require_norm("rms")
+    check_card(folder).require_norm("layer")
+    h_XD = h_XD + 3
+    centred = Sae.load(folder).activations(h_XD)
+    expected = plain.activations(h_XD - h_XD.mean(dim=-1, keepdim=True))
+    torch.testing.assert_close(centred, expected, atol=1e-4, rtol=1e-4)
+    assert (centred - plain.activations(h_XD)).abs().max() > 0.1
+
+
+@pytest.mark.filterwarnings(r"ignore:\sThis SAE has non-empty model_from")
+def test_sae_whose_encoder_cannot_be_centred_is_refused(sae_folder: MakeSae) -> None:
+    kwargs = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
+    with pytest.raises(SaeError, match="center_writing_weights"):
+        check_card(sae_folder("gated", metadata=kwargs))
+
+
 def test_registry_name_that_saelens_does_not_know_is_one_sentence() -> None:
     with pytest.raises(SaeError, match="no-such-release") as caught:
         check_card(None, release="no-such-release", sae_id="x")
