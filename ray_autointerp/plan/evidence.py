@@ -4,9 +4,11 @@ To add a description method, add its prompt (a line to _SHOWN where it is a list
 prompts/<method>.py, and prompts/texts/<method>.md with worked examples) and a line to EXPLAINERS.
 """
 
+from typing import Literal
+
 from ray_autointerp.config import Config
 from ray_autointerp.plan.controls import NEIGHBOUR, is_control, method_of
-from ray_autointerp.plan.step import AnswerKind, Explainer, Read
+from ray_autointerp.plan.step import Explainer, Read
 from ray_autointerp.prompts import ensemble, max_act, named_keywords, token_change, token_lists
 
 _SHOWN = {
@@ -118,7 +120,7 @@ def missing_method(methods: tuple[str, ...]) -> tuple[str, str] | None:
     return None
 
 
-def answer_kind_of(method: str, config: Config) -> AnswerKind | None:
+def answer_kind_of(method: str, config: Config) -> Literal["text", "json"] | None:
     """The form of a description's answers; None where no LLM is asked."""
     explainer = EXPLAINERS[method]
     if explainer.text is None and not explainer.parts:
@@ -129,7 +131,7 @@ def answer_kind_of(method: str, config: Config) -> AnswerKind | None:
 def texts_of(method: str, config: Config) -> tuple[str, ...]:
     """The prompt texts of a description method."""
     own = {EXPLAINERS[one].text for one in EXPLAINERS[method].parts or (method,)}
-    form = {"json": ("cap", "structured"), "text": ("cap",), "choice": (), None: ()}
+    form = {"json": ("cap", "structured"), "text": ("cap",), None: ()}
     return (*sorted(text for text in own if text), *form[answer_kind_of(method, config)])
 
 

@@ -471,5 +471,6 @@ TABLES: dict[str, Table] = {
         num_prompt_tokens=_I64,
         num_cached_tokens=_I64,
         num_generated_tokens=_I64,
+        answer_logprobs=pa.list_(_F64),
     ),
 }
