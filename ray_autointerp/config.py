@@ -290,10 +290,10 @@ class ScoreSection(Section):
     num_choosing_trials: int = Field(default=4, ge=2)
     """Trials beside them, on other tokens, by which the label is chosen."""
     num_surprisal_trials: int = Field(default=0, ge=0)
-    """Trials of intervention surprisal per latent and method, on the texts of the first units, of
-    which there are `num_units`: the nats by which the judge finds the description likelier after
-    steered texts than after others (Paulo et al., 2024). It needs a judge of the vllm backend. 0
-    switches the score off."""
+    """Intervention surprisal: trials per latent and method, each on a unit's steered texts and thus
+    at most `num_units`. The score is by how many nats the judge finds the description likelier
+    after them than after unsteered texts (Paulo et al., 2024); a judge of the vllm backend alone
+    can tell. 0 switches it off."""
     three_set_methods: tuple[Method, ...] = ()
     """Methods that also get the paper's three-set judgement (12 more texts per latent, at the
     paper's KL targets 0.25 and 0.5)."""
