@@ -310,6 +310,11 @@ class ScoreSection(Section):
     description is judged by unseen tokens."""
     num_choosing_trials: int = Field(default=4, ge=2)
     """Trials beside them, on other tokens, by which the label is chosen."""
+    num_surprisal_trials: int = Field(default=0, ge=0)
+    """Intervention surprisal: trials per latent and method, each on a unit's steered texts and thus
+    at most `num_units`. The score is by how many nats the judge finds the description likelier
+    after them than after unsteered texts (Paulo et al., 2024); a judge of the vllm backend alone
+    can tell. 0 switches it off."""
     three_set_methods: tuple[Method, ...] = ()
     """Methods that also get the paper's three-set judgement (12 more texts per latent, at the
     paper's KL targets 0.25 and 0.5)."""
@@ -339,6 +344,11 @@ class ScoreSection(Section):
             raise ValueError("num_choosing_units must be 0 or at least 2")
         if self.three_set_methods and not self.num_units:
             raise ValueError("three_set_methods need num_units of at least 1: no text is steered")
+        if self.num_surprisal_trials > self.num_units:
+            raise ValueError(
+                f"num_surprisal_trials is {self.num_surprisal_trials}: each takes the steered "
+                f"texts of a unit, and num_units is {self.num_units}"
+            )
         for name in ("detection_texts", "fuzzing_texts"):
             if 0 < getattr(self, name) < FEWEST_TEXTS:
                 raise ValueError(f"{name} must be 0 or at least {FEWEST_TEXTS}")

@@ -53,6 +53,9 @@ class Metrics:
         self._run = run
         self._tables = Tables(run)
 
+    def waits(self, reason: str) -> None:
+        """Nothing: no task is under way."""
+
     def started(self, task: Task) -> None:
         """Nothing: the queue is known from `progress`."""
 

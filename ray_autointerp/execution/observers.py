@@ -19,6 +19,11 @@ class Observers:
         for observer in self._observers:
             observer.begun(run)
 
+    def waits(self, reason: str) -> None:
+        """The run cannot begin yet."""
+        for observer in self._observers:
+            observer.waits(reason)
+
     def started(self, task: Task) -> None:
         """A worker took the task."""
         for observer in self._observers:

@@ -42,6 +42,12 @@ class Chat:
             joined = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
             return self._template([joined, *rest])
 
+    def answer_ids(self, answer: str) -> list[int]:
+        """The tokens of a given answer, which follow the prompt's: encoded by itself, as what comes
+        before belongs to the template, and without the token that would end it.
+        """
+        return list(self._tokenizer.encode(answer, add_special_tokens=False))
+
     def _template(self, messages: list[dict[str, str]]) -> list[int]:
         try:
             ids = self._tokenizer.apply_chat_template(

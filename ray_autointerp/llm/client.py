@@ -6,7 +6,7 @@ endpoint and a Python function are the same to a stage.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -17,7 +17,7 @@ from ray_autointerp.prompts.message import Message
 
 @dataclass(frozen=True)
 class Request:
-    """One question. Give `json_schema` or `choices`, or neither for free text."""
+    """One question. Give `json_schema`, `choices` or `answer`, or none of them for free text."""
 
     messages: tuple[Message, ...]
     max_tokens: int
@@ -28,18 +28,25 @@ class Request:
     """The answer is JSON of this schema."""
     choices: tuple[str, ...] | None = None
     """The answer is one token, the first of one of these; their log-probabilities come back."""
+    answer: str | None = None
+    """Nothing is said: the log-probability of each token of this answer comes back."""
 
     @property
     def kind(self) -> AnswerKind:
         """The form of the answer."""
         if self.choices is not None:
             return "choice"
+        if self.answer is not None:
+            return "loglikelihood"
         return "text" if self.json_schema is None else "json"
 
     @cached_property
     def key(self) -> str:
         """A digest of everything that decides the answer: equal requests are one question."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        asked = asdict(self)
+        if self.answer is None:  # as before there was that field: what runs have kept is found
+            del asked["answer"]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class Answer:
     num_generated_tokens: int = 0
     num_cached_tokens: int = 0
     """Prompt tokens read from the prefix cache."""
+    answer_logprobs: Sequence[float] | None = None
+    """Natural log-probability of each token of the request's `answer`."""
 
 
 class LLMClient(Protocol):

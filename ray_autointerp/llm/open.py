@@ -14,8 +14,11 @@ from ray_autointerp.plan.answer_kinds import answer_kinds
 from ray_autointerp.plan.step import AnswerKind
 
 
-def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
-    """Raises LLMError if the backend is not installed or the model is plainly not there.
+def check_llm(
+    section: LLMSection, *, gpus: float, name: str = "llm", kinds: Collection[AnswerKind] = ()
+) -> None:
+    """Raises LLMError if the backend is not installed, cannot give these kinds of answers, or the
+    model is plainly not there.
 
     `name` is the config's section: `llm` or `judge`.
     """
@@ -26,6 +29,12 @@ def check_llm(section: LLMSection, *, gpus: float, name: str = "llm") -> None:
         from ray_autointerp.llm.endpoint import check_endpoints
 
         check_endpoints(section)
+        if "loglikelihood" in kinds:
+            raise LLMError(
+                "score.num_surprisal_trials needs the log-probability of a given description, for "
+                "which the chat protocol of endpoints has no place: set it to 0, or name a judge "
+                'with backend = "vllm" in [judge].'
+            )
         return
     if importlib.util.find_spec("vllm") is None:
         raise LLMError(

@@ -25,6 +25,8 @@ _PROMOTES = re.compile(
 )
 _FIRST_LIKED = 0.25
 """Judges lean to what they read first: an order that is not balanced or drawn shows in scores."""
+_UNSAID_WORDS = 100
+"""Words that a given answer may have, each counted once before it is said."""
 _FILLER = "We saw that the house was near the old road and the evening was quiet"
 
 
@@ -48,6 +50,8 @@ class ScriptedLLM:
 def planted_script(request: Request) -> Answer:
     """The ideal answers: name the marked and the promoted word, write with the word, count it."""
     asked = request.messages[-1].content
+    if request.answer is not None:
+        return _loglikelihood(asked, request.answer)
     if request.choices == detection.CHOICES:
         return _about_one_text(asked)
     if request.choices is not None:
@@ -121,6 +125,15 @@ def _about_one_text(asked: str) -> Answer:
     words = " ".join(_MARKED.findall(text)) if "<<" in text else text
     is_there = not set(_families(_described(description))).isdisjoint(_families(words))
     return _chosen(detection.CHOICES, [is_there + _FIRST_LIKED / int(number[1]), not is_there])
+
+
+def _loglikelihood(asked: str, answer: str) -> Answer:
+    """Each word of the answer is a token: the likelier the more often the prompt says it."""
+    said = Counter(_families(asked))
+    total = math.log(_UNSAID_WORDS + said.total())
+    return Answer(
+        "", "stop", answer_logprobs=[math.log1p(said[w]) - total for w in _families(answer)]
+    )
 
 
 def _described(asked: str) -> str:

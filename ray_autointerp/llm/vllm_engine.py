@@ -1,8 +1,9 @@
 """vLLM's async engine: continuous batching, JSON by schema, choices by log-prob.
 
 A choice is one generated token; the log-probabilities of exactly the choices' first tokens are
-asked for (`logprob_token_ids`), raw, so that no grammar or temperature distorts them. Prompts go
-in as token ids of the model's own chat template. Knows no stages, no Ray.
+asked for (`logprob_token_ids`), raw, so that no grammar or temperature distorts them. A given
+answer goes in behind its prompt, and `prompt_logprobs` come back; vLLM reads no prefix cache then.
+Prompts go in as token ids of the model's own chat template. Knows no stages, no Ray.
 """
 
 import asyncio
@@ -58,7 +59,10 @@ class VLLMEngine:
         """One answer. Raises LLMError if the engine cannot start, EngineDied if it died."""
         running = await self._running()
         loop = asyncio.get_running_loop()
-        token_ids, sampling = await loop.run_in_executor(self._tokenizing, self._prepared, request)
+        prompt_ids, answer_ids, sampling = await loop.run_in_executor(
+            self._tokenizing, self._prepared, request
+        )
+        token_ids = prompt_ids + answer_ids
         room = self._section.max_model_len - request.max_tokens
         if len(token_ids) > room:
             why = f"the prompt has {len(token_ids)} tokens, max_model_len leaves room for {room}"
@@ -71,7 +75,7 @@ class VLLMEngine:
             return Answer(str(error), "error", num_prompt_tokens=len(token_ids))
         except VLLMServerError as error:
             raise TransientError(f"The vLLM engine lost a request ({error}); ask again.") from error
-        return self._answer(request, output)
+        return self._answer(request, output, len(prompt_ids))
 
     async def start(self) -> None:
         """Start the engine, unless it runs. Raises LLMError."""
@@ -142,9 +146,11 @@ class VLLMEngine:
         context = UsageContext.LLM_CLASS
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), usage_context=context)
 
-    def _prepared(self, request: Request) -> tuple[list[int], Any]:
+    def _prepared(self, request: Request) -> tuple[list[int], list[int], Any]:
+        """The tokens of the prompt and of a given answer, and how to sample."""
         assert self._chat is not None
-        return self._chat.token_ids(request), self._sampling(request)
+        given = [] if request.answer is None else self._chat.answer_ids(request.answer)
+        return self._chat.token_ids(request), given, self._sampling(request)
 
     async def _generated(self, engine: Any, token_ids: list[int], sampling: Any) -> Any:
         from vllm.inputs import TokensPrompt
@@ -172,6 +178,8 @@ class VLLMEngine:
             return SamplingParams(
                 max_tokens=1, allowed_token_ids=tokens, logprob_token_ids=tokens, **common
             )
+        if request.answer is not None:
+            return SamplingParams(max_tokens=1, prompt_logprobs=0, **common)
         structured = None
         if request.json_schema is not None:
             structured = StructuredOutputsParams(json=dict(request.json_schema))
@@ -186,13 +194,17 @@ class VLLMEngine:
         assert self._chat is not None
         return self._chat.choice_tokens(choices)
 
-    def _answer(self, request: Request, output: Any) -> Answer:
+    def _answer(self, request: Request, output: Any, num_asked: int) -> Answer:
         completion = output.outputs[0]
-        logprobs = None
+        logprobs, given = None, None
         if request.choices is not None:
             seen = completion.logprobs[0]
             tokens = self._tokens(request.choices)
             logprobs = {choice: float(seen[token].logprob) for choice, token in tokens.items()}
+        if request.answer is not None:
+            answer_ids = output.prompt_token_ids[num_asked:]
+            seen = output.prompt_logprobs[num_asked:]
+            given = [float(one[token].logprob) for one, token in zip(seen, answer_ids, strict=True)]
         return Answer(
             text=completion.text,
             finish_reason="stop" if completion.finish_reason == "stop" else "length",
@@ -200,6 +212,7 @@ class VLLMEngine:
             num_prompt_tokens=len(output.prompt_token_ids),
             num_generated_tokens=len(completion.token_ids),
             num_cached_tokens=output.num_cached_tokens or 0,
+            answer_logprobs=given,
         )
 
 

@@ -90,11 +90,19 @@ async def ask_to_choose(
     return await context.llm.ask(Request(messages, max_tokens=1, seed=seed, choices=choices))
 
 
+async def ask_loglikelihood(
+    context: WorkerContext, messages: tuple[Message, ...], answer: str
+) -> Answer:
+    """The log-probabilities of the tokens of a given answer; see `choice_status`."""
+    return await context.llm.ask(Request(messages, max_tokens=1, answer=answer))
+
+
 def choice_status(answer: Answer) -> Status:
-    """`ok` where there are log-probabilities, else why there are none."""
+    """`ok` where there are log-probabilities of what was given, else why there are none."""
     if answer.finish_reason in _NOT_ASKED:
         return _NOT_ASKED[answer.finish_reason]
-    return "unreadable" if answer.choice_logprobs is None else "ok"
+    has_none = answer.choice_logprobs is None and answer.answer_logprobs is None
+    return "unreadable" if has_none else "ok"
 
 
 def _read(answer: Answer, read: Callable[[str, str], T]) -> tuple[Status, T | None]:

@@ -5,10 +5,11 @@ prompts/<method>.py, and prompts/texts/<method>.md with worked examples) and a l
 """
 
 import re
+from typing import Literal
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.controls import NEIGHBOUR, is_control, method_of
-from ray_autointerp.plan.step import AnswerKind, Explainer, Read
+from ray_autointerp.plan.step import Explainer, Read
 from ray_autointerp.prompts import ensemble, max_act, named_keywords, token_change, token_lists
 
 _SHOWN = {
@@ -144,7 +145,7 @@ def missing_method(methods: tuple[str, ...]) -> tuple[str, str] | None:
     return None
 
 
-def answer_kind_of(method: str, config: Config) -> AnswerKind | None:
+def answer_kind_of(method: str, config: Config) -> Literal["text", "json"] | None:
     """The form of a description's answers; None where no LLM is asked."""
     explainer = explainer_of(method)
     if explainer.text is None and not explainer.parts:
@@ -155,7 +156,7 @@ def answer_kind_of(method: str, config: Config) -> AnswerKind | None:
 def texts_of(method: str, config: Config) -> tuple[str, ...]:
     """The prompt texts of a description method."""
     own = {explainer_of(one).text for one in explainer_of(method).parts or (method,)}
-    form = {"json": ("cap", "structured"), "text": ("cap",), "choice": (), None: ()}
+    form = {"json": ("cap", "structured"), "text": ("cap",), None: ()}
     return (*sorted(text for text in own if text), *form[answer_kind_of(method, config)])
 
 

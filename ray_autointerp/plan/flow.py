@@ -49,6 +49,14 @@ _UNITS = (
 """The config behind the two-set trials (plan/units.py)."""
 
 
+_SURPRISAL_UNITS = (
+    *("score.num_surprisal_trials", "score.texts_per_set"),
+    *("steering.kl_targets", "steering.num_prompts"),
+)
+"""The config behind the trials of intervention surprisal. No other step declares the first field: a
+run that switches the score on makes nothing else again."""
+
+
 def _columns(prefix: str, *names: str) -> tuple[tuple[str, str], ...]:
     return tuple((f"{prefix}{name}", name) for name in names)
 
@@ -268,6 +276,19 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         texts=("neutral",),
         work=work.control_texts,
         switch="score.num_units",
+    ),
+    Step(
+        "unsteered_texts",
+        (),
+        ("unsteered_texts",),
+        "sae",
+        "whole",
+        "subject",
+        config=(*SUBJECT, "run.seed", "steering", *_SURPRISAL_UNITS),
+        inputs=("subject", "sae"),
+        texts=("neutral",),
+        work=work.unsteered_texts,
+        switch="score.num_surprisal_trials",
     ),
     Step(
         "agreement",
@@ -532,6 +553,22 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         label_columns=_columns("unseen_", "win_rate", "win_rate_low", "win_rate_high"),
         choosing=Choosing("choosing_win_rate", of="outputs"),
     ),
+    Step(
+        "intervention_surprisal",
+        _reads("selection", "descriptions", "completions", "unsteered_texts"),
+        ("surprisal_trials", "surprisal_scores"),
+        "sae",
+        "selection",
+        "judge",
+        methods="scored",
+        config=("judge", *_SURPRISAL_UNITS),
+        inputs=("judge",),
+        texts=("intervention_surprisal",),
+        work=work.intervention_surprisal,
+        requests=units.surprisal_requests,
+        answer_kind="loglikelihood",
+        switch="score.num_surprisal_trials",
+    ),
 )
 
 _PUBLISHED = dict.fromkeys(
@@ -555,7 +592,9 @@ FLOW: tuple[Step, ...] = (
         config=(
             *("evidence.change_modes", "describe.methods", "describe.label_by", "score.methods"),
             "select.controls",
-            *dict.fromkeys(step.switch for step in _BEFORE_PUBLISH if step.switch),
+            *dict.fromkeys(
+                step.switch for step in _BEFORE_PUBLISH if step.switch and step.label_columns
+            ),
         ),
     ),
 )

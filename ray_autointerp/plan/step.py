@@ -31,8 +31,9 @@ those that hold the judge: the same ones, unless the config names a judge of its
 LLM_POOLS: tuple[Pool, ...] = ("llm", "judge")
 """The pools whose workers ask a language model."""
 
-AnswerKind = Literal["text", "json", "choice"]
-"""The form of an LLM's answers: free text, JSON of a schema, log-probabilities of choices."""
+AnswerKind = Literal["text", "json", "choice", "loglikelihood"]
+"""The form of an LLM's answers: free text, JSON of a schema, log-probabilities of choices, or those
+of the tokens of a given answer."""
 
 Methods = Literal[
     "none",

@@ -120,6 +120,17 @@ def unseen_trials(method: str, config: Config) -> list[tuple[bool, int]]:
     return [*((False, n) for n in range(published)), *((True, n) for n in range(choosing))]
 
 
+def surprisal_units(config: Config) -> list[Unit]:
+    """The trials of intervention surprisal: the first of the published ones."""
+    return _units(range(config.score.num_surprisal_trials), config)
+
+
+def unsteered_keys(config: Config) -> list[tuple[int, int]]:
+    """Prompt and draw of each text without steering that those need, sorted."""
+    units = surprisal_units(config)
+    return sorted({(text.prompt, text.draw) for unit in units for text in texts_of(unit, config)})
+
+
 def explain_requests(method: str, _: Config) -> int:
     """Requests behind one description."""
     explainer = explainer_of(method)
@@ -155,6 +166,11 @@ def control_requests(method: str, config: Config) -> int:
     """Requests behind the trials of one description with control texts: a control has none."""
     kinds = () if is_control(method) else config.score.control_texts
     return len(kinds) * len(control_units(config)) * JUDGEMENTS_PER_UNIT
+
+
+def surprisal_requests(_: str, config: Config) -> int:
+    """Requests behind the intervention surprisal of one description: each trial has two sets."""
+    return 2 * config.score.num_surprisal_trials
 
 
 def unseen_requests(method: str, config: Config) -> int:

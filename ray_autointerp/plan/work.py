@@ -15,9 +15,11 @@ from ray_autointerp.plan.units import (
     explain_requests,
     fuzzing_requests,
     sentence_requests,
+    surprisal_requests,
     texts_per_latent,
     two_set_units,
     unseen_trials,
+    unsteered_keys,
 )
 
 _SEARCH_PASSES = 25
@@ -203,4 +205,21 @@ def unseen_tokens(sizes: Sizes) -> Work:
     return Work(
         f"{sizes.chosen} latents x {trials} trials of {len(methods)} methods x "
         f"{JUDGEMENTS_PER_UNIT} judgements"
+    )
+
+
+def unsteered_texts(sizes: Sizes) -> Work:
+    """Texts without steering, shared by all latents of an SAE."""
+    saes, texts = len(sizes.config.sae), len(unsteered_keys(sizes.config))
+    tokens = sizes.config.steering.new_tokens
+    return Work(f"{saes} SAE(s) x {texts} texts x {tokens} tokens", saes * texts * tokens)
+
+
+def intervention_surprisal(sizes: Sizes) -> Work:
+    """Log-probabilities of descriptions."""
+    score = sizes.config.score
+    requests = surprisal_requests("", sizes.config)
+    return Work(
+        f"{sizes.chosen} latents x {len(score.methods)} methods x {requests} log-probabilities, "
+        f"after {score.texts_per_set} texts"
     )

@@ -26,6 +26,7 @@ from ray_autointerp.models.subject_card import (
     subject_digest,
 )
 from ray_autointerp.passes.documents import read_documents
+from ray_autointerp.plan.answer_kinds import answer_kinds
 from ray_autointerp.plan.batch import micro_batch
 from ray_autointerp.plan.estimate import expected_selection
 from ray_autointerp.plan.identity import Inputs
@@ -67,9 +68,11 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
     saes = _checked_saes(config, subject, fetch_saes)
     config = _completed(config, subject, saes)
     _check_corpus(config)
-    check_llm(config.llm, gpus=config.operations.llm_gpus, name="llm")
+    operations = config.operations
+    check_llm(config.llm, gpus=operations.llm_gpus, kinds=answer_kinds(config, "llm"))
     if config.judge:
-        check_llm(config.judge, gpus=config.operations.judge_gpus, name="judge")
+        kinds = answer_kinds(config, "judge")
+        check_llm(config.judge, gpus=operations.judge_gpus, name="judge", kinds=kinds)
     _check_windows(config)
     _check_gpus(config)
     axes = _axes(config, saes, subject.d_model)

@@ -23,6 +23,7 @@ from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.units import (
     JUDGEMENTS_PER_UNIT,
+    surprisal_units,
     texts_of,
     three_set_texts,
     two_set_units,
@@ -32,6 +33,7 @@ from ray_autointerp.prompts import (
     detection,
     ensemble,
     fuzzing,
+    intervention_surprisal,
     judge,
     sentences,
     unseen_tokens,
@@ -59,6 +61,8 @@ class _Kind:
     answers: Sequence[str] | None
     """None is one token."""
     num_requests: int
+    given: Sequence[str] = ()
+    """Answers that go in with the prompts, for their log-probabilities: no cache is read then."""
 
 
 def forecast(config: Config, axes: Axes) -> Forecast:
@@ -162,6 +166,19 @@ def _unseen(
     yield _Kind(asked, None, requests)
 
 
+def _surprised(
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
+) -> Iterator[_Kind]:
+    """A description after a set."""
+    units = surprisal_units(config)
+    asked = []
+    for i in range(_SAMPLES):
+        texts = [text.prompt for text in texts_of(units[i % len(units)], config)]
+        asked.append(intervention_surprisal.ask([sample_prompts.steered(p, i) for p in texts]))
+    given = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
+    yield _Kind(asked, None, requests, given)
+
+
 def _detected(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
@@ -204,6 +221,7 @@ KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], Iterator[_Kind]]
     "fuzzing": _fuzzed,
     "output_score": _judged,
     "unseen_tokens": _unseen,
+    "intervention_surprisal": _surprised,
 }
 """By step that asks an LLM, the kinds of its requests for one method."""
 
@@ -224,14 +242,15 @@ class _Counter:
     def usage(self, kind: _Kind) -> Usage:
         """Of all requests of the kind."""
         prompts = [self._tokenizer.encode_prompt(_plain(p)) for p in kind.prompts]
+        given = [len(self._tokenizer.encode(text)) for text in kind.given]
         answers = kind.answers
         answered = 1.0
         if answers is not None:  # the token that ends an answer is generated too
             answered = 1 + fmean(len(self._tokenizer.encode(text)) for text in answers)
         return Usage(
             kind.num_requests,
-            round(kind.num_requests * fmean(len(ids) for ids in prompts)),
-            round(max(0, kind.num_requests - 1) * self._cached(prompts)),
+            round(kind.num_requests * (fmean(map(len, prompts)) + (fmean(given) if given else 0))),
+            round(max(0, kind.num_requests - 1) * (0 if given else self._cached(prompts))),
             round(kind.num_requests * answered),
         )
 

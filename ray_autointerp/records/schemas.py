@@ -336,6 +336,13 @@ TABLES: dict[str, Table] = {
     ),
     "completions": _STEERED_TEXTS,
     "control_texts": _STEERED_TEXTS,
+    "unsteered_texts": _table(
+        {"prompt": _I16, "draw": _I16},
+        status=_STR,
+        prompt_text=_STR,
+        token_ids=pa.list_(_I32),
+        text=_STR,
+    ),
     "output_ceilings": _table(
         _LATENT,
         status=_STR,
@@ -402,6 +409,22 @@ TABLES: dict[str, Table] = {
         num_trials=_I16,
         word_overlap_win_rate=_F32,
         choosing_win_rate=pa.list_(_F32),
+    ),
+    "surprisal_trials": _table(
+        {"latent": _I32, "text_set": _I16, "sign": _I8, "kl_target": _F32},
+        status=_STR,
+        logprob_steered=_F32,
+        logprob_unsteered=_F32,
+        num_tokens=_I32,
+    ),
+    "surprisal_scores": _table(
+        _LATENT,
+        status=_STR,
+        difference=_F32,
+        se=_F32,
+        difference_per_token=_F32,
+        num_tokens=_I32,
+        num_trials=_I16,
     ),
     "labels": _table(
         _LATENT,
@@ -471,5 +494,6 @@ TABLES: dict[str, Table] = {
         num_prompt_tokens=_I64,
         num_cached_tokens=_I64,
         num_generated_tokens=_I64,
+        answer_logprobs=pa.list_(_F64),
     ),
 }

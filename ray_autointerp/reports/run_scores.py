@@ -69,6 +69,15 @@ MEASURES = (
         "unseen_scores",
         "word_overlap_win_rate",
     ),
+    Measure(
+        "intervention_surprisal", "intervention surprisal, nats", "surprisal_scores", "difference"
+    ),
+    Measure(
+        "intervention_surprisal_per_token",
+        "intervention surprisal, nats a token",
+        "surprisal_scores",
+        "difference_per_token",
+    ),
     Measure("detection_auroc", "detection AUROC", "detection_scores", "auroc"),
     Measure("detection_auprc", "detection AUPRC", "detection_scores", "average_precision"),
     Measure("detection_near_miss_auroc", "near-miss AUROC", "detection_scores", "near_miss_auroc"),

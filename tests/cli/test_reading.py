@@ -24,7 +24,7 @@ Cli = Callable[..., Any]
 def test_plan_shows_every_step_and_writes_nothing(
     cli: Cli, config_file: Callable[..., Path], root: Path
 ) -> None:
-    said = cli("plan", config_file())
+    said = cli("plan", config_file({"score": {"num_surprisal_trials": 2}}))
     assert said.code == 0, said.err
     for step in FLOW:
         assert step.name in said.out

@@ -16,6 +16,7 @@ from ray_autointerp.llm.scripted import planted_script
 from ray_autointerp.prompts import (
     detection,
     fuzzing,
+    intervention_surprisal,
     judge,
     max_act,
     named_keywords,
@@ -113,6 +114,21 @@ def test_judge_says_yes_to_the_text_or_the_marks_with_the_described_word(
     assert [log_odds('responds to "moon"', n) > 0 for n in (1, 2, 3)] == [False, True, False]
     blind = [log_odds("nothing", n) for n in (1, 2, 3)]
     assert 0 > blind[0] > blind[1] > blind[2]
+
+
+def test_given_answer_is_likelier_after_texts_that_say_its_words() -> None:
+    def loglikelihood(*texts: str) -> float:
+        messages = intervention_surprisal.ask(texts)
+        asked = Request(messages, 1, answer='leads to "moon1"')
+        logprobs = planted_script(asked).answer_logprobs
+        assert logprobs is not None and len(logprobs) == 3
+        return sum(logprobs)
+
+    steered, other = (
+        loglikelihood("the moon rose", "a moon2"),
+        loglikelihood("the sun rose", "a sun2"),
+    )
+    assert steered == pytest.approx(other + math.log(3)) and other < 0
 
 
 def test_scripted_llm_answers_by_its_script_and_has_nothing_to_start() -> None:

@@ -25,7 +25,7 @@ from ray_autointerp.llm.open import check_llm, open_llm
 from ray_autointerp.llm.reaper import marked
 from ray_autointerp.llm.vllm_engine import VLLMEngine, engine_arguments
 from ray_autointerp.plan.shards import Axes
-from ray_autointerp.prompts import judge, sentences
+from ray_autointerp.prompts import intervention_surprisal, judge, sentences
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.runs.run import Run
 
@@ -160,6 +160,34 @@ def test_log_probability_of_a_choice_is_the_models_own(ask: Callable[..., list[A
     for choice, found in answer.choice_logprobs.items():
         wanted = float(logprobs[tokenizer.encode(choice, add_special_tokens=False)[0]])
         assert found == pytest.approx(wanted, abs=0.02)
+
+
+def test_log_probability_of_a_given_answer_is_the_models_own(
+    ask: Callable[..., list[Answer]],
+) -> None:
+    """Against Hugging Face's forward pass, token by token, though the prompt is in the cache."""
+    import torch
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    messages = intervention_surprisal.ask(["the cat purred " * 20, "a tax on wool"])
+    given = ("Words about cats.", 'fires on "purr", "miau";\npromotes "Kätzchen"', "x")
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": m.role, "content": m.content} for m in messages],
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    model = LlamaForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+    ask(Request(messages, max_tokens=4))
+    answers = ask(*(Request(messages, max_tokens=1, answer=answer) for answer in given))
+    for text, answer in zip(given, answers, strict=True):
+        tokens = tokenizer.encode(text, add_special_tokens=False)
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+        wanted = logits.log_softmax(-1)[torch.arange(len(tokens)), torch.tensor(tokens)]
+        assert answer.answer_logprobs == pytest.approx(wanted.tolist(), abs=1e-3)
+        assert answer.num_prompt_tokens == len(prompt) + len(tokens)
+        assert (answer.num_cached_tokens, answer.num_generated_tokens) == (0, 1)
 
 
 def test_prompt_that_does_not_fit_is_an_answer_with_the_reason(

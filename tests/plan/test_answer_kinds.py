@@ -26,6 +26,15 @@ def test_explainer_judges_where_no_judge_is_named(config: Callable[..., Config])
     assert answer_kinds(config(JUDGE), "judge") == {"choice"}
 
 
+def test_judge_alone_needs_log_probabilities_of_given_answers(
+    config: Callable[..., Config],
+) -> None:
+    scored = {"score": {"num_surprisal_trials": 2}}
+    assert answer_kinds(config(scored, JUDGE), "judge") == {"choice", "loglikelihood"}
+    assert answer_kinds(config(scored, JUDGE), "llm") == {"text", "json"}
+    assert "loglikelihood" in answer_kinds(config(scored), "llm")
+
+
 def test_unscored_methods_need_no_judge(config: Callable[..., Config]) -> None:
     assert answer_kinds(config(UNSCORED), "llm") == {"text"}
     assert answer_kinds(config(UNSCORED, JUDGE), "judge") == set()

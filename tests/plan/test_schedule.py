@@ -32,7 +32,10 @@ def config(saes: int = 2, rule: str = "sample", by: str = "s_out") -> Config:
             "llm": {"backend": "scripted", "script": "m:f"},
             "select": {"rule": rule, "by": by},
             "describe": {"methods": METHODS},
-            "score": {"methods": ["ensemble_raw", "max_act", "keywords"]},
+            "score": {
+                "methods": ["ensemble_raw", "max_act", "keywords"],
+                "num_surprisal_trials": 2,
+            },
         },
         Path("t.toml"),
     )

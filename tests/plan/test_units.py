@@ -20,10 +20,12 @@ from ray_autointerp.plan.units import (
     control_texts_per_latent,
     kl_targets,
     published_units,
+    surprisal_units,
     texts_of,
     texts_per_latent,
     three_set_texts,
     two_set_units,
+    unsteered_keys,
 )
 from ray_autointerp.prompts.ensemble import SINGLE_ORDER
 from ray_autointerp.records.task import Task
@@ -106,6 +108,19 @@ def test_judge_is_asked_once_about_every_text(quick_config: Planted) -> None:
     assert asked(config, "fuzzing", "keywords") == 5 * (4 + 4)
 
 
+def test_surprisal_is_asked_after_either_set_of_the_first_units(quick_config: Planted) -> None:
+    score = {"num_units": 7, "num_surprisal_trials": 5}
+    targets = {"kl_targets": [0.5, 1.0], "num_prompts": 5}
+    config = quick_config("x", {"score": score, "steering": targets})
+    for method in ("keywords", shuffled("keywords")):
+        assert asked(config, "intervention_surprisal", method) == 5 * 5 * 2
+    units = surprisal_units(config)
+    assert units == published_units(config)[:5]
+    steered = {text for unit in units for text in texts_of(unit, config)}
+    assert unsteered_keys(config) == sorted({(text.prompt, text.draw) for text in steered})
+    assert steered <= set(texts_per_latent(config))
+
+
 @pytest.mark.parametrize("step", ["detection", "fuzzing"])
 def test_step_that_is_switched_off_has_no_tasks_and_no_requests(
     quick_config: Planted, quick_run: Run, step: str
@@ -124,8 +139,9 @@ def test_other_steps_ask_nothing(quick_config: Planted, step: str) -> None:
 
 @pytest.mark.parametrize("step", [step.name for step in FLOW if step.pool in LLM_POOLS])
 def test_every_step_of_an_llm_asks_something(quick_config: Planted, step: str) -> None:
-    assert asked(quick_config("x"), step, "ensemble_raw", 1) > 0
-    assert asked(quick_config("x"), step, "ensemble_raw", 0) == 0
+    config = quick_config("x", {"score": {"num_surprisal_trials": 2}})
+    assert asked(config, step, "ensemble_raw", 1) > 0
+    assert asked(config, step, "ensemble_raw", 0) == 0
 
 
 def parsed(**changes: Any) -> Config:

@@ -35,7 +35,11 @@ def listened(
     """A local run of every method, and every request that it made."""
     listening = importlib.import_module("listening")
     listening.ASKED.clear()
-    changes = {"llm": {"script": "listening:noting"}, "describe": {"methods": METHODS}}
+    changes: dict[str, dict[str, Any]] = {
+        "llm": {"script": "listening:noting"},
+        "describe": {"methods": METHODS},
+        "score": {"num_surprisal_trials": 2},
+    }
     run = label(quick_config(tmp_path_factory.mktemp("heard"), changes), run_local, Silent())
     return run, list(listening.ASKED)
 
@@ -47,7 +51,7 @@ def subject(listened: tuple[Run, list[Request]]) -> SubjectTokenizer:
 
 def tokens_of(request: Request, tokenizer: SubjectTokenizer) -> int:
     messages = [{"role": m.role, "content": m.content} for m in request.messages]
-    return len(tokenizer.encode_prompt(messages))
+    return len(tokenizer.encode_prompt(messages)) + len(tokenizer.encode(request.answer or ""))
 
 
 def with_llm(run: Run, section: dict[str, Any], **others: Any) -> Config:
@@ -122,8 +126,17 @@ def test_vllm_counts_by_its_own_tokenizer_and_keeps_beginnings(
     section = {"backend": "vllm", "model": str(planted.folder / "subject")}
     foreseen = forecast(with_llm(quick_run, section), quick_run.axes)
     assert foreseen.notes == ()
-    for usage in foreseen.steps.values():
-        assert 0 < usage.num_cached_tokens < usage.num_prompt_tokens
+    for step, usage in foreseen.steps.items():
+        if step != "intervention_surprisal":  # it is off
+            assert 0 < usage.num_cached_tokens < usage.num_prompt_tokens
+
+
+def test_given_answers_are_read_without_a_cache(quick_run: Run, planted: PlantedTruth) -> None:
+    section = {"backend": "vllm", "model": str(planted.folder / "subject")}
+    score = quick_run.config.score.model_copy(update={"num_surprisal_trials": 2})
+    config = with_llm(quick_run, section, score=score)
+    usage = forecast(config, quick_run.axes).steps["intervention_surprisal"]
+    assert usage.num_cached_tokens == 0 < usage.num_requests == usage.num_generated_tokens
 
 
 def test_judge_of_its_own_counts_its_own(quick_run: Run, planted: PlantedTruth) -> None:

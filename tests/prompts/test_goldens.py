@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from ray_autointerp.plan.evidence import EXPLAINERS
-from ray_autointerp.prompts import detection, fuzzing, judge, sentences, unseen_tokens
+from ray_autointerp.prompts import (
+    detection,
+    fuzzing,
+    intervention_surprisal,
+    judge,
+    sentences,
+    unseen_tokens,
+)
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.shown import Rows, Shown
 
@@ -81,6 +88,7 @@ PROMPTS: dict[str, Callable[[], tuple[Message, ...]]] = {
     "fuzzing": lambda: fuzzing.ask(["An <<owl>>\nat", "<<The>> owl"], "responds to owls", 1),
     "judge_two": lambda: judge.ask_two("responds to owls", ["I hoot\nat", "We"], ["The sea"]),
     "judge_tokens": lambda: unseen_tokens.ask("responds to owls", [" hoot", "\n"], ["sea", '"']),
+    "intervention_surprisal": lambda: intervention_surprisal.ask(["I hoot\nat", "We"]),
     "judge_three": lambda: judge.ask_three("responds to owls", [["I hoot"], ["A"], ["The sea"]]),
 }
 

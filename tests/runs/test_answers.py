@@ -26,6 +26,7 @@ from ray_autointerp.runs import answers as module
 from ray_autointerp.runs.answers import Answers, paid_by_method, remembered, spent
 from ray_autointerp.runs.spending import Spending
 from ray_autointerp.storage.folder import FolderStore
+from ray_autointerp.storage.parquet import read_table, write_table
 from ray_autointerp.storage.store import Store, open_store
 
 TASK = Task("explain", "sae", "max_act", 0, 2)
@@ -123,6 +124,7 @@ def test_second_attempt_asks_nothing_and_hears_the_same(store: Store) -> None:
         Answer("Ünïcode \u2028 \x00 and\nlines", "stop", None, 1, 2, 3),
         Answer("B", "stop", {"B": -0.1234567890123456789, "A": -7.5}, 9, 1, 0),
         Answer("A", "stop", {"A": 0.0, "B": float("-inf")}),
+        Answer(" x", "length", answer_logprobs=[-0.1234567890123456789, float("-inf")]),
     ],
 )
 def test_answer_is_remembered_to_the_last_bit(store: Store, answer: Answer) -> None:
@@ -134,6 +136,25 @@ def test_answer_is_remembered_to_the_last_bit(store: Store, answer: Answer) -> N
     assert again == answer
     if answer.choice_logprobs is not None and again.choice_logprobs is not None:
         assert list(again.choice_logprobs) == list(answer.choice_logprobs)
+
+
+def test_answers_kept_before_there_were_given_ones_are_remembered(store: Store) -> None:
+    ask_all(store, Counting(), ["q"])
+    (name,) = store.list(answers_folder(TASK))
+    table = read_table(store, name).drop_columns("answer_logprobs")
+    (Path(store.uri) / name).unlink()
+    write_table(store, name, table, table.schema, {})
+    again = Counting()
+    assert ask_all(store, again, ["q"]) == [told(request("q"))]
+    assert not again.asked
+
+
+def test_key_of_a_question_is_that_of_earlier_versions() -> None:
+    """A given answer decides it too."""
+    messages = (Message("user", "q"),)
+    assert Request(messages, 5).key == "2df0a9270bd259adf40e5318e65d2c58"
+    assert Request(messages, 1, choices=("A", "B")).key == "24d9ade894e1d52fcc2ce6a19373f25b"
+    assert len({Request(messages, 1, answer=answer).key for answer in ("a", "b", None)}) == 3
 
 
 @settings(deadline=None, max_examples=25)

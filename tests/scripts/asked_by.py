@@ -7,6 +7,8 @@ from ray_autointerp.prompts.text import prompt_text
 
 def step_of(request: Request) -> str:
     """The step's name."""
+    if request.answer is not None:
+        return "intervention_surprisal"
     if request.choices == detection.CHOICES:
         return "fuzzing" if "<<" in request.messages[-1].content else "detection"
     if request.choices is not None:

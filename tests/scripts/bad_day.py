@@ -37,8 +37,7 @@ def not_asked(request: Request) -> Answer:
 
 def deadly(request: Request) -> Answer:
     """An explainer's prompt that kills whoever answers it."""
-    explains = request.choices is None and request.json_schema is None
-    if explains and "owl" in request.messages[-1].content:
+    if request.kind == "text" and "owl" in request.messages[-1].content:
         os._exit(1)
     return planted_script(request)
 
