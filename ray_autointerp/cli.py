@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -78,6 +79,46 @@ def label(
     with Progress(_console) as progress:
         run = label_saes(read, run_local if local else run_ray, progress)
     _show_result(run.uri, read)
+
+
+@app.command()
+def relabel(
+    config: ConfigPath,
+    root: Root = None,
+    latents: Latents = None,
+    llm: LLM = None,
+    llm_model: LLMModel = None,
+    local: Annotated[bool, typer.Option(help="One process, no Ray.")] = False,
+    watch: Annotated[
+        str | None, typer.Option(help="Poll again after each such time: 30m, 1h, 1d.")
+    ] = None,
+) -> None:
+    """Label every new checkpoint of an SAE in training, once; one poll, unless --watch."""
+    from ray_autointerp.cluster.progress import Progress
+    from ray_autointerp.cluster.run_ray import run_ray
+    from ray_autointerp.execution.run_local import run_local
+    from ray_autointerp.pipeline import label as label_saes
+    from ray_autointerp.pipeline import relabel as relabel_checkpoints
+    from ray_autointerp.runs.run import Run
+
+    seconds = None if watch is None else _seconds(watch)
+    read = _overridden(read_config(config), root, latents, llm, llm_model)
+
+    def label_one(one: Config) -> Run:
+        _console.rule(one.run.name)
+        with Progress(_console) as progress:
+            run = label_saes(one, run_local if local else run_ray, progress)
+        _show_result(run.uri, one)
+        return run
+
+    while True:
+        poll = relabel_checkpoints(read, label_one, lambda text: _console.print(text, markup=False))
+        _console.print(
+            f"Labelled {len(poll.runs)} checkpoint(s), could not label {poll.num_refused}."
+        )
+        if seconds is None:
+            raise typer.Exit(2 if poll.num_refused else 0)
+        time.sleep(seconds)
 
 
 @app.command()
@@ -308,6 +349,14 @@ def main() -> None:
     except AutointerpError as error:
         Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _seconds(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.isdigit() or not int(number):
+        raise UserError(f"--watch takes a time such as 30m, 1h or 1d, not `{text}`.")
+    return int(number) * units[unit]
 
 
 def _ended(number: int, _: object) -> None:

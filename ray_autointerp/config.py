@@ -82,14 +82,18 @@ class SubjectSection(Section):
 
 
 class SaeSection(Section):
-    """One dictionary on the subject. Give `path`, or `release` and `sae_id`, or `random_like`; for
-    many SAEs of a release see SuiteSection.
+    """One dictionary on the subject. Give `path`, or `release` and `sae_id`, or `random_like`, or
+    `checkpoints`; for many SAEs of a release see SuiteSection.
     """
 
     id: str = Field(min_length=1)
     """The name used in folders and tables."""
     path: str | None = None
-    """A folder in SAELens' or sparsify's format, relative to the config file."""
+    """A folder in SAELens' or sparsify's format, relative to the config file, or
+    `s3://bucket/prefix`."""
+    checkpoints: str | None = None
+    """For `relabel`: a folder, or `s3://bucket/prefix`, below which each checkpoint of this SAE is
+    a folder. Every one is labelled in a run of its own."""
     release: str | None = None
     """A release in SAELens' registry."""
     sae_id: str | None = None
@@ -107,9 +111,12 @@ class SaeSection(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        sources = [self.path, self.release, self.random_like]
-        if sources.count(None) != 2 or (self.release is None) != (self.sae_id is None):
-            raise ValueError("give either `path`, or both `release` and `sae_id`, or `random_like`")
+        sources = [self.path, self.checkpoints, self.release, self.random_like]
+        if sources.count(None) != 3 or (self.release is None) != (self.sae_id is None):
+            raise ValueError(
+                "give either `path`, or both `release` and `sae_id`, or `random_like`, or "
+                "`checkpoints`"
+            )
         if self.sae_id is not None and "*" in self.sae_id:
             raise ValueError(f"`sae_id` names one SAE: say `sae_ids` for the pattern {self.sae_id}")
         return self

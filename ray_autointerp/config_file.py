@@ -152,7 +152,13 @@ def _model_name(text: str, folder: Path) -> str:
 
 def _with_absolute_inputs(config: Config, folder: Path) -> Config:
     saes = tuple(
-        sae.model_copy(update={"path": _local(sae.path, folder)}) if sae.path else sae
+        sae.model_copy(
+            update={
+                name: _local(value, folder)
+                for name in ("path", "checkpoints")
+                if (value := getattr(sae, name))
+            }
+        )
         for sae in config.sae
     )
     corpus = config.corpus

@@ -32,6 +32,7 @@ from ray_autointerp.plan.estimate import expected_selection
 from ray_autointerp.plan.identity import Inputs
 from ray_autointerp.plan.shards import Axes, LatentRange, num_shards, shard_size
 from ray_autointerp.prompts.text import text_digests
+from ray_autointerp.storage.local_copy import local_folder
 from ray_autointerp.storage.probe import require_conditional_put
 from ray_autointerp.storage.store import open_store
 
@@ -62,6 +63,11 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
     Without `fetch_saes`, SAEs of a registry are known by their configuration alone: gigabytes of
     weights stay on the hub, and that they are finite is not checked.
     """
+    if series := next((sae.id for sae in config.sae if sae.checkpoints), None):
+        raise ConfigError(
+            f"SAE {series} names `checkpoints`: `ray-autointerp relabel` labels them, or give "
+            "`path` for one of them."
+        )
     config = _with_points_of_random(config)
     section = config.subject
     subject = describe(section.model, revision=section.revision, device=section.device)
@@ -114,7 +120,11 @@ def _checked_saes(config: Config, subject: SubjectCard, fetch: bool) -> list[Sae
     dtype = config.subject.dtype
     cards = {
         sae.id: check_card(
-            sae.path, release=sae.release, sae_id=sae.sae_id, dtype=dtype, fetch=fetch
+            local_folder(sae.path) if sae.path else None,
+            release=sae.release,
+            sae_id=sae.sae_id,
+            dtype=dtype,
+            fetch=fetch,
         )
         for sae in config.sae
         if sae.random_like is None

@@ -1,5 +1,6 @@
 """Where every object of a run lies. A name is a pure function of (table, SAE, method, shard).
 
+<root>/series/<name>/00007.json
 <run>/manifest.json
 <run>/corpus/tokens/part-00003-of-00064.parquet
 <run>/hook/<slug>/jacobian/part-00003-of-00009.parquet
@@ -102,3 +103,13 @@ def lease_heartbeat(epoch: int, beat: int) -> str:
 def lease_release(epoch: int) -> str:
     """The file that says that the driver has ended."""
     return f"{LEASE}/{epoch:05d}/released.json"
+
+
+def series_folder(name: str) -> str:
+    """Where the places of a series lie, under the root of its runs."""
+    return f"series/{name}/"
+
+
+def series_entry(name: str, number: int) -> str:
+    """The file that gives a series' `number`-th place (from 0) to a checkpoint."""
+    return f"{series_folder(name)}{number:05d}.json"

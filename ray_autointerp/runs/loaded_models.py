@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ray_autointerp.runs.run import Run
+from ray_autointerp.storage.local_copy import local_folder
 
 if TYPE_CHECKING:
     from ray_autointerp.models.sae import Sae
@@ -62,7 +63,7 @@ class LoadedModels:
             config, section = self._run.config, self._run.section(sae_id)
             source = config.source_of(section)
             self._saes[sae_id] = Sae.load(
-                source.path,
+                local_folder(source.path) if source.path else None,
                 release=source.release,
                 sae_id=source.sae_id,
                 hook_point=section.hook_point,

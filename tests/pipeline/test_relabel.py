@@ -1,0 +1,170 @@
+"""Every new checkpoint is labelled once, oldest first, by whoever polls."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.config import Config
+from ray_autointerp.errors import ConfigError
+from ray_autointerp.execution.run_local import run_local
+from ray_autointerp.execution.tracker import Receipt
+from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.pipeline import Poll, label, relabel
+from ray_autointerp.records.task import Task
+from ray_autointerp.runs import lease
+from ray_autointerp.runs.run import Run
+from ray_autointerp.storage.store import open_store
+
+Planted = Callable[..., Config]
+FEW: dict[str, dict[str, Any]] = {
+    "describe": {"methods": ["max_act", "keywords"]},
+    "score": {"methods": ["keywords"], "num_units": 0, "three_set_methods": []},
+}
+
+
+class Steps(Silent):
+    """Keeps which steps did anything; may do something as a task begins."""
+
+    def __init__(self, act: Callable[[Task], None] = lambda _: None) -> None:
+        self.done: set[str] = set()
+        self._act = act
+
+    def started(self, task: Task) -> None:
+        self._act(task)
+
+    def ended(self, receipt: Receipt) -> None:
+        self.done.add(receipt.task.step)
+
+
+class Poller:
+    """Polls a series; keeps what it said, and the steps of each run."""
+
+    def __init__(self, config: Config, act: Callable[[Task], None] = lambda _: None) -> None:
+        self._config, self._act = config, act
+        self.said: list[str] = []
+        self.steps: list[set[str]] = []
+
+    def poll(self) -> Poll:
+        return relabel(self._config, self._label, self.said.append)
+
+    def _label(self, config: Config) -> Run:
+        steps = Steps(self._act)
+        run = label(config, run_local, steps)
+        self.steps.append(steps.done)
+        return run
+
+
+@pytest.fixture
+def training(tmp_path: Path, planted: PlantedTruth) -> Path:
+    """A folder with two checkpoints of one SAE in training."""
+    for step in (900, 1000):
+        shutil.copytree(planted.folder / "sae", tmp_path / "training" / f"step_{step}")
+    return tmp_path / "training"
+
+
+@pytest.fixture
+def config(quick_config: Planted, training: Path, tmp_path: Path) -> Config:
+    made = quick_config(tmp_path / "runs", FEW)
+    sae = made.sae[0].model_copy(update={"path": None, "checkpoints": str(training)})
+    run = made.run.model_copy(update={"name": "nightly"})
+    return made.model_copy(update={"sae": (sae,), "run": run})
+
+
+def names(poll: Poll) -> list[str]:
+    return [run.folder for run in poll.runs]
+
+
+def test_poll_labels_each_checkpoint_once_and_the_next_one_only_what_is_new(
+    config: Config, training: Path, planted: PlantedTruth
+) -> None:
+    poller = Poller(config)
+    assert names(poller.poll()) == ["nightly-00000-step_900", "nightly-00001-step_1000"]
+    first, second = poller.steps
+    assert {"corpus", "overlap", "jacobian", "max_act"} <= first
+    assert "corpus" not in second and "jacobian" not in second
+    assert poller.poll() == Poll((), 0)
+    new = training / "step_2000"
+    shutil.copytree(planted.folder / "sae", new)
+    (poll,) = (poller.poll(),)
+    assert names(poll) == ["nightly-00002-step_2000"]
+    assert poll.runs[0].config.run.parent == "nightly-00001-step_1000"
+    assert poller.said == []
+
+
+def test_checkpoint_on_its_way_waits_and_holds_up_none(config: Config, training: Path) -> None:
+    weights = training / "step_900" / "sae_weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-5])
+    poller = Poller(config)
+    assert names(poller.poll()) == ["nightly-00000-step_1000"]
+    (said,) = poller.said
+    assert said.startswith(f"Waiting for {training}/step_900: its sae_weights") and "whole" in said
+    weights.write_bytes(whole)
+    assert names(poller.poll()) == ["nightly-00001-step_900"]
+
+
+def test_checkpoint_that_does_not_fit_takes_no_place_and_holds_up_none(
+    config: Config, training: Path
+) -> None:
+    path = training / "step_900" / "cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"d_in": 7}))
+    poller = Poller(config)
+    poll = poller.poll()
+    assert (names(poll), poll.num_refused) == (["nightly-00000-step_1000"], 1)
+    assert poller.said[0].startswith("Passed over: ") and "step_900" in poller.said[0]
+    assert len(open_store(config.run.root).list("series/")) == 1
+
+
+def test_what_a_poll_that_died_left_is_continued_by_the_next(config: Config) -> None:
+    class Killed(Exception):
+        pass
+
+    def die(task: Task) -> None:
+        if task.step == "explain":
+            raise Killed
+
+    with pytest.raises(Killed):
+        Poller(config, die).poll()
+    poller = Poller(config)
+    assert names(poller.poll()) == ["nightly-00000-step_900", "nightly-00001-step_1000"]
+    assert "max_act" not in poller.steps[0] and "explain" in poller.steps[0]
+
+
+def test_second_poller_leaves_the_checkpoint_to_the_first(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lease, "WATCH_S", 1.0)
+    monkeypatch.setattr(lease, "_LOOK_AGAIN_S", 0.1)
+    other = Poller(config)
+    polls: list[Poll] = []
+
+    def poll_too(task: Task) -> None:
+        if task.step == "explain" and not polls:
+            polls.append(other.poll())
+
+    first = Poller(config, poll_too)
+    assert len(names(first.poll())) == 2
+    assert polls == [Poll((), 0)]
+    assert "is being driven by process" in other.said[0]
+
+
+def test_config_without_checkpoints_and_series_of_others_are_refused(
+    config: Config, quick_config: Planted, training: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="whose `checkpoints` names the folder"):
+        Poller(quick_config(tmp_path)).poll()
+    with pytest.raises(ConfigError, match="`ray-autointerp relabel` labels them"):
+        label(config, run_local, Silent())
+    Poller(config).poll()
+    elsewhere = shutil.copytree(training, tmp_path / "elsewhere")
+    sae = config.sae[0].model_copy(update={"checkpoints": str(elsewhere)})
+    with pytest.raises(
+        ConfigError, match="The series `nightly` labels the checkpoints in"
+    ):
+        Poller(config.model_copy(update={"sae": (sae,)})).poll()
