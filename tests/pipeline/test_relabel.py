@@ -164,7 +164,22 @@ def test_config_without_checkpoints_and_series_of_others_are_refused(
     Poller(config).poll()
     elsewhere = shutil.copytree(training, tmp_path / "elsewhere")
     sae = config.sae[0].model_copy(update={"checkpoints": str(elsewhere)})
-    with pytest.raises(
-        ConfigError, match="The series `nightly` labels the checkpoints in"
-    ):
+    with pytest.raises(ConfigError, match="The series `nightly` labels the checkpoints in"):
         Poller(config.model_copy(update={"sae": (sae,)})).poll()
+
+
+def test_checkpoints_in_a_bucket_are_labelled(
+    config: Config,
+    training: Path,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    store = open_store(f"s3://{bucket}/training")
+    for file in (training / "step_900").iterdir():
+        store.put_if_absent(f"step_900/{file.name}", file.read_bytes())
+    sae = config.sae[0].model_copy(update={"checkpoints": f"s3://{bucket}/training"})
+    polled = Poller(config.model_copy(update={"sae": (sae,)})).poll()
+    assert names(polled) == ["nightly-00000-step_900"]
+    assert polled.runs[0].config.sae[0].path == f"s3://{bucket}/training/step_900"
