@@ -302,6 +302,25 @@ def history(
 
 
 @app.command()
+def prune(
+    run: RunUri,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Delete the LLM's raw answers of a finished run.")
+    ] = False,
+) -> None:
+    """Show what takes room in a run; drop what its tables repeat. No table is ever deleted."""
+    from ray_autointerp.reports.size_table import size_table
+    from ray_autointerp.runs.manifest import load_run
+    from ray_autointerp.runs.prune import drop_answers, sizes_by_table
+    from ray_autointerp.storage.store import open_store
+
+    loaded = load_run(run)
+    if answers:
+        _console.print(f"Deleted {drop_answers(loaded) / 2**20:,.1f} MB of raw answers.")
+    _console.print(size_table(sizes_by_table(open_store(loaded.uri))))
+
+
+@app.command()
 def bill(
     run: RunUri,
     config: Annotated[

@@ -1,6 +1,6 @@
 """What answers cost: requests, tokens and engine seconds, summed over a task, a step or a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,15 @@ class Usage:
             self.num_cached_tokens + other.num_cached_tokens,
             self.num_generated_tokens + other.num_generated_tokens,
             self.engine_seconds + other.engine_seconds,
+        )
+
+    def larger(self, other: "Usage") -> "Usage":
+        """The larger of two sums of the same answers, each of which may lack some."""
+        return Usage(
+            **{
+                field.name: max(getattr(self, field.name), getattr(other, field.name))
+                for field in fields(self)
+            }
         )
 
     @property

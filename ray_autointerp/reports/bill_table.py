@@ -1,7 +1,7 @@
 """What the LLM of a run cost: requests, tokens, engine seconds and money, per step and per latent.
 
-Tokens come from the kept answers, so that no lost line of the ledger hides any. Of engine seconds
-the larger sum counts: the ledger's has what died unanswered, the answers' what the ledger lost.
+Two sums are kept, and of each number the larger counts: the ledger's has what died unanswered and
+what was pruned, that of the kept answers what the ledger lost.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.plan.bill import cost, is_priced
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.records.usage import Usage
-from ray_autointerp.reports.ledger import engine_seconds
+from ray_autointerp.reports.ledger import usage_by_method
 from ray_autointerp.runs.answers import paid_by_method
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
@@ -63,12 +63,10 @@ def bill(run: Run, prices: Config | None = None) -> Bill:
     """The bill of a run as far as it has come, at the prices of its own or another config."""
     config = prices or run.config
     tables = Tables(run)
-    usages, seconds = paid_by_method(tables.store), engine_seconds(run)
+    kept, tried = paid_by_method(tables.store), usage_by_method(run)
     lines = []
-    for step, method in sorted(usages.keys() | seconds.keys()):
-        usage = usages.get((step, method), Usage())
-        longest = max(usage.engine_seconds, seconds.get((step, method), 0.0))
-        usage = replace(usage, engine_seconds=longest)
+    for step, method in sorted(kept.keys() | tried.keys()):
+        usage = kept.get((step, method), Usage()).larger(tried.get((step, method), Usage()))
         section = config.judging if step_named(step).pool == "judge" else config.llm
         lines.append(Line(step, method, usage, cost(usage, section.price)))
     priced = any(is_priced(section.price) for section in (config.llm, config.judging))

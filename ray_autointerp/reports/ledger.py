@@ -1,10 +1,11 @@
 """Where the time of a run went: seconds of each step and of its engines, from the ledger."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from rich.table import Table
 
 from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 from ray_autointerp.storage.parquet import read_table
@@ -34,13 +35,14 @@ def step_times(run: Run) -> list[StepTime]:
     return times
 
 
-def engine_seconds(run: Run) -> dict[tuple[str, str], float]:
-    """Seconds of LLM engines by (step, method), of every attempt that the ledger has."""
-    sums: dict[tuple[str, str], float] = {}
+def usage_by_method(run: Run) -> dict[tuple[str, str], Usage]:
+    """What every attempt that the ledger has was paid for, by (step, method)."""
+    sums: dict[tuple[str, str], Usage] = {}
     for row in attempts(run):
-        if row["engine_seconds"]:
+        usage = Usage(**{field.name: row[field.name] for field in fields(Usage)})
+        if usage != Usage():
             key = row["step"], row["method"]
-            sums[key] = sums.get(key, 0.0) + row["engine_seconds"]
+            sums[key] = sums.get(key, Usage()) + usage
     return sums
 
 

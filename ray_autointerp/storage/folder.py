@@ -76,6 +76,14 @@ class FolderStore:
         """Whether the object is there; a folder of that name is no object."""
         return self._path(name).is_file()
 
+    def folders(self) -> list[str]:
+        """The names of the folders directly under the root, sorted. Links are no folders."""
+        with self._told_as_store_error("list ''"), suppress(FileNotFoundError):
+            entries = os.scandir(self._top())
+            found = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            return sorted(name for name in found if is_allowed(name))
+        return []
+
     def list(self, prefix: str = "") -> list[str]:
         """The names that begin with `prefix`, sorted. Hidden files and links are no objects."""
         folder = checked_prefix(prefix).rpartition("/")[0]
@@ -84,13 +92,17 @@ class FolderStore:
             names = _files_below(start, f"{folder}/" if folder else "")
             return sorted(name for name in names if name.startswith(prefix) and is_allowed(name))
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Names as `list` has them, with their sizes in bytes."""
+        return {name: self.size(name) for name in self.list(prefix)}
+
     def child(self, name: str) -> "FolderStore":
         """The store whose root is this folder of this one."""
         self._path(name)
         return FolderStore(self.root, f"{self.inside}/{name}" if self.inside else name)
 
     def delete(self, name: str) -> None:
-        """Remove an object, if there, and the store's folder if it is then empty; for probes."""
+        """Remove an object, if there, and the store's folder if it is then empty."""
         path = self._path(name)
         with self._told_as_store_error(f"delete {name}"):
             path.unlink(missing_ok=True)

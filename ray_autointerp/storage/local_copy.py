@@ -22,7 +22,7 @@ def local_folder(path: str) -> str:
     if not path.startswith("s3://"):
         return path
     store = open_store(path)
-    sizes = {name: store.size(name) for name in store.list("")}
+    sizes = store.sizes()
     if not sizes:
         raise StoreError(f"There is nothing at {path}.")
     key = hashlib.sha256(f"{path} {sorted(sizes.items())}".encode()).hexdigest()[:16]

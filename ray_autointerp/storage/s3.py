@@ -6,7 +6,7 @@ stored but never acknowledged. Each put carries an attempt id, by which it knows
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from threading import Lock
@@ -126,16 +126,40 @@ class S3Store:
             return False
         return True
 
+    def folders(self) -> list[str]:
+        """The names of the folders directly under the root, sorted."""
+        root = f"{self.prefix}/" if self.prefix else ""
+        pages = self._pages("list folders", Prefix=root, Delimiter="/")
+        found = (
+            entry["Prefix"].removeprefix(root).rstrip("/")
+            for page in pages
+            for entry in page.get("CommonPrefixes", ())
+        )
+        return sorted(name for name in found if is_allowed(name))
+
     def list(self, prefix: str = "") -> list[str]:
         """The names that begin with `prefix`, sorted. Keys that are no names are left out."""
+        return [*self.sizes(prefix)]
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Names as `list` has them, with their sizes in bytes."""
         root = f"{self.prefix}/" if self.prefix else ""
-        request = {"Bucket": self.bucket, "Prefix": root + checked_prefix(prefix)}
-        names: list[str] = []
+        pages = self._pages(f"list {prefix!r}", Prefix=root + checked_prefix(prefix))
+        found = {
+            entry["Key"].removeprefix(root): entry["Size"]
+            for page in pages
+            for entry in page.get("Contents", ())
+        }
+        return {name: found[name] for name in sorted(found) if is_allowed(name)}
+
+    def _pages(self, action: str, **request: str) -> Iterator[Any]:
+        """The pages of a listing."""
+        request["Bucket"] = self.bucket
         while True:
-            page = self._tried(f"list {prefix!r}", lambda client: client.list_objects_v2(**request))
-            names += [entry["Key"].removeprefix(root) for entry in page.get("Contents", ())]
+            page = self._tried(action, lambda client: client.list_objects_v2(**request))
+            yield page
             if not page["IsTruncated"]:
-                return sorted(name for name in names if is_allowed(name))
+                return
             request["ContinuationToken"] = page["NextContinuationToken"]
 
     def child(self, name: str) -> "S3Store":
@@ -143,7 +167,7 @@ class S3Store:
         return S3Store(self.bucket, self._key(name), self.pause_s, self._client)
 
     def delete(self, name: str) -> None:
-        """Remove an object, if there; for probes."""
+        """Remove an object, if there."""
         key = self._key(name)
         self._tried(
             f"delete {name}", lambda client: client.delete_object(Bucket=self.bucket, Key=key)

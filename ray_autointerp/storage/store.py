@@ -42,14 +42,22 @@ class Store(Protocol):
     def exists(self, name: str) -> bool:
         """Whether the object is there, and so whole."""
 
+    def folders(self) -> list[str]:
+        """The names of the folders directly under the root, sorted."""
+
     def list(self, prefix: str = "") -> list[str]:
         """The names that begin with `prefix`, at any depth, relative to the root, sorted."""
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """The same names with the objects' sizes in bytes."""
 
     def child(self, name: str) -> "Store":
         """The store whose root is this folder of this one."""
 
     def delete(self, name: str) -> None:
-        """Remove an object, if there. For probes only: what a run wrote is never removed."""
+        """Remove an object, if there. For probes, heartbeats and pruned answers: no table of a run
+        is ever removed.
+        """
 
 
 def open_store(uri: str) -> Store:

@@ -100,6 +100,17 @@ def test_list_is_recursive_sorted_and_relative(store: Store) -> None:
     assert store.list("nowhere/") == []
 
 
+def test_sizes_are_those_of_what_is_listed_and_folders_are_the_top_ones(store: Store) -> None:
+    for name, size in (("b/part-1", 3), ("a/deep/part-2", 0), ("top", 1), ("a/part-3", 5)):
+        store.put_if_absent(name, b"x" * size)
+    assert store.sizes() == {"a/deep/part-2": 0, "a/part-3": 5, "b/part-1": 3, "top": 1}
+    assert [*store.sizes()] == store.list()
+    assert store.sizes("a/") == {"a/deep/part-2": 0, "a/part-3": 5}
+    assert store.folders() == ["a", "b"]
+    assert store.child("a").folders() == ["deep"]
+    assert store.child("nowhere").folders() == []
+
+
 def test_empty_store_lists_nothing_and_is_not_made_by_looking(store: Store) -> None:
     assert store.list("") == []
     assert not store.exists("x")
