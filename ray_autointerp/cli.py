@@ -302,6 +302,21 @@ def history(
 
 
 @app.command()
+def matches(
+    run: RunUri,
+    sae: SaeId = None,
+    limit: Annotated[int, typer.Option(help="Labels shown that differ.")] = 20,
+) -> None:
+    """Compare an SAE with the parent run's: latents that are the same, new or lost, labels."""
+    from ray_autointerp.reports.match_table import match_summary, match_tables
+    from ray_autointerp.runs.manifest import load_run
+
+    loaded = load_run(run)
+    for part in match_tables(match_summary(loaded, _one_sae(loaded.saes, sae)), limit):
+        _console.print(part, markup=False, highlight=False)
+
+
+@app.command()
 def prune(
     run: RunUri,
     answers: Annotated[

@@ -226,6 +226,17 @@ class EvidenceSection(Section):
     """Decoder-nearest latents kept."""
 
 
+class MatchSection(Section):
+    """Which latents are latents of the parent run's SAE: an earlier checkpoint, another seed or
+    another width. With this section, a run that has a parent writes `matches`.
+    """
+
+    sae: str | None = None
+    """The id of that SAE in the parent run; None is this one's own."""
+    cosine: float = Field(default=0.7, gt=0, lt=1)
+    """The least cosine of two decoder rows that are one latent (Paulo and Belrose 2025)."""
+
+
 class SelectSection(Section):
     """Which latents deserve LLM money and exact clamps."""
 
@@ -514,6 +525,8 @@ class Config(Section):
     """One `[[sae]]` table each; one with `sae_ids` stands for many (SuiteSection)."""
     corpus: CorpusSection
     evidence: EvidenceSection = EvidenceSection()
+    match: MatchSection | None = None
+    """None matches nothing."""
     select: SelectSection = SelectSection()
     describe: DescribeSection = DescribeSection()
     score: ScoreSection = ScoreSection()
@@ -523,6 +536,15 @@ class Config(Section):
     """Another model that judges; None is the explainer."""
     budget: BudgetSection = BudgetSection()
     operations: OperationsSection = OperationsSection()
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether latents are matched with those of the parent run."""
+        return self.match is not None and self.run.parent is not None
+
+    def earlier_id(self, sae: str) -> str:
+        """The id of the parent run's SAE with which the latents of this one are matched."""
+        return (self.match and self.match.sae) or sae
 
     @property
     def judging(self) -> LLMSection:

@@ -166,6 +166,17 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         work=work.max_act,
     ),
     Step(
+        "match",
+        _reads("window_sample", "jacobian_proj"),
+        ("matches",),
+        "sae",
+        "whole",
+        "subject",
+        config=(*WEIGHTS, "match"),
+        inputs=("subject", "sae", "earlier_sae"),
+        switch="is_matched",
+    ),
+    Step(
         "top_examples",
         _reads("example_refs", "firing_stats", "window_sample", "tokens"),
         ("top_examples", "latent_stats"),

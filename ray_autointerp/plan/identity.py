@@ -41,12 +41,17 @@ class Inputs:
     """By name of a prompt text."""
     judge: str | None = None
     """The judge's name, where it is another model."""
+    earlier_saes: Mapping[str, str] | None = None
+    """By SAE id, of the parent run's SAE with which its latents are matched, and of its tables."""
 
     def digest_of(self, name: Input, sae: str | None) -> str:
         """One input's digest; of `sae` that SAE's."""
         if name == "sae":
             assert sae is not None
             return self.saes[sae]
+        if name == "earlier_sae":
+            assert sae is not None and self.earlier_saes is not None
+            return self.earlier_saes[sae]
         if name == "judge":
             return self.judge or self.llm
         found: str = getattr(self, name)

@@ -53,8 +53,9 @@ config's modes of TokenChange, its kinds of control text, or the sources of text
 dead latent."""
 
 
-Input = Literal["corpus", "tokenizer", "subject", "sae", "llm", "judge"]
-"""What a run is made from. The subject's tokenizer is a part of `subject`."""
+Input = Literal["corpus", "tokenizer", "subject", "sae", "earlier_sae", "llm", "judge"]
+"""What a run is made from; `earlier_sae` is the parent run's SAE with its tables. The subject's
+tokenizer is a part of `subject`."""
 
 WEIGHTS = ("subject.dtype", "subject.model_kwargs")
 """The config of every step that reads weights."""
@@ -116,7 +117,7 @@ class Step:
     texts: tuple[str, ...] | Callable[[str, Config], tuple[str, ...]] = ()
     """The prompt texts that it uses (prompts/text.py), or what tells them by method."""
     switch: str | None = None
-    """A config field that switches the step off where it is 0: then it has no task."""
+    """A config field that switches the step off where it is 0 or false: then it has no task."""
     is_chain: bool = False
     """Whether each shard goes on where the shard before ended, and so waits for it."""
     label_columns: tuple[tuple[str, str], ...] = ()

@@ -31,6 +31,7 @@ from ray_autointerp.plan.batch import micro_batch
 from ray_autointerp.plan.estimate import expected_selection
 from ray_autointerp.plan.identity import Inputs
 from ray_autointerp.plan.shards import Axes, LatentRange, num_shards, shard_size
+from ray_autointerp.preflight.earlier_sae import checked_match
 from ray_autointerp.prompts.text import text_digests
 from ray_autointerp.storage.local_copy import local_folder
 from ray_autointerp.storage.probe import require_conditional_put
@@ -73,6 +74,7 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
     subject = describe(section.model, revision=section.revision, device=section.device)
     saes = _checked_saes(config, subject, fetch_saes)
     config = _completed(config, subject, saes)
+    config, earlier_saes = checked_match(config, subject.d_model)
     _check_corpus(config)
     operations = config.operations
     check_llm(config.llm, gpus=operations.llm_gpus, kinds=answer_kinds(config, "llm"))
@@ -94,6 +96,7 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
         llm=_llm_name(config.llm),
         judge=_llm_name(config.judge) if config.judge else None,
         prompts=text_digests(),
+        earlier_saes=earlier_saes,
     )
     hook_point = config.sae[0].hook_point
     assert hook_point is not None

@@ -158,6 +158,15 @@ TABLES: dict[str, Table] = {
         status=_STR,
         neighbours=pa.list_(pa.struct([("latent", _I32), ("cosine", _F32)])),
     ),
+    "matches": _table(
+        _LATENT,
+        status=_STR,
+        earlier_latent=_I32,
+        cosine=_F32,
+        margin=_F32,
+        correlation=_F32,
+        promoted_overlap=_F32,
+    ),
     "hub_stats": _table({"token": _I32}, mean=_F32, sd=_F32),
     "vocab_proj": _table(
         _LATENT,

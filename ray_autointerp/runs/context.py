@@ -130,6 +130,18 @@ class WorkerContext:
         return self._models.sae(sae_id)
 
     @property
+    def earlier(self) -> Tables:
+        """The tables of the parent run."""
+        self._require("earlier_sae")
+        run = self._models.earlier_run
+        return self.tables.kept(("run", run.folder), lambda: Tables(run))
+
+    def earlier_sae(self, sae_id: str) -> "Sae":
+        """The parent's SAE with which the latents of this one are matched."""
+        self._require("earlier_sae")
+        return self._models.earlier_sae(sae_id)
+
+    @property
     def llm(self) -> LLMClient:
         """Whom the stage asks."""
         assert self._llm is not None, "an llm step ran on a worker without an LLM"

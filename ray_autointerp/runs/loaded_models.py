@@ -4,6 +4,8 @@ from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ray_autointerp.config import Config, SaeSection
+from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.local_copy import local_folder
 
@@ -56,23 +58,41 @@ class LoadedModels:
 
     def sae(self, sae_id: str) -> "Sae":
         """An SAE on the subject's device."""
+        config = self._run.config
+        return self._loaded(sae_id, config, self._run.section(sae_id))
+
+    @cached_property
+    def earlier_run(self) -> Run:
+        """The run's parent."""
+        parent = self._run.config.run.parent
+        assert parent is not None, "there is no earlier run"
+        return load_run(self._run.sibling(parent))
+
+    def earlier_sae(self, sae_id: str) -> "Sae":
+        """The parent's SAE with which the latents of this one are matched."""
+        earlier = self.earlier_run
+        section = earlier.section(self._run.config.earlier_id(sae_id))
+        return self._loaded(f"earlier {sae_id}", earlier.config, section)
+
+    def _loaded(self, name: str, config: Config, section: SaeSection) -> "Sae":
         from ray_autointerp.models.random_weights import random_seed
         from ray_autointerp.models.sae import Sae
 
-        if sae_id not in self._saes:
-            config, section = self._run.config, self._run.section(sae_id)
+        if name not in self._saes:
             source = config.source_of(section)
-            self._saes[sae_id] = Sae.load(
+            self._saes[name] = Sae.load(
                 local_folder(source.path) if source.path else None,
                 release=source.release,
                 sae_id=source.sae_id,
                 hook_point=section.hook_point,
                 read_point=section.read_point,
                 device=self.subject.device,
-                dtype=config.subject.dtype,
-                random_seed=random_seed(config.run.seed, sae_id) if section.random_like else None,
+                dtype=self._run.config.subject.dtype,
+                random_seed=random_seed(config.run.seed, section.id)
+                if section.random_like
+                else None,
             )
             while len(self._saes) > _SAES_HELD:
                 self._saes.popitem(last=False)
-        self._saes.move_to_end(sae_id)
-        return self._saes[sae_id]
+        self._saes.move_to_end(name)
+        return self._saes[name]

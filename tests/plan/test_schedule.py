@@ -25,7 +25,8 @@ METHODS = ["ensemble_raw", "max_act", "vocab_proj", "token_change", "ensemble_co
 def config(saes: int = 2, rule: str = "sample", by: str = "s_out") -> Config:
     return parse_config(
         {
-            "run": {"name": "t"},
+            "run": {"name": "t", "parent": "before"},
+            "match": {},
             "subject": {"model": "hub/model"},
             "sae": [{"id": f"s{i}", "path": "sae"} for i in range(saes)],
             "corpus": {"path": "c.parquet"},
