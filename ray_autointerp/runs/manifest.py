@@ -201,5 +201,6 @@ def _has_grown(config: Config, known: dict[str, Any]) -> str | None:
 
     They may be added until labels exist, which would not show them.
     """
-    now = config.model_dump(mode="json")
-    return next((name for name in ("describe", "score") if now[name] != known[name]), None)
+    before = Config.model_validate(known)  # with the defaults of fields that are newer than it
+    sections = ("describe", "score")
+    return next((one for one in sections if getattr(config, one) != getattr(before, one)), None)
