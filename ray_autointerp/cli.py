@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.markup import escape
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import read_config, with_llm
 from ray_autointerp.errors import AutointerpError, UserError
+
+if TYPE_CHECKING:
+    from ray_autointerp.runs.run import Run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,18 +70,11 @@ def label(
     ] = False,
 ) -> None:
     """Label whole SAEs; run it again to continue a run that stopped."""
-    from ray_autointerp.cluster.progress import Progress
-    from ray_autointerp.cluster.run_ray import run_ray
-    from ray_autointerp.execution.run_local import run_local
-    from ray_autointerp.pipeline import label as label_saes
-
     read = _overridden(read_config(config), root, latents, llm, llm_model)
     if take_over:
         operations = read.operations.model_copy(update={"take_over": True})
         read = read.model_copy(update={"operations": operations})
-    with Progress(_console) as progress:
-        run = label_saes(read, run_local if local else run_ray, progress)
-    _show_result(run.uri, read)
+    _label(read, local)
 
 
 @app.command()
@@ -94,22 +90,14 @@ def relabel(
     ] = None,
 ) -> None:
     """Label every new checkpoint of an SAE in training, once; one poll, unless --watch."""
-    from ray_autointerp.cluster.progress import Progress
-    from ray_autointerp.cluster.run_ray import run_ray
-    from ray_autointerp.execution.run_local import run_local
-    from ray_autointerp.pipeline import label as label_saes
     from ray_autointerp.pipeline import relabel as relabel_checkpoints
-    from ray_autointerp.runs.run import Run
 
     seconds = None if watch is None else _seconds(watch)
     read = _overridden(read_config(config), root, latents, llm, llm_model)
 
-    def label_one(one: Config) -> Run:
+    def label_one(one: Config) -> "Run":
         _console.rule(one.run.name)
-        with Progress(_console) as progress:
-            run = label_saes(one, run_local if local else run_ray, progress)
-        _show_result(run.uri, one)
-        return run
+        return _label(one, local)
 
     while True:
         poll = relabel_checkpoints(read, label_one, lambda text: _console.print(text, markup=False))
@@ -383,6 +371,19 @@ def main() -> None:
     except AutointerpError as error:
         Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _label(config: Config, local: bool) -> "Run":
+    """Label with the progress display, then show the result."""
+    from ray_autointerp.cluster.progress import Progress
+    from ray_autointerp.cluster.run_ray import run_ray
+    from ray_autointerp.execution.run_local import run_local
+    from ray_autointerp.pipeline import label as label_saes
+
+    with Progress(_console) as progress:
+        run = label_saes(config, run_local if local else run_ray, progress)
+    _show_result(run.uri, config)
+    return run
 
 
 def _seconds(text: str) -> float:

@@ -57,7 +57,7 @@ class LLMError(UserError):
 
 
 class ClusterError(UserError):
-    """The Ray cluster cannot be reached, or does not do what it is told."""
+    """The Ray cluster cannot be reached, or does not obey."""
 
 
 class RunMismatch(UserError):

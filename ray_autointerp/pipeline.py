@@ -14,9 +14,9 @@ from ray_autointerp.config import Config, SaeSection
 from ray_autointerp.errors import ConfigError, RunIsDriven, UserError
 from ray_autointerp.execution.tracker import Observer
 from ray_autointerp.preflight.check import check
-from ray_autointerp.records.layout import labels_file
 from ray_autointerp.runs.checkpoints import checkpoints
 from ray_autointerp.runs.manifest import open_run
+from ray_autointerp.runs.progress import has_labels
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.series import Entry, Series
 from ray_autointerp.stages.publish import publish_labels
@@ -54,9 +54,10 @@ def relabel(config: Config, label_one: Callable[[Config], Run], say: Callable[[s
     """One poll of a series: label every checkpoint that is whole and has no labels, oldest first;
     those that were begun go first.
 
-    `label_one` labels the config of one checkpoint. A checkpoint that cannot be labelled is told
-    and passed over, without a place in the series unless it has begun; the next poll tries again.
-    Where another poller is at work, this one ends. Raises UserError where nothing can be polled.
+    `label_one` labels the config of one checkpoint. A checkpoint that cannot be labelled is passed
+    over, with its reason, without a place in the series unless it has begun; the next poll tries
+    again. Where another poller is at work, this one ends. Raises UserError where nothing can be
+    polled.
     """
     sae, prefix = _polled(config)
     root = open_store(config.run.root)
@@ -109,7 +110,7 @@ def _polled(config: Config) -> tuple[SaeSection, str]:
 
 
 def _has_labels(root: Store, entry: Entry, sae: SaeSection) -> bool:
-    return root.exists(f"{entry.run}/{labels_file(sae.id)}")
+    return has_labels(root.child(entry.run), [sae.id])
 
 
 def _config_of(config: Config, entry: Entry) -> Config:

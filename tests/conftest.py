@@ -128,6 +128,14 @@ def quick_config(planted_config: Planted) -> Planted:
     return make
 
 
+@pytest.fixture
+def quick_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver is known by its heartbeat within a second."""
+    monkeypatch.setattr("ray_autointerp.runs.lease.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("ray_autointerp.runs.lease.WATCH_S", 1.0)
+    monkeypatch.setattr("ray_autointerp.runs.lease._LOOK_AGAIN_S", 0.1)
+
+
 @pytest.fixture(scope="session")
 def quick_run(quick_config: Planted, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A quick run, made locally without interruption: what others are compared with."""

@@ -20,7 +20,7 @@ from ray_autointerp.runs.tables import Tables
 
 
 class Metrics:
-    """An Observer. What it is told before Ray has started is not exported."""
+    """An Observer. What happens before Ray has started is not exported."""
 
     def __init__(self) -> None:
         self._latents_done = Counter(

@@ -1,4 +1,4 @@
-"""Several observers of a run, told the same one after another."""
+"""Several observers of a run, notified one after another."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from ray_autointerp.runs.run import Run
 
 
 class Observers:
-    """An Observer that tells others."""
+    """An Observer that notifies others."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

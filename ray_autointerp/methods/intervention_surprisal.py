@@ -1,7 +1,7 @@
 """Intervention surprisal: how much likelier a description is after steered than unsteered texts.
 
 Intervention scoring of Paulo et al. (2024, arXiv 2410.13928). In nats, summed over the tokens of
-the description: it grows with their number, so it is told per token too. It has no chance level;
+the description: it grows with their number, so it is given per token too. It has no chance level;
 its floor is what another latent's description gets.
 """
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from ray_autointerp.methods.example_rank import window_hashes
 from ray_autointerp.methods.near_miss import NearMiss, TokenPlaces, near_misses
+from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.passes.token_windows import TokenWindows, token_windows
 from ray_autointerp.records.keys import SPLITS
 from ray_autointerp.runs.tables import Tables
@@ -56,6 +57,17 @@ class WindowSample:
         texts = self._texts
         fires_in = self._fires_in[latent]
         return near_misses(peaks, fires_in, texts.places[side], texts.rank, num_kept)
+
+
+def firing_tokens(sample: pa.Table) -> npt.NDArray[np.int64]:
+    """The token of each non-zero of some sampled windows, counted through all their tokens."""
+    starts_W1 = list_offsets(sample["token_ids"])
+    num_firings_W = np.diff(list_offsets(sample["latents"]))
+    window_N = np.repeat(np.arange(sample.num_rows), num_firings_W)
+    found_N: npt.NDArray[np.int64] = (
+        starts_W1[window_N] + pc.list_flatten(sample["positions"]).to_numpy()
+    )
+    return found_N
 
 
 def _texts(sample: pa.Table, tables: Tables) -> _Texts:

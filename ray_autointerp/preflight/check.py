@@ -17,7 +17,7 @@ from ray_autointerp.config import Config, LLMSection, SaeSection, bounds
 from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
 from ray_autointerp.models.random_weights import random_seed, require_top_k
-from ray_autointerp.models.sae import SaeCard, check_card, points
+from ray_autointerp.models.sae import SaeCard, points
 from ray_autointerp.models.subject_card import (
     SubjectCard,
     check_hook_point,
@@ -32,8 +32,8 @@ from ray_autointerp.plan.estimate import expected_selection
 from ray_autointerp.plan.identity import Inputs
 from ray_autointerp.plan.shards import Axes, LatentRange, num_shards, shard_size
 from ray_autointerp.preflight.earlier_sae import checked_match
+from ray_autointerp.preflight.section_card import section_card
 from ray_autointerp.prompts.text import text_digests
-from ray_autointerp.storage.local_copy import local_folder
 from ray_autointerp.storage.probe import require_conditional_put
 from ray_autointerp.storage.store import open_store
 
@@ -120,15 +120,8 @@ def _with_points_of_random(config: Config) -> Config:
 
 def _checked_saes(config: Config, subject: SubjectCard, fetch: bool) -> list[SaeCard]:
     """The card of each SAE; of a random one, that of the SAE it is like, read once."""
-    dtype = config.subject.dtype
     cards = {
-        sae.id: check_card(
-            local_folder(sae.path) if sae.path else None,
-            release=sae.release,
-            sae_id=sae.sae_id,
-            dtype=dtype,
-            fetch=fetch,
-        )
+        sae.id: section_card(sae, config.subject.dtype, fetch=fetch)
         for sae in config.sae
         if sae.random_like is None
     }

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError, SaeError, StoreError
-from ray_autointerp.models.sae import check_card
 from ray_autointerp.plan.identity import Node, digest
-from ray_autointerp.records.layout import labels_file
-from ray_autointerp.runs.manifest import load_run
+from ray_autointerp.preflight.section_card import section_card
+from ray_autointerp.runs.manifest import load_run, uri_under_root
+from ray_autointerp.runs.progress import has_labels
 from ray_autointerp.runs.run import Run
-from ray_autointerp.storage.local_copy import local_folder
 from ray_autointerp.storage.store import open_store
 
 _log = logging.getLogger(__name__)
@@ -29,7 +28,8 @@ def checked_match(config: Config, d_model: int) -> tuple[Config, Mapping[str, st
     """
     if not config.is_matched:
         return config, None
-    parent = load_run(f"{config.run.root.rstrip('/')}/{config.run.parent}")
+    assert config.run.parent is not None, "without one nothing is matched"
+    parent = load_run(uri_under_root(config, config.run.parent))
     digests = {}
     for sae in config.sae:
         earlier = config.earlier_id(sae.id)
@@ -38,7 +38,7 @@ def checked_match(config: Config, d_model: int) -> tuple[Config, Mapping[str, st
                 f"[match]: the run {parent.uri} has no SAE `{earlier}`; set match.sae to one of "
                 f"{', '.join(parent.saes)}."
             )
-        if not open_store(parent.uri).exists(labels_file(earlier)):
+        if not has_labels(open_store(parent.uri), [earlier]):
             raise ConfigError(
                 f"[match]: the run {parent.uri} has no labels of `{earlier}` yet: finish it first."
             )
@@ -55,12 +55,7 @@ def checked_match(config: Config, d_model: int) -> tuple[Config, Mapping[str, st
 def _digest(parent: Run, sae: str, d_model: int) -> str:
     section = parent.section(sae)
     source = parent.config.source_of(section)
-    card = check_card(
-        local_folder(source.path) if source.path else None,
-        release=source.release,
-        sae_id=source.sae_id,
-        dtype=parent.config.subject.dtype,
-    )
+    card = section_card(source, parent.config.subject.dtype)
     assert section.hook_point is not None, "a manifest names it"
     card.require_fits(d_model, section.hook_point)
     return card.digest

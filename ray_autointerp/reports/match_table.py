@@ -60,7 +60,7 @@ def match_summary(run: Run, sae: str) -> MatchSummary:
     tables = Tables(run)
     assert run.config.run.parent is not None
     parent, earlier = load_run(run.sibling(run.config.run.parent)), run.config.earlier_id(sae)
-    matches, told = tables.read("matches", sae), tables.metadata("matches", sae, 0)
+    matches, metadata = tables.read("matches", sae), tables.metadata("matches", sae, 0)
     columns = ["latent", "chosen", "label"]
     new = _by_latent(labels(run, sae).select(columns))
     old = _by_latent(labels(parent, earlier).select(columns))
@@ -83,8 +83,8 @@ def match_summary(run: Run, sae: str) -> MatchSummary:
         sae,
         f"{earlier} of {parent.folder}",
         matches,
-        int(told["num_earlier"]),
-        int(told["num_lost"]),
+        int(metadata["num_earlier"]),
+        int(metadata["num_lost"]),
         tuple(changed),
         len(both),
     )

@@ -11,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_autointerp.plan.schedule import StepProgress
-from ray_autointerp.records.layout import labels_file
 from ray_autointerp.reports.bill_table import bill
 from ray_autointerp.reports.ledger import attempts
 from ray_autointerp.runs.lease import Driver, driver_of
-from ray_autointerp.runs.progress import schedule_of
+from ray_autointerp.runs.progress import has_labels, schedule_of
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 
@@ -89,7 +88,7 @@ def status(run: Run) -> Status:
         steps.append(StepStatus(progress, sum(seconds) / len(seconds) if seconds else None))
     return Status(
         run,
-        all(tables.store.exists(labels_file(sae)) for sae in run.saes),
+        has_labels(tables.store, run.saes),
         driver_of(tables.store),
         tuple(steps),
         Counter(row["outcome"] for row in rows if row["outcome"] != "done"),

@@ -7,7 +7,7 @@ it is the first alive latents by seeded hash, and so the parent's wherever the s
 alive.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ray_autointerp.errors import StoreError
@@ -21,22 +21,32 @@ from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
 
-def inherited_steps(parent: Run, identity: Mapping[str, str]) -> dict[str, str]:
+def finished_nodes(run: Run) -> tuple[Node, ...]:
+    """What has all of its objects, but for the labels. Lists the run's store."""
+    return tuple(_complete(run, schedule_of(Tables(run))))
+
+
+def inherited_steps(
+    parent: Run, finished: Iterable[Node], identity: Mapping[str, str]
+) -> dict[str, str]:
     """By name of a node, the folder of the run that has its tables; `identity` is the new run's."""
     return {
         node.name: parent.inherits.get(node.name, parent.folder)
-        for node in _finished(parent)
+        for node in finished
         if identity.get(node.name) == parent.identity[node.name]
     }
 
 
 def answered_steps(
-    parent: Run, before: Mapping[str, Record], now: Mapping[str, Record]
+    parent: Run,
+    finished: Iterable[Node],
+    before: Mapping[str, Record],
+    now: Mapping[str, Record],
 ) -> dict[str, str]:
     """By name of a node that asks an LLM, the folder of the run whose answers may serve it: where
     the same LLM answers. `before` and `now` are the parent's and the new run's identities.
     """
-    selected = {node.owner for node in _finished(parent) if node.step == "select"}
+    selected = {node.owner for node in finished if node.step == "select"}
     return {
         node.name: parent.inherits.get(node.name, parent.folder)
         for node in nodes(parent.config, parent.axes)
@@ -75,10 +85,6 @@ def require_inherited(run: Run, schedule: Schedule) -> None:
                 f"The run {run.uri} uses the tables of `{node}` in {run.sibling(folder)}, and they "
                 "are not there: put them back, or begin a run of another name."
             )
-
-
-def _finished(run: Run) -> Iterator[Node]:
-    yield from _complete(run, schedule_of(Tables(run)))
 
 
 def _complete(run: Run, schedule: Schedule) -> Iterator[Node]:

@@ -108,7 +108,7 @@ def acquire(
     """Become the driver of the run whose folder the store is.
 
     Where another driver has the lease and is not known to be dead, its heartbeat is watched for a
-    minute (`waits` is told why), unless `take_over`. Raises RunIsDriven if it moves.
+    minute (`waits` gets the reason), unless `take_over`. Raises RunIsDriven if it moves.
     """
     while True:
         seen = _Seen(store)

@@ -19,19 +19,21 @@ from ray_autointerp.plan.identity import (
     identity,
 )
 from ray_autointerp.plan.shards import Axes, LatentRange
-from ray_autointerp.records.layout import MANIFEST, labels_file, table_folder
+from ray_autointerp.records.layout import MANIFEST, table_folder
 from ray_autointerp.records.schemas import SCHEMA_VERSION
-from ray_autointerp.runs.inheritance import answered_steps, inherited_steps
+from ray_autointerp.runs.inheritance import answered_steps, finished_nodes, inherited_steps
+from ray_autointerp.runs.progress import has_labels
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import Store, open_store
 
 
 def run_uri(config: Config) -> str:
     """The run's folder: its name under the root."""
-    return _uri(config, config.run.name)
+    return uri_under_root(config, config.run.name)
 
 
-def _uri(config: Config, name: str) -> str:
+def uri_under_root(config: Config, name: str) -> str:
+    """The folder of another run under the config's root."""
     return f"{config.run.root.rstrip('/')}/{name}"
 
 
@@ -81,7 +83,7 @@ def _begun_or_continued(config: Config, axes: Axes, inputs: Inputs, micro_batch:
     has_grown = _has_grown(config, known["config"])
     if difference or has_grown:
         is_like = not other_saes and differs_by_selection_alone(known["identity"], decided)
-        if is_like and all(store.exists(labels_file(sae)) for sae in axes.latents):
+        if is_like and has_labels(store, axes.latents):
             return None
     if difference:
         raise RunMismatch(
@@ -109,14 +111,17 @@ def _begun(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run
     run = _run(config, axes, uri, decided)
     if config.run.parent is None:
         return run
-    parent = _parent(run, config.run.parent)
-    inherits = inherited_steps(parent, run.identity)
-    answered = answered_steps(parent, _read(open_store(parent.uri))["identity"], decided)
+    known = _parent(run, config.run.parent)
+    parent = _loaded(run.sibling(config.run.parent), known)
+    finished = finished_nodes(parent)
+    inherits = inherited_steps(parent, finished, run.identity)
+    answered = answered_steps(parent, finished, known["identity"], decided)
     answered_by = {node: folder for node, folder in answered.items() if node not in inherits}
     return replace(run, inherits=inherits, answered_by=answered_by)
 
 
-def _parent(run: Run, name: str) -> Run:
+def _parent(run: Run, name: str) -> dict[str, Any]:
+    """The manifest of the run that another is to follow."""
     if name == run.config.run.name:
         raise ConfigError(f"run.parent is `{name}`, the run itself: give run.name another value.")
     if not open_store(run.sibling(name)).exists(MANIFEST):
@@ -124,7 +129,7 @@ def _parent(run: Run, name: str) -> Run:
             f"run.parent names `{name}`, and there is no run at {run.sibling(name)}: name a run "
             "under the same run.root."
         )
-    return load_run(run.sibling(name))
+    return _read(open_store(run.sibling(name)))
 
 
 def _other_saes(known: dict[str, Any], axes: Axes) -> str | None:
@@ -142,7 +147,7 @@ def _with_micro_batch(config: Config, size: int) -> Config:
     if operations.micro_batch:
         return config
     for name in filter(None, (config.run.name, config.run.parent)):
-        store = open_store(_uri(config, name))
+        store = open_store(uri_under_root(config, name))
         if store.exists(MANIFEST):
             size = _read(store)["config"]["operations"]["micro_batch"]
             break
@@ -152,7 +157,10 @@ def _with_micro_batch(config: Config, size: int) -> Config:
 
 def load_run(uri: str) -> Run:
     """A run that exists, from its manifest. Raises StoreError if there is none at the URI."""
-    manifest = _read(open_store(uri))
+    return _loaded(uri, _read(open_store(uri)))
+
+
+def _loaded(uri: str, manifest: dict[str, Any]) -> Run:
     axes = Axes(
         num_token_shards=manifest["axes"]["num_token_shards"],
         latents={sae: LatentRange(*ends) for sae, ends in manifest["axes"]["latents"]},

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ray_autointerp.errors import StoreError
-from ray_autointerp.records.layout import ANSWERS, LEASE, MANIFEST, labels_file
+from ray_autointerp.records.layout import ANSWERS, LEASE, MANIFEST
 from ray_autointerp.runs.manifest import load_run
+from ray_autointerp.runs.progress import has_labels
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import Store, open_store
 
@@ -30,12 +31,12 @@ def drop_answers(run: Run) -> int:
 
     Raises StoreError where the run, or one that answers from them, is not finished.
     """
-    if not _is_finished(run):
+    if not has_labels(open_store(run.uri), run.saes):
         raise StoreError(
             f"The run {run.uri} is not finished: without its answers it would ask, and pay, again."
         )
     for child in _children(run):
-        if not _is_finished(child):
+        if not has_labels(open_store(child.uri), child.saes):
             raise StoreError(
                 f"The run {child.uri} follows this one, is not finished, and takes answers from "
                 "it: finish that one first."
@@ -45,11 +46,6 @@ def drop_answers(run: Run) -> int:
     for name in sizes:
         store.delete(name)
     return sum(sizes.values())
-
-
-def _is_finished(run: Run) -> bool:
-    store = open_store(run.uri)
-    return all(store.exists(labels_file(sae)) for sae in run.saes)
 
 
 def _children(run: Run) -> list[Run]:

@@ -2,7 +2,7 @@
 
 Intervention scoring (methods 12.4): a trial has the steered texts of a unit of the output score and
 texts without steering on the same prompts; the judge reads either set, and the log-probability of
-the description as its answer is compared, in nats. No chance level, so the score is told with its
+the description as its answer is compared, in nats. No chance level, so the score is shown with its
 lift over shuffled descriptions alone (reports/compare.py), and no label has it.
 """
 

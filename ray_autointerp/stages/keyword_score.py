@@ -24,6 +24,7 @@ from ray_autointerp.methods.keyword_score import (
 from ray_autointerp.methods.keywords import spelling
 from ray_autointerp.methods.radix_order import radix_order
 from ray_autointerp.passes.list_offsets import list_offsets
+from ray_autointerp.passes.window_sample import firing_tokens
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -84,8 +85,7 @@ def _sample(context: WorkerContext, sae: str) -> _Sample:
     token_ids = pc.list_flatten(windows["token_ids"]).to_numpy()
     starts_W1 = list_offsets(windows["token_ids"])
     latents_N = np.array(pc.list_flatten(windows["latents"]).to_numpy())  # PyTorch sorts no view
-    window_N = np.repeat(np.arange(windows.num_rows), np.diff(list_offsets(windows["latents"])))
-    tokens_N = starts_W1[window_N] + pc.list_flatten(windows["positions"]).to_numpy()
+    tokens_N = firing_tokens(windows)
     order = radix_order(latents_N)
     different, place_T = np.unique(token_ids, return_inverse=True)
     words = [spelling(text) for text in context.tokenizer.texts(different.tolist())]

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from ray_autointerp.methods.activation_correlation import ActivationCorrelation, SparseActivations
 from ray_autointerp.methods.match import NONE, Latents, match
 from ray_autointerp.passes.list_offsets import list_offsets
+from ray_autointerp.passes.window_sample import firing_tokens
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -98,14 +99,12 @@ def _correlations(
 def _piece(sample: pa.Table) -> tuple[SparseActivations, int]:
     """The activations in some windows, in order of their ids, and the number of tokens."""
     sample = sample.sort_by("window")
-    starts_W1 = list_offsets(sample["token_ids"])
-    window_E = np.repeat(np.arange(sample.num_rows), np.diff(list_offsets(sample["latents"])))
     activations = SparseActivations(
-        starts_W1[window_E] + pc.list_flatten(sample["positions"]).to_numpy(),
+        firing_tokens(sample),
         pc.list_flatten(sample["latents"]).to_numpy(),
         pc.list_flatten(sample["values"]).to_numpy(),
     )
-    return activations, int(starts_W1[-1])
+    return activations, int(list_offsets(sample["token_ids"])[-1])
 
 
 def _overlaps(

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ports import free_port
 from safetensors.torch import load_file, save_file
 
 from ray_autointerp.models.planted import HOOK_POINT, PlantedTruth
@@ -266,12 +266,6 @@ def test_window_longer_than_the_subjects_context_is_refused(
 ) -> None:
     assert cli("plan", config_file({"corpus": {"window": 512}})).refuses("512", "256")
     assert cli("plan", config_file({"evidence": {"change_window_tokens": 250}})).refuses("250")
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def test_store_that_does_not_answer_is_refused(

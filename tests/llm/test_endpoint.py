@@ -4,7 +4,6 @@ import asyncio
 import json
 import math
 import re
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from chat_server import ChatServer, completion, serving
+from ports import free_port
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import LLMSection
@@ -250,12 +250,6 @@ def test_answer_that_takes_too_long_is_asked_for_again(serve: Serve) -> None:
     (answer,) = answers(section(server.url, timeout_s=0.3), [HELLO])
     assert answer.text == "on time"
     assert len(server.bodies) == 2
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def test_endpoint_that_is_down_costs_nothing_where_another_is_up(serve: Serve) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port
 
 from ray_autointerp.cluster.jobs import Jobs
 from ray_autointerp.cluster.progress import Silent
@@ -30,13 +30,6 @@ FEW = {
     "score": {"methods": ["max_act", "keywords"], "num_units": 0, "three_set_methods": []},
 }
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

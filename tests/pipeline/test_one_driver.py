@@ -33,11 +33,7 @@ class Interrupted(Silent):
             self._act()
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
-    monkeypatch.setattr(lease, "WATCH_S", 1.0)
-    monkeypatch.setattr(lease, "_LOOK_AGAIN_S", 0.1)
+pytestmark = pytest.mark.usefixtures("quick_lease")
 
 
 def test_second_driver_is_refused_and_the_first_goes_on(

@@ -16,7 +16,6 @@ from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.pipeline import Poll, label, relabel
 from ray_autointerp.records.task import Task
-from ray_autointerp.runs import lease
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.store import open_store
 
@@ -136,11 +135,8 @@ def test_what_a_poll_that_died_left_is_continued_by_the_next(config: Config) -> 
 
 
 def test_second_poller_leaves_the_checkpoint_to_the_first(
-    config: Config, monkeypatch: pytest.MonkeyPatch
+    config: Config, quick_lease: None
 ) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
-    monkeypatch.setattr(lease, "WATCH_S", 1.0)
-    monkeypatch.setattr(lease, "_LOOK_AGAIN_S", 0.1)
     other = Poller(config)
     polls: list[Poll] = []
 

@@ -14,16 +14,10 @@ import pytest
 
 from ray_autointerp.errors import DriverReplaced, RunIsDriven
 from ray_autointerp.records.layout import lease_file, lease_heartbeat
-from ray_autointerp.runs import lease
 from ray_autointerp.runs.lease import Driver, Lease, acquire, driver_of
 from ray_autointerp.storage.store import Store, open_store
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
-    monkeypatch.setattr(lease, "WATCH_S", 1.0)
-    monkeypatch.setattr(lease, "_LOOK_AGAIN_S", 0.1)
+pytestmark = pytest.mark.usefixtures("quick_lease")
 
 
 @pytest.fixture
