@@ -46,6 +46,9 @@ def later(
     order = torch.randperm(len(weights["W_dec"]), generator=draws)
     moved = {name: tensor.clone() for name, tensor in weights.items()}
     moved["W_dec"], moved["W_enc"] = weights["W_dec"][order], weights["W_enc"][:, order]
+    mixed = slice(BORN, BORN + 10)  # these fire on the word of another one too
+    moved["W_enc"] = moved["W_enc"].clone()
+    moved["W_enc"][:, mixed] += moved["W_enc"][:, mixed].roll(1, dims=1)
     for name in ("b_enc", "threshold"):
         if name in weights:
             moved[name] = weights[name][order]
@@ -116,6 +119,8 @@ def test_correlations_and_overlaps_are_those_of_a_slow_reading(
         expected = len(shared) / len(promoted[0][row["latent"]])
         assert row["promoted_overlap"] == pytest.approx(expected)
     assert num_compared > 20
+    known = [row["correlation"] for row in new.read("matches", SAE).to_pylist()]
+    assert sum(found is not None and 0.2 < found < 0.95 for found in known) >= 5
 
 
 def dense_activations(tables: Tables, num_latents: int) -> np.ndarray:
