@@ -439,9 +439,9 @@ def _show_result(uri: str, config: Config) -> None:
 
     run = load_run(uri)
     for sae in run.saes:
-        chosen = filtered(labels(run, sae), Filter(chosen_only=True))
+        described = filtered(labels(run, sae), Filter(described_only=True))
         title = f"{sae}: labels of the chosen latents"
-        _console.print(LabelLines(chosen.slice(0, 20), title))
+        _console.print(LabelLines(described.slice(0, 20), title))
         _console.print()
     _console.print(basis(run) + "\n", markup=False)
     for sentence in filter(None, (revival_sentence(run), off_chance_sentence(run))):
@@ -449,7 +449,7 @@ def _show_result(uri: str, config: Config) -> None:
     _console.print(time_table(step_times(run)))
     _console.print(f"\n{bill(run, config).sentence}", markup=False, highlight=False)
     _console.print(f"\nThe tables lie in {uri}. Next:", markup=False)
-    latent = chosen["latent"][0].as_py() if chosen.num_rows else run.axes.latents[sae].start
+    latent = described["latent"][0].as_py() if described.num_rows else run.axes.latents[sae].start
     for command in (
         f"ray-autointerp labels {uri}",
         f"ray-autointerp show {uri} {latent}",

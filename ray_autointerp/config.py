@@ -228,13 +228,28 @@ class EvidenceSection(Section):
 
 class MatchSection(Section):
     """Which latents are latents of the parent run's SAE: an earlier checkpoint, another seed or
-    another width. With this section, a run that has a parent writes `matches`.
+    another width; and which of those keep their labels. With this section, a run that has a parent
+    writes `matches`.
     """
 
     sae: str | None = None
     """The id of that SAE in the parent run; None is this one's own."""
     cosine: float = Field(default=0.7, gt=0, lt=1)
     """The least cosine of two decoder rows that are one latent (Paulo and Belrose 2025)."""
+    carry_over: bool = True
+    """Whether a matched latent keeps the parent's label where that still holds, without being asked
+    about: if each of the following is passed. The panel and the sample are labelled anew, and all
+    latents are where the LLM, the methods or the scores are others than the parent's."""
+    carry_cosine: float = Field(default=0.8, ge=0, le=1)
+    """The least cosine of the decoder rows."""
+    carry_correlation: float = Field(default=0.6, ge=0, le=1)
+    """The least correlation of activations on the windows that both runs sampled; 0 asks for
+    none."""
+    carry_overlap: float = Field(default=0.3, ge=0, le=1)
+    """The least share of promoted tokens in common; 0 asks for none."""
+    carry_auroc_loss: float = Field(default=0.1, ge=0, le=1)
+    """How far the AUROC of the sentences that were written from the label may fall, from the latent
+    that the label was made for to this one."""
 
 
 class SelectSection(Section):
@@ -541,6 +556,11 @@ class Config(Section):
     def is_matched(self) -> bool:
         """Whether latents are matched with those of the parent run."""
         return self.match is not None and self.run.parent is not None
+
+    @property
+    def carries_over(self) -> bool:
+        """Whether matched latents may keep the parent's labels."""
+        return self.is_matched and self.match is not None and self.match.carry_over
 
     def earlier_id(self, sae: str) -> str:
         """The id of the parent run's SAE with which the latents of this one are matched."""

@@ -51,7 +51,7 @@ def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Li
     lines = []
     for step in FLOW:
         tasks = tasks_of(step, config, axes, selected)
-        work = step.work(sizes) if step.work else Work("")
+        work = step.work(sizes) if step.work and step.is_wanted(config) else Work("")
         requests = sum(
             sum(asked_about(step, method, config, axes))
             for method in (methods_of(step, config) if step.requests else ())

@@ -194,9 +194,15 @@ def first_mode_reads(config: Config) -> tuple[Read, ...]:
     return (Read("token_change", "panel", config.evidence.change_modes[0]),)
 
 
-def rule_reads(config: Config) -> tuple[Read, ...]:
-    """The tables of the config's rule of selection."""
-    return (Read(score_column(config.select.by)[0]),) if config.select.rule == "top" else ()
+def selection_reads(config: Config) -> tuple[Read, ...]:
+    """The tables of the config's rule of selection, and which labels are carried over."""
+    by_rule = (Read(score_column(config.select.by)[0]),) if config.select.rule == "top" else ()
+    return (*by_rule, Read("carry_checks")) if config.carries_over else by_rule
+
+
+def carried_label_reads(config: Config) -> tuple[Read, ...]:
+    """The labels that are carried over from the parent run."""
+    return (Read("carried_labels"),) if config.carries_over else ()
 
 
 def score_column(by: str) -> tuple[str, str]:

@@ -12,13 +12,14 @@ folder of the method's name, so methods never wait for each other.
 from ray_autointerp.plan import units, work
 from ray_autointerp.plan.evidence import (
     answer_kind_of,
+    carried_label_reads,
     control_text_reads,
     evidence_of,
     first_mode_reads,
     map_reads,
     mode_reads,
     revival_reads,
-    rule_reads,
+    selection_reads,
     shuffled_reads,
     texts_of,
 )
@@ -172,9 +173,21 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "whole",
         "subject",
-        config=(*WEIGHTS, "match"),
+        config=(*WEIGHTS, "match.sae", "match.cosine"),
         inputs=("subject", "sae", "earlier_sae"),
         switch="is_matched",
+    ),
+    Step(
+        "carry_check",
+        (Read("matches", "whole"),),
+        ("carry_checks", "carried_labels"),
+        "sae",
+        "latents",
+        "subject",
+        config=(*SUBJECT, "corpus.window", "match"),
+        inputs=("subject", "sae", "earlier_sae"),
+        work=work.carry_check,
+        switch="carries_over",
     ),
     Step(
         "top_examples",
@@ -235,9 +248,9 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "whole",
         "cpu",
-        revision=3,
-        config=("run.seed", "select"),
-        config_reads=rule_reads,
+        revision=4,
+        config=("run.seed", "select", "match"),
+        config_reads=selection_reads,
     ),
     Step(
         "calibrate",
@@ -599,14 +612,15 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=8,
+        revision=9,
         config=(
             *("evidence.change_modes", "describe.methods", "describe.label_by", "score.methods"),
-            "select.controls",
+            *("select.controls", "match"),
             *dict.fromkeys(
                 step.switch for step in _BEFORE_PUBLISH if step.switch and step.label_columns
             ),
         ),
+        config_reads=carried_label_reads,
     ),
 )
 

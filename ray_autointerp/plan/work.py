@@ -146,6 +146,16 @@ def input_score(sizes: Sizes) -> Work:
     )
 
 
+def carry_check(sizes: Sizes) -> Work:
+    """Passes over the sentences of earlier labels, of the latents that are matched."""
+    score = sizes.config.score
+    sentences = score.num_draws * 2 * score.num_sentences
+    return Work(
+        f"at most {sizes.watched:,} latents x {sentences} sentences",
+        sizes.watched * sentences * _SENTENCE_TOKENS,
+    )
+
+
 def revive(sizes: Sizes) -> Work:
     """Passes over lists' tokens and written sentences, of the dead latents that may be chosen."""
     config = sizes.config

@@ -1,9 +1,10 @@
-"""Whether the latents of a run can be matched with those of its parent's SAE."""
+"""Whether the latents of a run can be matched with those of its parent's SAE, and keep labels."""
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
-from ray_autointerp.config import Config
+from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import ConfigError, SaeError, StoreError
 from ray_autointerp.plan.identity import Node, digest
 from ray_autointerp.preflight.section_card import section_card
@@ -14,14 +15,15 @@ from ray_autointerp.storage.store import open_store
 
 _log = logging.getLogger(__name__)
 
-_READ = ("max_act", "jacobian_proj")
+_READ = ("max_act", "jacobian_proj", "publish")
 """Steps of the parent whose tables are read."""
 
 
 def checked_match(config: Config, d_model: int) -> tuple[Config, Mapping[str, str] | None]:
     """The config, and a digest of the earlier SAE and its tables by SAE id; None where nothing is
     matched. Where the earlier weights are gone, as those of old checkpoints are, the config comes
-    back without `[match]`, and a warning says so.
+    back without `[match]`, and a warning says so; where labels are made otherwise than the
+    parent's, without carry-over.
 
     Raises ConfigError where the parent has no such SAE or no labels yet, StoreError where there is
     no parent.
@@ -49,7 +51,36 @@ def checked_match(config: Config, d_model: int) -> tuple[Config, Mapping[str, st
             return config.model_copy(update={"match": None}), None
         tables = [parent.identity[Node(step, earlier, None).name] for step in _READ]
         digests[sae.id] = digest([weights, *tables])
-    return config, digests
+    return _carried_where_alike(config, parent), digests
+
+
+def _carried_where_alike(config: Config, parent: Run) -> Config:
+    """Without carry-over, where the run makes and scores labels otherwise than its parent."""
+    assert config.match is not None
+    before = parent.config
+    pairs = {
+        "describe": (before.describe, config.describe),
+        "score": (before.score, config.score),
+        "llm": (_deciding(before.llm), _deciding(config.llm)),
+        "judge": (_deciding(before.judging), _deciding(config.judging)),
+    }
+    other = next((name for name, (old, new) in pairs.items() if old != new), None)
+    if other is None or not config.match.carry_over:
+        return config
+    _log.warning(
+        "No label is carried over from %s: [%s] differs, so every chosen latent is labelled anew.",
+        parent.uri,
+        other,
+    )
+    match = config.match.model_copy(update={"carry_over": False})
+    return config.model_copy(update={"match": match})
+
+
+def _deciding(section: LLMSection) -> dict[str, object]:
+    """What decides an LLM's answers; of a local model the folder's name, wherever it lies."""
+    fields = (name for name in LLMSection.model_fields if LLMSection.kind_of(name) == "identity")
+    decided = {name: getattr(section, name) for name in fields if name != "price"}
+    return {**decided, "model": Path(section.model).name}
 
 
 def _digest(parent: Run, sae: str, d_model: int) -> str:

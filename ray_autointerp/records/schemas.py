@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -38,6 +38,8 @@ EXAMPLE = pa.struct(
 SENTENCE_ACTIVATION = pa.struct(
     [("draw", _I16), ("side", _STR), ("activation", _F32), ("token", _STR)]
 )
+
+SENTENCE = pa.struct([("side", _STR), ("text", _STR)])
 
 CANDIDATE = pa.struct([("method", _STR), ("halves", pa.list_(_F32)), ("expected", _F32)])
 """A description that may become the label: its scores in the two halves of the choosing trials,
@@ -91,6 +93,60 @@ _TEXT_SCORES: Mapping[str, pa.DataType] = dict.fromkeys(
 
 _USAGE: Mapping[str, pa.DataType] = dict.fromkeys(
     ("num_requests", "num_prompt_tokens", "num_cached_tokens", "num_generated_tokens"), _I64
+)
+
+_LABELS = _table(
+    _LATENT,
+    label=_STR,
+    name=_STR,
+    name_win_rate=_F32,
+    name_win_rate_low=_F32,
+    name_win_rate_high=_F32,
+    method=_STR,
+    runner_up=_STR,
+    margin=_F32,
+    status=_STR,
+    repeated=pa.list_(_STR),
+    chosen=_BOOL,
+    origin_run=_STR,
+    origin_sae=_STR,
+    origin_latent=_I32,
+    is_dead=_BOOL,
+    density=_F64,
+    max_activation=_F32,
+    revived=_BOOL,
+    revived_by=_STR,
+    s_in=_F32,
+    s_out=_F32,
+    effect_kl=_F32,
+    delta_confidence=_F32,
+    single_token_share=_F32,
+    keyword_f1=_F32,
+    keyword_f1_shuffled=_F32,
+    detection_auroc=_F32,
+    detection_auroc_low=_F32,
+    detection_auroc_high=_F32,
+    detection_auprc=_F32,
+    detection_near_miss_auroc=_F32,
+    fuzzing_auroc=_F32,
+    fuzzing_auroc_low=_F32,
+    fuzzing_auroc_high=_F32,
+    input_difference=_F32,
+    input_auroc=_F32,
+    input_auprc=_F32,
+    input_hit_rate=_F32,
+    input_paper_success=_F32,
+    output_win_rate=_F32,
+    output_win_rate_low=_F32,
+    output_win_rate_high=_F32,
+    output_ceiling=_F32,
+    output_three_set_success=_F32,
+    unseen_win_rate=_F32,
+    unseen_win_rate_low=_F32,
+    unseen_win_rate_high=_F32,
+    fires_on=pa.list_(_STR),
+    promotes=pa.list_(_STR),
+    suppresses=pa.list_(_STR),
 )
 
 TABLES: dict[str, Table] = {
@@ -167,6 +223,16 @@ TABLES: dict[str, Table] = {
         correlation=_F32,
         promoted_overlap=_F32,
     ),
+    "carry_checks": _table(
+        _LATENT,
+        status=_STR,
+        carried=_BOOL,
+        failed_check=_STR,
+        earlier_latent=_I32,
+        auroc_before=_F32,
+        auroc=_F32,
+        sentences=pa.list_(SENTENCE),
+    ),
     "hub_stats": _table({"token": _I32}, mean=_F32, sd=_F32),
     "vocab_proj": _table(
         _LATENT,
@@ -211,6 +277,7 @@ TABLES: dict[str, Table] = {
     "selection": _table(
         _LATENT,
         chosen=_BOOL,
+        carried=_BOOL,
         reason=_STR,
         panel=_BOOL,
         sample=_BOOL,
@@ -435,56 +502,8 @@ TABLES: dict[str, Table] = {
         num_tokens=_I32,
         num_trials=_I16,
     ),
-    "labels": _table(
-        _LATENT,
-        label=_STR,
-        name=_STR,
-        name_win_rate=_F32,
-        name_win_rate_low=_F32,
-        name_win_rate_high=_F32,
-        method=_STR,
-        runner_up=_STR,
-        margin=_F32,
-        status=_STR,
-        repeated=pa.list_(_STR),
-        chosen=_BOOL,
-        is_dead=_BOOL,
-        density=_F64,
-        max_activation=_F32,
-        revived=_BOOL,
-        revived_by=_STR,
-        s_in=_F32,
-        s_out=_F32,
-        effect_kl=_F32,
-        delta_confidence=_F32,
-        single_token_share=_F32,
-        keyword_f1=_F32,
-        keyword_f1_shuffled=_F32,
-        detection_auroc=_F32,
-        detection_auroc_low=_F32,
-        detection_auroc_high=_F32,
-        detection_auprc=_F32,
-        detection_near_miss_auroc=_F32,
-        fuzzing_auroc=_F32,
-        fuzzing_auroc_low=_F32,
-        fuzzing_auroc_high=_F32,
-        input_difference=_F32,
-        input_auroc=_F32,
-        input_auprc=_F32,
-        input_hit_rate=_F32,
-        input_paper_success=_F32,
-        output_win_rate=_F32,
-        output_win_rate_low=_F32,
-        output_win_rate_high=_F32,
-        output_ceiling=_F32,
-        output_three_set_success=_F32,
-        unseen_win_rate=_F32,
-        unseen_win_rate_low=_F32,
-        unseen_win_rate_high=_F32,
-        fires_on=pa.list_(_STR),
-        promotes=pa.list_(_STR),
-        suppresses=pa.list_(_STR),
-    ),
+    "labels": _LABELS,
+    "carried_labels": _LABELS,
     "ledger": _table(
         {"step": _STR, "sae": _STR, "method": _STR, "shard": _I32},
         started=pa.timestamp("us", tz="UTC"),

@@ -54,6 +54,8 @@ def _of_sae(scores: RunScores) -> Iterator[RenderableType]:
         f"{len(scores.chosen):,} chosen latents, {len(scores.dead):,} of them dead; "
         f"{scores.num_controls:,} also scored with another's description (shuffled)"
     )
+    if scores.num_carried:
+        yield Text(f"{scores.num_carried:,} keep the labels of earlier runs, not counted below")
     judge = printable(config.judging.model or config.judging.script)
     yield Text(f"judge {judge}; word overlap: a judge that counts shared words")
     yield Text("intervals: 95 % over latents")

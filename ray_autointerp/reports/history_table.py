@@ -13,6 +13,7 @@ from ray_autointerp.plan.identity import nodes
 from ray_autointerp.reports.label_table import label_line, labels
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 
 
 def lineage(run: Run) -> Iterator[Run]:
@@ -45,13 +46,22 @@ def history_table(run: Run) -> Table:
 
 
 def label_history(run: Run, sae: str, latent: int) -> Table:
-    """The label that each run gives a latent, the newest first."""
-    shown = _table("run", "method", "label")
+    """The label that each run gives a latent, the newest first. Where a run was matched with its
+    parent, the parent's latent is the one that it was matched with.
+    """
+    shown = _table("run", "latent", "method", "made in", "label")
     for one in lineage(run):
-        if sae not in one.saes:
-            continue
-        for row in labels(one, sae).filter(pc.field("latent") == latent).to_pylist():
-            shown.add_row(one.folder, row["method"] or "", label_line(row))
+        if sae in one.saes:
+            for row in labels(one, sae).filter(pc.field("latent") == latent).to_pylist():
+                made_in = row["origin_run"] or one.folder
+                shown.add_row(
+                    one.folder, str(latent), row["method"] or "", made_in, label_line(row)
+                )
+        if one.config.is_matched:
+            matched = Tables(one).row("matches", sae, [latent])[latent]["earlier_latent"]
+            if matched is None:
+                return shown
+            sae, latent = one.config.earlier_id(sae), matched
     return shown
 
 

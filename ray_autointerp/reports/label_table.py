@@ -52,7 +52,8 @@ _LEAST_LABEL = 20
 class Filter:
     """Which labels to show; every condition given must hold."""
 
-    chosen_only: bool = False
+    described_only: bool = False
+    """Chosen latents, and those whose label was carried over from an earlier run."""
     method: str | None = None
     contains: str | None = None
     """A regular expression in the label, case ignored."""
@@ -75,8 +76,8 @@ def labels(run: Run, sae: str) -> pa.Table:
 def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:
     """The rows that pass, sorted; rows without a score come last. Raises UserError."""
     conditions: list[pc.Expression] = []
-    if only.chosen_only:
-        conditions.append(pc.field("chosen"))
+    if only.described_only:
+        conditions.append(pc.field("chosen") | pc.field("origin_run").is_valid())
     if only.method:
         conditions.append(pc.field("method") == only.method)
     if only.min_input is not None:
@@ -184,10 +185,12 @@ def basis(run: Run) -> str:
         row for row in tables.read("overlap", None).to_pylist() if row["split"] == "score"
     )
     chosen = sum(tables.selected(sae).num_chosen for sae in run.saes)
+    num_carried = sum(len(tables.carried(sae)) for sae in run.saes)
+    carried = f", {num_carried:,} keep the labels of earlier runs" if num_carried else ""
     latents = sum(len(r) for r in run.axes.latents.values())
     return (
         f"{latents:,} latents watched on about {config.corpus.num_tokens:,} tokens, {chosen:,} of "
-        f"them described by the LLM; each description scored with {score.num_sentences} + "
+        f"them described by the LLM{carried}; each description scored with {score.num_sentences} + "
         f"{score.num_sentences} sentences in {score.num_draws} answer(s) and {score.num_units} "
         f"trials on sets of {score.texts_per_set} steered texts. No document is on both sides of "
         f"the split; {copied['num_overlapping']:,} of {copied['num_windows']:,} score-side windows "

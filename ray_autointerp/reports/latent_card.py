@@ -15,6 +15,7 @@ from ray_autointerp.passes.revivals import revivals, strongest
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
 from ray_autointerp.reports import names
+from ray_autointerp.reports.carried_label import carried_label, is_carried
 from ray_autointerp.reports.revival_table import source_in_words
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
@@ -102,6 +103,8 @@ class LatentCard:
             yield _heading(name, "" if number else " (behind a token: its z-score over latents)")
             yield from _lists(rows, width)
         yield _heading("descriptions and scores")
+        if self.label is not None and is_carried(self.label):
+            yield from carried_label(self.label, width)
         for description in self.descriptions:
             yield from _description(description, width)
         yield Rule(style="dim")
@@ -178,7 +181,8 @@ def _descriptions(
             for name, variant in steps
             if step_named(name).is_wanted(config)
         }
-        is_label = choice is not None and choice["method"] == method
+        is_own = label is not None and not is_carried(label)
+        is_label = is_own and choice is not None and choice["method"] == method
         yield Description(method, row, scores, choice if is_label else None, method in repeated)
 
 

@@ -1,5 +1,6 @@
 """What became of an SAE's latents since the parent run: the same, new and lost ones, labels."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,15 @@ from ray_autointerp.runs.tables import Tables
 
 BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Lower ends of bins of cosine; those below the run's own threshold are empty and left out."""
+
+
+_WHY = {
+    "label": "had no label that was scored on sentences",
+    "cosine": "have too low a cosine",
+    "correlation": "fire too differently",
+    "overlap": "promote too many other tokens",
+    "sentences": "fire too little on the sentences of their label",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,13 @@ class MatchSummary:
     changed: tuple[Changed, ...]
     """Latents whose labels differ, the least like their earlier selves first."""
     num_labelled: int
-    """Matched latents that an LLM was asked about in both runs."""
+    """Matched latents that an LLM was asked about in both runs, or whose label was carried over."""
+    checks: Counter[str | None]
+    """Of carry-over, latents by the check that they failed, None for those that passed; empty where
+    no label may be carried over."""
+    num_carried: int
+    """Latents that keep their label: those that passed and that the rule of selection takes, but
+    for the panel and the sample."""
 
     @property
     def num_matched(self) -> int:
@@ -61,7 +77,10 @@ def match_summary(run: Run, sae: str) -> MatchSummary:
     assert run.config.run.parent is not None
     parent, earlier = load_run(run.sibling(run.config.run.parent)), run.config.earlier_id(sae)
     matches, metadata = tables.read("matches", sae), tables.metadata("matches", sae, 0)
-    columns = ["latent", "chosen", "label"]
+    columns = ["latent", "chosen", "origin_run", "label"]
+    checks: Counter[str | None] = Counter()
+    if run.config.carries_over:
+        checks.update(tables.read("carry_checks", sae)["failed_check"].to_pylist())
     new = _by_latent(labels(run, sae).select(columns))
     old = _by_latent(labels(parent, earlier).select(columns))
     both = [
@@ -87,6 +106,8 @@ def match_summary(run: Run, sae: str) -> MatchSummary:
         int(metadata["num_lost"]),
         tuple(changed),
         len(both),
+        checks,
+        len(tables.carried(sae)),
     )
 
 
@@ -99,12 +120,25 @@ def match_tables(of: MatchSummary, limit: int) -> Iterator[Table | str]:
         f"{of.num_lost:,} of {of.num_earlier:,} are lost."
     )
     yield _by_cosine(of)
+    if of.checks:
+        yield _carried(of)
     yield (
-        f"Of {of.num_labelled:,} matched latents that were chosen in both runs, "
+        f"Of {of.num_labelled:,} matched latents that have a label in both runs, "
         f"{len(of.changed):,} have another label."
     )
     if of.changed and limit:
         yield _labels(of.changed[:limit])
+
+
+def _carried(of: MatchSummary) -> str:
+    failed = {name: number for name, number in of.checks.items() if name not in (None, "match")}
+    reasons = ", ".join(
+        f"{number:,} {_WHY[name]}" for name, number in sorted(failed.items(), key=lambda i: -i[1])
+    )
+    sentence = (
+        f"{of.num_carried:,} latents keep their label; {of.checks[None]:,} passed every check"
+    )
+    return f"{sentence}. Of the other matched ones: {reasons}." if reasons else f"{sentence}."
 
 
 def _by_cosine(of: MatchSummary) -> Table:
@@ -139,7 +173,9 @@ def _median(column: "pa.ChunkedArray[Any]") -> str:
 
 
 def _by_latent(table: pa.Table) -> dict[int, str]:
-    """The labels of chosen latents that have one."""
+    """The labels of latents that an LLM was asked about, here or where the label was made."""
     return {
-        row["latent"]: row["label"] for row in table.to_pylist() if row["chosen"] and row["label"]
+        row["latent"]: row["label"]
+        for row in table.to_pylist()
+        if row["label"] and (row["chosen"] or row["origin_run"])
     }

@@ -130,6 +130,8 @@ class RunScores:
     """Latents described by an LLM, ascending."""
     num_controls: int
     """How many of them are also scored with another's description."""
+    num_carried: int
+    """Latents beside them that keep the label of an earlier run, and that run's scores."""
     dead: npt.NDArray[np.int64]
     """The dead ones among them."""
     revivals: Mapping[int, Mapping[str, Row]]
@@ -216,6 +218,7 @@ def run_scores(run: Run, sae: str) -> RunScores:
         num_failed,
         np.asarray(chosen, np.int64),
         tables.selected(sae).num_controls,
+        len(tables.carried(sae)),
         dead,
         revivals(tables, sae, chosen),
         density.where(~np.isin(density.latents_N, dead)),

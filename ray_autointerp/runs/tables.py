@@ -97,6 +97,16 @@ class Tables:
 
         return self.kept(("selection", sae), read)
 
+    def carried(self, sae: str) -> frozenset[int]:
+        """The latents that keep the label of the latent that they are matched with."""
+
+        def read() -> frozenset[int]:
+            table = self.read("selection", sae, columns=["latent", "carried"])
+            latents: list[Any] = table.filter(pc.field("carried"))["latent"].to_pylist()
+            return frozenset(latents)
+
+        return self.kept(("carried", sae), read)
+
     def panel(self, sae: str) -> list[int]:
         """The panel's latents in selection order."""
         return [latent for latent, row in self.selection(sae).items() if row["panel"]]

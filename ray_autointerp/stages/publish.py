@@ -2,7 +2,8 @@
 
 The label is the scored description that does best in choosing trials, which no published score
 counts (methods/choice.py), or the first `ok` one in the config's order. A latent that was not
-chosen keeps its keywords. Beside it stands the latent's name, whatever the label is by, with the
+chosen keeps its keywords, one that is carried the whole outcome of the run that its label was made
+in. Beside it stands the latent's name, whatever the label is by, with the
 share of forced choices that the name alone won.
 
 A description whose text several latents of the SAE have is `lint` here and not in its own table:
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 from ray_autointerp.methods.choice import choose
 from ray_autointerp.methods.output_score import pooled_win_rate
 from ray_autointerp.passes.agreement_curve import nearest_map
+from ray_autointerp.passes.carried_labels import CarriedLabels
 from ray_autointerp.passes.choosing_trials import choosing_trials
 from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.passes.revivals import revivals, strongest
@@ -55,9 +57,10 @@ def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `labels`."""
     assert task.sae is not None
     shard = _Shard(context.tables, task.sae, context.tables.latents(task))
+    carried = CarriedLabels(context.tables, task.sae, shard.latents)
     described = shard.described()
     choices = shard.choices(described)
-    context.write(task, "choices", choices)
+    context.write(task, "choices", carried.choices(choices))
     method: Any = pa.array([choice["method"] for choice in choices], pa.string())
     label: Any = pa.nulls(len(shard.latents), pa.string())
     best_status = label
@@ -88,7 +91,7 @@ def run(task: Task, context: WorkerContext) -> None:
         **shard.moved_tokens(),
     }
     schema = TABLES["labels"].schema
-    content = {field.name: columns[field.name] for field in schema}
+    content = carried.columns(columns)
     context.write(task, "labels", pa.table(content, schema=schema).combine_chunks())
 
 

@@ -5,10 +5,16 @@ alive latents by hash(seed, latent), so that no result depends on how shards are
 are the first alive chosen ones. The order puts the panel first, because every output score waits
 for it, then the other controls, which so fill few shards; the rest follow by latent id, as in the
 tables of all latents, so that a shard of those reads few shards of the selection.
+
+A latent that the rule takes and whose earlier label still holds is carried and not chosen. The
+panel and the sample are always chosen: others are judged by them.
 """
 
 import math
 from collections.abc import Container
+from typing import Any
+
+import pyarrow.compute as pc
 
 from ray_autointerp.errors import ConfigError
 from ray_autointerp.plan.evidence import score_column
@@ -36,7 +42,8 @@ def run(task: Task, context: WorkerContext) -> None:
             f"select.latents has {min(outside)}, which is not among the latents of {task.sae}."
         )
     dead = hash_order((row["latent"] for row in stats if row["is_dead"]), seed, "select dead")
-    chosen = panel | sample | picks | set(dead[: rule.num_dead])
+    carried = (picks & _carried(context, task.sae)) - panel - sample
+    chosen = (panel | sample | picks | set(dead[: rule.num_dead])) - carried
     controls = set([latent for latent in alive if latent in chosen][: rule.controls])
     in_order = sorted(chosen, key=lambda i: (i not in panel, i not in controls, i))
     order = {latent: place for place, latent in enumerate(in_order)}
@@ -47,7 +54,10 @@ def run(task: Task, context: WorkerContext) -> None:
             {
                 "latent": latent,
                 "chosen": latent in order,
-                "reason": _reason(latent, picks, panel, sample, order, rule.rule),
+                "carried": latent in carried,
+                "reason": "carried"
+                if latent in carried
+                else _reason(latent, picks, panel, sample, order, rule.rule),
                 "panel": latent in panel,
                 "sample": latent in sample,
                 "control": latent in controls,
@@ -56,6 +66,15 @@ def run(task: Task, context: WorkerContext) -> None:
             for latent in (row["latent"] for row in stats)
         ],
     )
+
+
+def _carried(context: WorkerContext, sae: str) -> set[int]:
+    """The latents for which the label of an earlier SAE still holds."""
+    if not context.run.config.carries_over:
+        return set()
+    checks = context.tables.read("carry_checks", sae, columns=["latent", "carried"])
+    latents: list[Any] = checks.filter(pc.field("carried"))["latent"].to_pylist()
+    return set(latents)
 
 
 def _best(context: WorkerContext, sae: str, alive: list[int]) -> list[int]:

@@ -199,6 +199,18 @@ def test_checkpoints_bench_matches_an_sae_with_itself(bench: Bench, planted: Pla
     assert found["0.99 to 1"]["correlation_quartiles"] == [1, 1, 1]
 
 
+def test_carry_over_of_a_checkpoint_onto_itself_keeps_every_label(
+    bench: Bench, planted: PlantedTruth, tmp_path: Path
+) -> None:
+    itself = ("--earlier", str(planted.folder / "sae"), "--root", str(tmp_path))
+    rows = bench("carry_over", str(planted.config), *itself, "--latents", "50")
+    curve = [row for row in rows if "threshold" in row]
+    assert all(row["auroc"] == row["auroc_before"] and row["lost"] == 0 for row in curve)
+    found = rows[-1]
+    assert found["matched"] == 1 and found["saved"] == pytest.approx(found["kept"])
+    assert 0 < found["calls"] < found["calls_anew"]
+
+
 def test_scale_bench_watches_a_whole_run(capfd: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, f"{FOLDER}/scale.py", "--cases", "160:0.05"]
     subprocess.run(command, check=True)

@@ -24,7 +24,14 @@ def lines(quick_run: Run) -> dict[str, Line]:
 def test_every_step_has_a_line_in_the_flows_order(quick_run: Run) -> None:
     lines = estimate(quick_run.config, quick_run.axes, 4, 1)
     assert [line.step for line in lines] == [step.name for step in FLOW]
-    off = ["match", "control_texts", "unsteered_texts", "shuffle", "intervention_surprisal"]
+    off = [
+        "match",
+        "carry_check",
+        "control_texts",
+        "unsteered_texts",
+        "shuffle",
+        "intervention_surprisal",
+    ]
     assert [line.step for line in lines if not line.num_tasks] == off
 
 

@@ -22,11 +22,13 @@ from ray_autointerp.records.task import Task
 METHODS = ["ensemble_raw", "max_act", "vocab_proj", "token_change", "ensemble_concat", "keywords"]
 
 
-def config(saes: int = 2, rule: str = "sample", by: str = "s_out") -> Config:
+def config(
+    saes: int = 2, rule: str = "sample", by: str = "s_out", carry_over: bool = True
+) -> Config:
     return parse_config(
         {
             "run": {"name": "t", "parent": "before"},
-            "match": {},
+            "match": {"carry_over": carry_over},
             "subject": {"model": "hub/model"},
             "sae": [{"id": f"s{i}", "path": "sae"} for i in range(saes)],
             "corpus": {"path": "c.parquet"},
@@ -292,17 +294,25 @@ def test_schedule_explain_waits_only_for_its_own_methods_evidence() -> None:
 def test_schedule_select_waits_for_scores_only_where_it_goes_by_them(
     rule: str, by: str, table: str | None
 ) -> None:
-    schedule = Schedule(config(1, rule, by), axes(1))
+    schedule = Schedule(config(1, rule, by, carry_over=False), axes(1))
     schedule.note_objects(_parts("latent_stats", "top_examples"))
     assert ("select" in {task.step for task in ready_tasks(schedule)}) == (table is None)
     schedule.note_objects(_parts(table) if table else ())
     assert "select" in {task.step for task in ready_tasks(schedule)}
 
 
+def test_schedule_select_waits_for_labels_that_may_be_carried_over() -> None:
+    schedule = Schedule(config(1), axes(1))
+    schedule.note_objects(_parts("latent_stats", "top_examples"))
+    assert "select" not in {task.step for task in ready_tasks(schedule)}
+    schedule.note_objects(_parts("carry_checks", "carried_labels"))
+    assert "select" in {task.step for task in ready_tasks(schedule)}
+
+
 def test_schedule_first_goes_what_the_llm_waits_for_longest() -> None:
     asked = parse_config(
         {
-            **config(1).model_dump(mode="json", exclude_none=True),
+            **config(1, carry_over=False).model_dump(mode="json", exclude_none=True),
             "evidence": {"change_modes": ["all", "active"]},
         },
         Path("t.toml"),

@@ -82,11 +82,11 @@ def test_labels_of_a_run_are_all_latents_in_order(quick_run: Run) -> None:
 
 def test_filters_hold_together(quick_run: Run) -> None:
     table = labels(quick_run, "planted")
-    chosen = filtered(table, Filter(chosen_only=True))
+    chosen = filtered(table, Filter(described_only=True))
     assert chosen["chosen"].to_pylist() == [True] * 6
     (latent,) = chosen["latent"].to_pylist()[:1]
     word = chosen["label"][0].as_py().split('"')[1]
-    one = filtered(table, Filter(chosen_only=True, contains=f'"{word.upper()}"', min_input=0.9))
+    one = filtered(table, Filter(described_only=True, contains=f'"{word.upper()}"', min_input=0.9))
     assert one["latent"].to_pylist() == [latent]
     assert filtered(table, Filter(method="max_act")).num_rows == 0
     assert filtered(table, Filter(min_output=0.5)).num_rows <= 6

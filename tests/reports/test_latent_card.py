@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 
 from ray_autointerp.errors import UserError
 from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.reports.label_table import Filter, filtered, labels
 from ray_autointerp.reports.latent_card import Description, LatentCard, latent_card, marked
 from ray_autointerp.runs.run import Run
@@ -25,6 +26,7 @@ from ray_autointerp.runs.tables import Tables
 
 GOLDEN = Path(__file__).parent / "golden"
 WIDTHS = (80, 120, 160)
+LABEL: dict[str, Any] = dict.fromkeys(TABLES["labels"].schema.names)
 
 
 def printed(card: RenderableType, width: int, **terminal: Any) -> str:
@@ -187,9 +189,23 @@ def test_card_is_the_golden_one(width: int) -> None:
 @pytest.mark.parametrize(("low", "said"), [(0.3, "clocks (too broad)"), (0.6, "name: clocks ·")])
 def test_card_shows_the_name_and_how_well_it_tells_the_latent(low: float, said: str) -> None:
     won = {"name_win_rate": 0.75, "name_win_rate_low": low, "name_win_rate_high": 0.9}
-    shown = printed(replace(CARD, label={"name": "clocks", **won}), 120)
+    shown = printed(replace(CARD, label={**LABEL, "name": "clocks", **won}), 120)
     assert said in shown
     assert f"the name alone wins 0.75 ({low:.2f}-0.90) of its trials" in shown
+
+
+def test_carried_label_stands_first_with_its_origin_and_its_scores() -> None:
+    carried = {
+        **dict.fromkeys(LABEL),
+        **{"label": 'fires on "time"', "method": "max_act", "input_auroc": 0.91},
+        **{"origin_run": "first", "origin_sae": "early", "origin_latent": 7},
+    }
+    shown = printed(replace(CARD, label=carried), 120)
+    assert "max_act · the label, carried over from latent 7 of early in first" in shown
+    at = shown.index("carried over")
+    assert (
+        at < shown.index('fires on "time"', at) < shown.index("input AUROC 0.91 · measured there")
+    )
 
 
 def with_text(text: str) -> LatentCard:
@@ -204,7 +220,7 @@ def with_text(text: str) -> LatentCard:
             ("TokenChange (all)", [{"status": "ok", "sign": sign, **lists} for sign in (-1, 1)]),
         ],
         free_scores={**CARD.free_scores, "single_token": text},
-        label={"name": text, "name_win_rate": None, "name_win_rate_low": None},
+        label={**LABEL, "name": text},
         revivals={"tokens.reads": REVIVED | {"text": text}},
         descriptions=[
             Description("max_act", described(text or "-")),
@@ -256,7 +272,9 @@ def test_raised_stands_beside_lowered_where_there_is_room() -> None:
 def test_chosen_latent_shows_examples_tokens_descriptions_and_scores(
     quick_run: Run, planted: PlantedTruth
 ) -> None:
-    latent = filtered(labels(quick_run, "planted"), Filter(chosen_only=True))["latent"][0].as_py()
+    latent = filtered(labels(quick_run, "planted"), Filter(described_only=True))["latent"][
+        0
+    ].as_py()
     card = shown(quick_run, latent)
     for word in (
         "top examples",
