@@ -26,7 +26,6 @@ from ray_autointerp.config_file import read_config
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.methods.paired import Scores, difference, shared
 from ray_autointerp.pipeline import label
-from ray_autointerp.reports.ledger import usage_by_method
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 
@@ -167,8 +166,8 @@ def as_scores(by_latent: Mapping[int, float]) -> Scores:
 
 
 def num_calls(run: Run) -> int:
-    """Requests that the LLM answered."""
-    return sum(usage.num_requests for usage in usage_by_method(run).values())
+    """Answers that the LLM gave: a row each, as nothing else is asked."""
+    return Tables(run).read("sentences", run.saes[0], "keywords").num_rows
 
 
 if __name__ == "__main__":
