@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -78,7 +79,8 @@ def main() -> None:
             rows = [one_step(workers, asked.seconds) for _ in range(asked.rounds)]
             row: dict[str, Any] = {"workers": workers, "task_s": asked.seconds}
             row |= {name: round(median_of(rows, name), 4) for name in rows[0]}
-            row["efficiency_range"] = sorted(round(r["efficiency"], 4) for r in rows)[:: len(rows)]
+            efficiencies = sorted(round(one["efficiency"], 4) for one in rows)
+            row["efficiency_range"] = [efficiencies[0], efficiencies[-1]]
             print(json.dumps(row | {"machine": machine()}), flush=True)
     finally:
         ray.shutdown()
@@ -103,7 +105,7 @@ def whole_run(at_least: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         num_saes = -(-at_least // num_tasks_of(whole("", 1)))
         run = whole(folder, num_saes)
-        watch = Watch(num_tasks_of(run))
+        watch = Watch(num_tasks_of(run), is_told=True)
         drive(run, watch, 0.0, together=0)
     return {
         "num_tasks": watch.num_ended,
@@ -256,7 +258,8 @@ def receipt(task: Task, began: Any) -> Receipt:
 class Watch:
     """An Observer: the driver's clocks between the first start and the last end, its memory."""
 
-    def __init__(self, num_tasks: int) -> None:
+    def __init__(self, num_tasks: int, *, is_told: bool = False) -> None:
+        self._is_told = is_told
         self._tenth = max(1, num_tasks // 10)
         self._process = psutil.Process()
         self._first: tuple[float, float] | None = None
@@ -291,6 +294,9 @@ class Watch:
     def _look(self) -> None:
         memory = self._process.memory_info()
         self.megabytes.append((memory.rss - memory.shared) // 2**20)
+        print(
+            f"{self.num_ended} tasks, {self.wall_s:.0f} s, {self.megabytes[-1]} MB", file=sys.stderr
+        )
 
 
 if __name__ == "__main__":
