@@ -13,6 +13,7 @@ from ray.util.metrics import Counter, Gauge
 from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.schedule import StepProgress
+from ray_autointerp.plan.shards import num_latents_of
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
@@ -92,14 +93,11 @@ class Metrics:
 
     def _num_latents(self, task: Task) -> int:
         """Latents of a task that is cut over latents; 0 of others."""
-        match step_named(task.step).split:
-            case "latents":
-                assert task.sae is not None
-                return len(self._run.axes.latent_shard(task.sae, task.shard))
-            case "selection":
-                return len(self._tables.chosen(task))
-            case _:
-                return 0
+        selected = {}
+        if step_named(task.step).split == "selection":
+            assert task.sae is not None
+            selected[task.sae] = self._tables.selected(task.sae)
+        return num_latents_of(task, self._run.axes, selected)
 
 
 def _add(counter: Counter, number: float, tags: dict[str, str]) -> None:

@@ -31,7 +31,9 @@ class Progress:
         self._console = console
         self._steps: list[StepProgress] = []
         self._running: Counter[str] = Counter()
-        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._num_ended: Counter[str] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
+        """By step, of all attempts that ended together."""
         self._first_start: dict[str, float] = {}
         self._last_end: dict[str, float] = {}
         self._said: set[tuple[str, str]] = set()
@@ -79,7 +81,8 @@ class Progress:
         """The attempt ended, well or not."""
         step = receipt.task.step
         self._running[step] -= 1
-        self._seconds[step].append(receipt.seconds)
+        self._num_ended[step] += 1
+        self._seconds[step] += receipt.seconds
         self._last_end[step] = time.monotonic()
         if receipt.outcome != "done":
             self._console.print(
@@ -91,7 +94,7 @@ class Progress:
         """How far every step is."""
         self._steps = list(steps)
         for step in self._steps:
-            if step.total and step.done == step.total and self._seconds[step.step]:
+            if step.total and step.done == step.total and self._num_ended[step.step]:
                 wall = self._last_end[step.step] - self._first_start[step.step]
                 self._say(step.step, "done", f", {step.total} shard(s) in {wall:.1f} s")
 
@@ -122,17 +125,16 @@ class Progress:
         return Group(table, Text.from_markup(f"{elapsed:.0f} s   workers: {pools}", style="dim"))
 
     def _rate(self, step: StepProgress) -> str:
-        seconds = self._seconds[step.step]
-        if not seconds:
-            return ""
-        return f"{sum(seconds) / len(seconds):.1f} s a shard"
+        return f"{self._mean(step):.1f} s a shard" if self._num_ended[step.step] else ""
 
     def _left(self, step: StepProgress) -> str:
-        seconds = self._seconds[step.step]
-        if step.total is None or step.done == step.total or not seconds:
+        if step.total is None or step.done == step.total or not self._num_ended[step.step]:
             return "done" if step.total == step.done and step.total else ""
         at_once = max(1, self._running[step.step])
-        return f"{sum(seconds) / len(seconds) * (step.total - step.done) / at_once:.0f} s"
+        return f"{self._mean(step) * (step.total - step.done) / at_once:.0f} s"
+
+    def _mean(self, step: StepProgress) -> float:
+        return self._seconds[step.step] / self._num_ended[step.step]
 
 
 class Silent:

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from ray_autointerp.cluster.ceiling import Ceiling
 from ray_autointerp.cluster.metrics import Metrics
@@ -153,14 +153,15 @@ class _Drive:
             return
         try:
             ray.get(reference)
-        except (RayActorError, RayTaskError) as error:
+        except RayError as error:
             cause = getattr(error, "cause", None)
             self._starts_failed += 1
             if isinstance(cause, UserError | OverBudget):
                 raise cause from error
             if self._starts_failed >= self._run.config.operations.max_attempts:
                 why = str(cause or error).strip().splitlines()[0]
-                died = isinstance(error, RayActorError) and not error.actor_init_failed
+                failed = isinstance(error, RayActorError) and error.actor_init_failed
+                died = not failed and not isinstance(error, RayTaskError)
                 raise TaskError(
                     f"A worker died {self._starts_failed} times in a row while it started ({why}). "
                     f"{what_next(cause or error, worker_died=died)}"
@@ -175,10 +176,6 @@ class _Drive:
         pool = self._pools.of(task)
         try:
             receipt: Receipt = ray.get(reference)
-        except RayActorError as error:
-            pool.replace(reference)
-            pool.settle(reference)
-            self._died(task, _lost(task, asked, "worker died", error), error)
         except RayTaskError as error:
             pool.settle(reference)
             cause = error.cause if isinstance(error.cause, Exception) else TaskError(str(error))
@@ -191,6 +188,10 @@ class _Drive:
                 self._suspects.clear(task)
                 receipt = _lost(task, asked, "failed", cause)
                 self._tracker.failed(receipt, cause, worker_died=False)
+        except RayError as error:  # its process or node died, or Ray killed it for want of memory
+            pool.replace(reference)
+            pool.settle(reference)
+            self._died(task, _lost(task, asked, "worker died", error), error)
         else:
             pool.settle(reference)
             self._suspects.clear(task)

@@ -80,6 +80,7 @@ class RunTracker:
         self._tables = Tables(run)
         self._schedule = Schedule(run.config, run.axes)
         self._attempts: Counter[Task] = Counter()
+        """Of tasks that are not done."""
         self._receipts: list[Receipt] = []
         self._writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         self._ledger_parts = 0
@@ -124,6 +125,7 @@ class RunTracker:
     def done(self, receipt: Receipt) -> None:
         """The task's objects are on the store."""
         self._keep(receipt)
+        self._attempts.pop(receipt.task, None)
         self._note(objects_of(receipt.task, self.run.saes))
 
     def lost(self, receipt: Receipt) -> None:

@@ -165,6 +165,24 @@ def shard_count(
             return axes.num_selection_shards(selected[owner])
 
 
+def num_latents_of(task: Task, axes: Axes, selected: Mapping[str, Selected]) -> int:
+    """Latents of a task that is cut over latents; 0 of others. `selected` must have the SAE of one
+    that is cut over a selection.
+    """
+    match step_named(task.step).split:
+        case "latents":
+            assert task.sae is not None
+            return len(axes.latent_shard(task.sae, task.shard))
+        case "selection":
+            assert task.sae is not None
+            chosen = selected[task.sae]
+            count = chosen.num_controls if is_control(task.method) else chosen.num_chosen
+            size = axes.selected_per_shard
+            return min(size, count - task.shard * size)
+        case _:
+            return 0
+
+
 def tasks_of(
     step: Step, config: Config, axes: Axes, selected: Mapping[str, Selected]
 ) -> list[Task] | None:

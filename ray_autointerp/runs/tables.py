@@ -48,6 +48,7 @@ class Tables:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._selected: dict[str, Selected] = {}
 
     def seen_by(self, run: Run) -> Self:
         """The same tables for a run with another config; what is kept is shared."""
@@ -129,14 +130,12 @@ class Tables:
         return found
 
     def selected(self, sae: str) -> Selected:
-        """How many latents the published selection holds."""
-
-        def read() -> Selected:
+        """How many latents the published selection holds; kept of every SAE, as it is small."""
+        if sae not in self._selected:
             marks = ["chosen", "panel", "control"]
             table = self.read("selection", sae, columns=marks)
-            return Selected(*(pc.sum(table[name]).as_py() or 0 for name in marks))
-
-        return self.kept(("selected", sae), read)
+            self._selected[sae] = Selected(*(pc.sum(table[name]).as_py() or 0 for name in marks))
+        return self._selected[sae]
 
     def chosen(self, task: Task) -> list[int]:
         """The latents of a task that is cut over the selection, in selection order; of a control

@@ -1,17 +1,23 @@
 """What a run says when it stops: that the same command continues, only where that can help."""
 
+import gc
+import io
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.cluster.progress import Progress, Silent
 from ray_autointerp.config import Config
 from ray_autointerp.errors import AutointerpError, EngineDied, SaeError, TaskError, TransientError
 from ray_autointerp.execution.run_local import run_local
-from ray_autointerp.execution.tracker import what_next
+from ray_autointerp.execution.tracker import Receipt, RunTracker, now, what_next
 from ray_autointerp.pipeline import label
+from ray_autointerp.preflight.check import check
+from ray_autointerp.runs.manifest import open_run
 from ray_autointerp.stages import neighbours
 
 Planted = Callable[..., Config]
@@ -77,3 +83,23 @@ def test_worker_that_died_and_engine_that_died_can_be_tried_again() -> None:
     assert CONTINUES in what_next(RuntimeError("gone"), worker_died=True)
     assert CONTINUES in what_next(EngineDied("gone"), worker_died=False)
     assert CONTINUES not in what_next(RuntimeError("gone"), worker_died=False)
+
+
+def test_task_that_is_done_is_not_kept_in_memory(
+    quick_config: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run has hundreds of thousands."""
+    monkeypatch.setattr("ray_autointerp.execution.tracker._LEDGER_ROWS", 1)
+    checked = check(quick_config(tmp_path))
+    run = open_run(checked.config, checked.axes, checked.inputs, checked.micro_batch)
+    tracker = RunTracker(run, Progress(Console(file=io.StringIO())))
+    kept = []
+    while task := tracker.take("cpu", "subject"):
+        if task.step == "select":
+            break
+        kept.append(weakref.ref(task))
+        tracker.done(Receipt(task, *now(), "done", "worker"))
+    tracker.close()
+    gc.collect()
+    assert len(kept) > 10
+    assert not [reference() for reference in kept if reference()]

@@ -3,14 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.shards import (
     MAX_SHARDS,
     Axes,
     LatentRange,
     Selected,
+    num_latents_of,
     num_shards,
     shard_size,
 )
+from ray_autointerp.records.task import Task
 
 
 @given(st.integers(0, 500), st.integers(1, 300), st.integers(1, 64))
@@ -38,3 +41,20 @@ def test_no_size_gives_more_shards_than_a_store_lists_in_seconds(asked: int, siz
 def test_panel_shards_hold_the_whole_panel() -> None:
     axes = Axes(1, {"s": LatentRange(0, 100)}, 10, 4, {"s": "h"}, 4, 2)
     assert axes.num_panel_shards(Selected(20, 5, 7)) == 2
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 9))
+def test_shards_of_a_selection_hold_its_latents_once(chosen: int, controls: int, per: int) -> None:
+    selected = {"s": Selected(chosen, 0, min(controls, chosen))}
+    axes = Axes(1, {"s": LatentRange(0, 40)}, 7, per, {"s": "h"}, 4, 2)
+
+    def total(step: str, method: str | None, count: int) -> int:
+        tasks = [Task(step, "s", method, shard, count) for shard in range(count)]
+        return sum(num_latents_of(task, axes, selected) for task in tasks)
+
+    assert total("explain", "max_act", axes.num_selection_shards(selected["s"])) == chosen
+    control = shuffled("max_act")
+    shards = axes.num_control_shards(selected["s"])
+    assert total("detection", control, shards) == selected["s"].num_controls
+    assert total("neighbours", None, axes.num_latent_shards("s")) == 40
+    assert total("corpus", None, 1) == 0

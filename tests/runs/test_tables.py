@@ -26,6 +26,18 @@ def test_selection_and_scales_of_an_sae_are_read_once(
     assert size.num_panel == sum(row["panel"] for row in chosen.values())
 
 
+def test_size_of_a_selection_is_read_once_of_however_many_saes(
+    quick_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver asks for it with every task that ends, in no order of SAEs."""
+    tables = Tables(quick_run)
+    size = tables.selected("planted")
+    for other in range(100):
+        tables.kept(other, lambda: 0)
+    monkeypatch.setattr(module, "read_tables", lambda *_: pytest.fail("read again"))
+    assert tables.selected("planted") == size
+
+
 def test_least_recently_used_is_dropped(quick_run: Run) -> None:
     tables = Tables(quick_run)
     reads: list[int] = []
