@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from ray_autointerp.cluster.ceiling import Ceiling
 from ray_autointerp.cluster.metrics import Metrics
+from ray_autointerp.cluster.nodes import connect, require_placement
 from ray_autointerp.cluster.pools import Pools
 from ray_autointerp.config import bounds
 from ray_autointerp.errors import EngineDied, OverBudget, TaskError, UserError
@@ -48,6 +49,7 @@ def run_ray(run: Run, observer: Observer) -> None:
     started_here = False
     try:
         started_here = _connect(run)
+        require_placement(run.config)
         _Drive(run, tracker).work()
     finally:
         tracker.close()
@@ -59,7 +61,7 @@ def _connect(run: Run) -> bool:
     if ray.is_initialized():
         return False
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING)
+        connect()
         return True
     operations = run.config.operations
     ray.init(

@@ -82,7 +82,6 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
         kinds = answer_kinds(config, "judge")
         check_llm(config.judge, gpus=operations.judge_gpus, name="judge", kinds=kinds)
     _check_windows(config)
-    _check_gpus(config)
     axes = _axes(config, saes, subject.d_model)
     store = open_store(config.run.root)
     inputs = Inputs(
@@ -226,20 +225,6 @@ def _check_windows(config: Config) -> None:
             f"evidence.change_window_tokens is {config.evidence.change_window_tokens}, longer "
             f"than the corpus's windows of {config.corpus.window}."
         )
-
-
-def _check_gpus(config: Config) -> None:
-    """A worker that asks for a GPU where there is none would wait without end."""
-    if os.environ.get("RAY_ADDRESS"):
-        return  # the cluster's nodes have what they have
-    import torch
-
-    for name in ("subject_gpus", "llm_gpus", "judge_gpus"):
-        if getattr(config.operations, name) > 0 and not torch.cuda.is_available():
-            raise ConfigError(
-                f"operations.{name} asks for a GPU and this machine has none: set it to 0, or "
-                "RAY_ADDRESS to a cluster that has some."
-            )
 
 
 def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:

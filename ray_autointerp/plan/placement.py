@@ -1,0 +1,150 @@
+"""Whether a cluster's nodes can hold the workers of a run, and the sentence that says what lacks.
+
+Ray lets an actor that fits on no node wait without end; so what can never be placed is refused
+before the run begins.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ray_autointerp.config import Config
+
+_NAMES = {
+    "cpu": "A worker for steps without a model",
+    "subject": "A subject worker",
+    "llm": "An LLM worker",
+    "judge": "A judge worker",
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster, or one that its autoscaler may start."""
+
+    cpus: float
+    gpus: float = 0
+
+
+@dataclass(frozen=True)
+class Want:
+    """What one worker of a pool asks Ray for."""
+
+    cpus: float = 1
+    gpus: float = 0
+
+
+def wants(config: Config) -> dict[str, Want]:
+    """What one worker of each pool of the run takes, by pool."""
+    operations = config.operations
+    found = {
+        "cpu": Want(),
+        "subject": Want(gpus=operations.subject_gpus),
+        "llm": Want(gpus=operations.llm_gpus),
+    }
+    if config.judge:
+        found["judge"] = Want(gpus=operations.judge_gpus)
+    return found
+
+
+def at_once(config: Config) -> tuple[tuple[str, ...], ...]:
+    """The pools whose workers are alive at the same time."""
+    asking = ("llm", "judge") if config.judge else ("llm",)
+    if config.operations.take_turns:
+        return ("cpu", "subject"), ("cpu", *asking)
+    return (("cpu", "subject", *asking),)
+
+
+def can_hold(nodes: Iterable[Node], workers: Iterable[Want]) -> bool:
+    """Whether all these workers fit on the nodes, each whole on one: first fit, largest first."""
+    free = [[node.cpus, node.gpus] for node in sorted(nodes, key=lambda n: (n.gpus, n.cpus))]
+    for want in sorted(workers, key=lambda w: (w.gpus, w.cpus), reverse=True):
+        # The smallest node that it fits on: GPUs are kept for those that need them.
+        for room in free:
+            if room[0] >= want.cpus - _EPSILON and room[1] >= want.gpus - _EPSILON:
+                room[0] -= want.cpus
+                room[1] -= want.gpus
+                break
+        else:
+            return False
+    return True
+
+
+_EPSILON = 1e-9
+"""Shares of a GPU such as 0.1 do not sum exactly."""
+
+
+def lack(config: Config, nodes: Sequence[Node], *, is_here: bool = False) -> str | None:
+    """The sentence that says which worker can never be placed; None where each can.
+
+    `nodes` include those that an autoscaler may start; `is_here`: they are this machine alone.
+    """
+    found = wants(config)
+    for pool, want in found.items():
+        if sentence := _lack_of_one(pool, want, nodes, is_here):
+            return sentence
+    for pools in at_once(config):
+        if not can_hold(nodes, [found[pool] for pool in pools]):
+            return _lack_together(pools, found, nodes, is_here)
+    return None
+
+
+def _lack_of_one(pool: str, want: Want, nodes: Sequence[Node], is_here: bool) -> str | None:
+    if can_hold(nodes, [want]):
+        return None
+    place, field_name = _place(is_here), f"operations.{pool}_gpus"
+    more = "RAY_ADDRESS to a cluster that has some" if is_here else "add nodes with GPUs"
+    most = max((node.gpus for node in nodes), default=0)
+    start = f"{_NAMES[pool]} wants {_amounts(want.cpus if not want.gpus else 0, want.gpus)}"
+    if want.gpus and not most:
+        none = "has none" if is_here else "has one"
+        whose = place if is_here else f"no node of {place}"
+        more = more if not is_here else f"set {more}"
+        return f"{start} and {whose} {none} ({described(nodes)}): set {field_name} = 0, or {more}."
+    if want.gpus > most:
+        holder = place if is_here else f"the largest node of {place}"
+        return (
+            f"{start} of one node, and {holder} has {_amounts(0, most)} ({described(nodes)}): "
+            f"lower {field_name}, and `tensor_parallel_size` in `engine_args` with it, or "
+            f"{'set RAY_ADDRESS to a cluster with larger nodes' if is_here else 'add such nodes'}."
+        )
+    beside = f"{_amounts(want.cpus, 0)} beside {'them' if want.gpus > 1 else 'it'}"
+    needs = beside if want.gpus else "that"
+    return f"{start}, and no node of {place} has {needs} ({described(nodes)}): add such nodes."
+
+
+def _lack_together(
+    pools: Iterable[str], found: Mapping[str, Want], nodes: Sequence[Node], is_here: bool
+) -> str:
+    each = [f"{pool} {_amounts(found[pool].cpus, found[pool].gpus)}" for pool in pools]
+    turns = ""
+    if any(found[pool].gpus for pool in pools) and "subject" in pools and "llm" in pools:
+        turns = "set operations.take_turns = true, give each a fraction of a GPU, or "
+    return (
+        f"One worker of each pool ({'; '.join(each)}) does not fit on {_place(is_here)} at once "
+        f"({described(nodes)}), and they would wait for each other without end: {turns}"
+        f"{'set RAY_ADDRESS to a larger cluster' if is_here else 'add nodes'}."
+    )
+
+
+def described(nodes: Sequence[Node]) -> str:
+    """What a cluster has: `3 nodes: 8 CPUs each`, or `2 nodes: 1 with 4 CPUs, 1 with 1 GPU`."""
+    kinds = Counter((node.cpus, node.gpus) for node in nodes)
+    number = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
+    if not kinds:
+        return "no nodes"
+    if len(kinds) == 1:
+        ((cpus, gpus),) = kinds
+        return f"{number}: {_amounts(cpus, gpus)}{' each' if len(nodes) > 1 else ''}"
+    parts = (f"{count} with {_amounts(*kind)}" for kind, count in sorted(kinds.items()))
+    return f"{number}: {', '.join(parts)}"
+
+
+def _place(is_here: bool) -> str:
+    return "this machine" if is_here else "the cluster"
+
+
+def _amounts(cpus: float, gpus: float) -> str:
+    amounts = ((cpus, "CPU"), (gpus, "GPU"))
+    named = [f"{number:g} {name}{'s' if number > 1 else ''}" for number, name in amounts if number]
+    return " and ".join(named) or "no CPU"
