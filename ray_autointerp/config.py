@@ -18,6 +18,7 @@ ChangeMode = Literal["all", "active", "last"]
 ControlText = Literal["random_direction", "unsteered", "neighbour"]
 KLTarget = Annotated[float, Field(gt=0, le=5)]
 Workers = Annotated[int, Field(ge=1)]
+Labels = dict[str, Annotated[str, Field(pattern=r"^!?(in\([\w.-]+(, ?[\w.-]+)*\)|[\w.-]+)$")]]
 
 
 FEWEST_TEXTS = 3
@@ -500,6 +501,13 @@ class OperationsSection(Section):
     """GPUs of each engine actor. A fraction is the share of one card's memory that the engine
     takes; a whole number above 1 must be `tensor_parallel_size` in `llm.engine_args`."""
     judge_gpus: float = Field(default=0, ge=0)
+    """The same for the judge."""
+    subject_labels: Labels = Field(default_factory=dict)
+    """Labels of the Ray nodes that subject actors may run on, for clusters with cards of several
+    kinds: `{"ray.io/accelerator-type" = "H100"}`; also `"!T4"`, `"in(A100, H100)"`."""
+    llm_labels: Labels = Field(default_factory=dict)
+    """The same for engine actors."""
+    judge_labels: Labels = Field(default_factory=dict)
     """The same for the judge."""
     take_turns: bool = False
     """Subject workers and LLM engines use the same GPUs one after the other, each at its full

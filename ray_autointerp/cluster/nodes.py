@@ -60,7 +60,11 @@ def connect() -> None:
 
 def alive_nodes() -> list[Node]:
     """The nodes that the connected cluster has now."""
-    return [_node(node["Resources"]) for node in ray.nodes() if node["Alive"] and node["Resources"]]
+    return [
+        _node(node["Resources"], node["Labels"])
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"]
+    ]
 
 
 def nodes_to_come(alive: list[Node]) -> list[Node] | None:
@@ -99,7 +103,8 @@ def _missing_of(
     for resources, count in groups:
         node = _node(resources)
         bound = _MOST_OF_A_TYPE if count < 0 else count
-        found += [node] * (bound - alive.count(node))
+        num_alive = sum((n.cpus, n.gpus) == (node.cpus, node.gpus) for n in alive)
+        found += [node] * (bound - num_alive)
     found.sort(key=lambda node: node.gpus, reverse=True)
     return found if most is None else found[: max(0, most - (len(alive) - 1))]
 
@@ -120,8 +125,8 @@ _FOUND_NODE = "node_"
 """What Ray's monitor puts before the id of a node that no autoscaler started."""
 
 
-def _node(resources: dict[str, Any]) -> Node:
-    return Node(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
+def _node(resources: dict[str, Any], labels: dict[str, str] | None = None) -> Node:
+    return Node(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), labels)
 
 
 def _this_machine(config: Config) -> Node:

@@ -1,6 +1,7 @@
 """The pools of a run: who runs which step, how large each is, and whose turn it is on the GPUs."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import ray
@@ -10,6 +11,7 @@ from ray_autointerp.cluster.workers import LLMWorker, SubjectWorker, environment
 from ray_autointerp.config import LLMSection, bounds
 from ray_autointerp.plan.estimate import num_requests
 from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.placement import wants
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.step import Pool as StepPool
 from ray_autointerp.records.task import Task
@@ -28,15 +30,19 @@ class Pools:
     def __init__(self, run: Run) -> None:
         self._run = run
         operations = run.config.operations
-        make = _Make(run)
-        self._pools: dict[str, Pool] = {
-            "cpu": Pool(make.cpu, _fixed(operations.cpu_workers), _one),
-            "subject": Pool(make.subject, _subject_size(run), _one),
-            "llm": Pool(make.llm, _engines(run.config.llm, operations.llm_workers), self._requests),
+        sizes = {
+            "cpu": _fixed(operations.cpu_workers),
+            "subject": _subject_size(run),
+            "llm": _engines(run.config.llm, operations.llm_workers),
         }
         if run.config.judge:
-            size = _engines(run.config.judge, operations.judge_workers)
-            self._pools["judge"] = Pool(make.judge, size, self._requests)
+            sizes["judge"] = _engines(run.config.judge, operations.judge_workers)
+        self._pools: dict[str, Pool] = {
+            name: Pool(
+                partial(_make, run, name), size, self._requests if name in LLM_POOLS else _one
+            )
+            for name, size in sizes.items()
+        }
         self._turn = "subject" if operations.take_turns else None
         for name, pool in self._pools.items():
             if self._may_work(name):
@@ -109,39 +115,30 @@ class Pools:
         return num_requests(task, self._run.config, self._run.axes.selected_per_shard)
 
 
-class _Make:
-    """Actors of each kind. Ray's own retries are off: see plan/suspects.py."""
+def options(run: Run, name: str) -> dict[str, Any]:
+    """What Ray is told of a pool's workers. Its own retries are off: see plan/suspects.py."""
+    want = wants(run.config)[name]
+    told: dict[str, Any] = {
+        "num_cpus": want.cpus,
+        "num_gpus": want.gpus,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "runtime_env": environment(run),
+    }
+    if want.labels:
+        told["label_selector"] = dict(want.labels)
+    if name in LLM_POOLS:
+        told["max_concurrency"] = _MOST_TASKS
+    elif name == "subject":
+        told["max_concurrency"] = _subject_size(run).ahead
+    return told
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._options: dict[str, Any] = {
-            "num_cpus": 1,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "runtime_env": environment(run),
-        }
 
-    def cpu(self) -> Any:
-        return ray.remote(SubjectWorker).options(**self._options).remote(self._run)
-
-    def subject(self) -> Any:
-        gpus = self._run.config.operations.subject_gpus
-        made = ray.remote(SubjectWorker).options(
-            **self._options, num_gpus=gpus, max_concurrency=_subject_size(self._run).ahead
-        )
-        return made.remote(self._run)
-
-    def llm(self) -> Any:
-        return self._engine("llm", self._run.config.operations.llm_gpus)
-
-    def judge(self) -> Any:
-        return self._engine("judge", self._run.config.operations.judge_gpus)
-
-    def _engine(self, name: str, gpus: float) -> Any:
-        made = ray.remote(LLMWorker).options(
-            **self._options, num_gpus=gpus, max_concurrency=_MOST_TASKS
-        )
-        return made.remote(self._run, name)
+def _make(run: Run, name: str) -> Any:
+    """A worker of the pool."""
+    if name in LLM_POOLS:
+        return ray.remote(LLMWorker).options(**options(run, name)).remote(run, name)
+    return ray.remote(SubjectWorker).options(**options(run, name)).remote(run)
 
 
 def _fixed(workers: int) -> Size:

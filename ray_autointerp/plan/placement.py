@@ -6,7 +6,7 @@ before the run begins.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ray_autointerp.config import Config
 
@@ -24,6 +24,8 @@ class Node:
 
     cpus: float
     gpus: float = 0
+    labels: Mapping[str, str] | None = None
+    """None where they are not known: it may have any."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,13 @@ class Want:
 
     cpus: float = 1
     gpus: float = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """By label the value that a node must have: `A`, `!A`, `in(A, B)` or `!in(A, B)`."""
+
+    def may_run_on(self, node: Node) -> bool:
+        """Whether the node has the labels."""
+        known = node.labels
+        return known is None or all(_has(known, *label) for label in self.labels.items())
 
 
 def wants(config: Config) -> dict[str, Want]:
@@ -39,11 +48,11 @@ def wants(config: Config) -> dict[str, Want]:
     operations = config.operations
     found = {
         "cpu": Want(),
-        "subject": Want(gpus=operations.subject_gpus),
-        "llm": Want(gpus=operations.llm_gpus),
+        "subject": Want(gpus=operations.subject_gpus, labels=operations.subject_labels),
+        "llm": Want(gpus=operations.llm_gpus, labels=operations.llm_labels),
     }
     if config.judge:
-        found["judge"] = Want(gpus=operations.judge_gpus)
+        found["judge"] = Want(gpus=operations.judge_gpus, labels=operations.judge_labels)
     return found
 
 
@@ -57,17 +66,39 @@ def at_once(config: Config) -> tuple[tuple[str, ...], ...]:
 
 def can_hold(nodes: Iterable[Node], workers: Iterable[Want]) -> bool:
     """Whether all these workers fit on the nodes, each whole on one: first fit, largest first."""
-    free = [[node.cpus, node.gpus] for node in sorted(nodes, key=lambda n: (n.gpus, n.cpus))]
-    for want in sorted(workers, key=lambda w: (w.gpus, w.cpus), reverse=True):
+    free = [_Room(node) for node in sorted(nodes, key=lambda n: (n.gpus, n.cpus))]
+    hardest = sorted(workers, key=lambda w: (bool(w.labels), w.gpus, w.cpus), reverse=True)
+    for want in hardest:
         # The smallest node that it fits on: GPUs are kept for those that need them.
         for room in free:
-            if room[0] >= want.cpus - _EPSILON and room[1] >= want.gpus - _EPSILON:
-                room[0] -= want.cpus
-                room[1] -= want.gpus
+            if room.takes(want):
                 break
         else:
             return False
     return True
+
+
+class _Room:
+    """What is free on a node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._cpus, self._gpus = node.cpus, node.gpus
+
+    def takes(self, want: Want) -> bool:
+        """Give the worker its place, if there is one."""
+        fits = self._cpus >= want.cpus - _EPSILON and self._gpus >= want.gpus - _EPSILON
+        if not (fits and want.may_run_on(self._node)):
+            return False
+        self._cpus -= want.cpus
+        self._gpus -= want.gpus
+        return True
+
+
+def _has(labels: Mapping[str, str], label: str, wanted: str) -> bool:
+    values = wanted.removeprefix("!").removeprefix("in(").removesuffix(")")
+    is_one = labels.get(label) in [value.strip() for value in values.split(",")]
+    return is_one != wanted.startswith("!")
 
 
 _EPSILON = 1e-9
@@ -92,6 +123,15 @@ def lack(config: Config, nodes: Sequence[Node], *, is_here: bool = False) -> str
 def _lack_of_one(pool: str, want: Want, nodes: Sequence[Node], is_here: bool) -> str | None:
     if can_hold(nodes, [want]):
         return None
+    labelled = [node for node in nodes if want.may_run_on(node)]
+    if nodes and not labelled:
+        labels = ", ".join(f"{label} = {value}" for label, value in want.labels.items())
+        return (
+            f"{_NAMES[pool]} wants a node with {labels}, and no node of the cluster has it "
+            f"({described(nodes)}{_values(nodes, want)}): change operations.{pool}_labels, or add "
+            "such nodes."
+        )
+    nodes = labelled
     place, field_name = _place(is_here), f"operations.{pool}_gpus"
     more = "RAY_ADDRESS to a cluster that has some" if is_here else "add nodes with GPUs"
     most = max((node.gpus for node in nodes), default=0)
@@ -138,6 +178,17 @@ def described(nodes: Sequence[Node]) -> str:
         return f"{number}: {_amounts(cpus, gpus)}{' each' if len(nodes) > 1 else ''}"
     parts = (f"{count} with {_amounts(*kind)}" for kind, count in sorted(kinds.items()))
     return f"{number}: {', '.join(parts)}"
+
+
+def _values(nodes: Sequence[Node], want: Want) -> str:
+    """What the nodes' labels say instead."""
+    found = {
+        f"{label} = {node.labels[label]}"
+        for node in nodes
+        for label in want.labels
+        if node.labels and label in node.labels
+    }
+    return "; there is " + ", ".join(sorted(found)[:5]) if found else ""
 
 
 def _place(is_here: bool) -> str:

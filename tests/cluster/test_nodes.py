@@ -9,6 +9,7 @@ import pytest
 
 from ray_autointerp.cluster import nodes
 from ray_autointerp.cluster.nodes import alive_nodes, nodes_to_come, require_placement
+from ray_autointerp.cluster.pools import options
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ClusterError
@@ -57,8 +58,25 @@ def test_finished_run_needs_no_cluster(quick_config: Planted, tmp_path: Path) ->
 
 
 def test_cluster_without_an_autoscaler_has_its_nodes_and_no_more(ray_cluster: None) -> None:
-    assert alive_nodes() == [Node(6)]
-    assert nodes_to_come([Node(6)]) == []
+    (node,) = alive_nodes()
+    assert (node.cpus, node.gpus) == (6, 0)
+    assert node.labels is not None and "ray.io/node-id" in node.labels
+    assert nodes_to_come([node]) == []
+
+
+def test_workers_run_on_nodes_with_the_labels_and_no_others_are_made(
+    quick_config: Planted, ray_runner: Runner, tmp_path: Path
+) -> None:
+    node_id = (alive_nodes()[0].labels or {})["ray.io/node-id"]
+    wrong = quick_config(
+        tmp_path, {"operations": {"llm_labels": {"ray.io/node-id": f"!{node_id}"}}}
+    )
+    with pytest.raises(ClusterError, match=r"An LLM worker wants a node with ray.io/node-id = !"):
+        label(wrong, ray_runner, Silent(), require_placement)
+    labels = {name: {"ray.io/node-id": node_id} for name in ("subject_labels", "llm_labels")}
+    run = label(quick_config(tmp_path, {"operations": labels}), ray_runner, Silent())
+    assert options(run, "subject")["label_selector"] == {"ray.io/node-id": node_id}
+    assert "label_selector" not in options(run, "cpu")
 
 
 def test_address_where_no_cluster_answers_is_refused(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_autointerp.config import Config
+from ray_autointerp.errors import ConfigError
 from ray_autointerp.plan.placement import Node, Want, can_hold, lack
 
 CPU = Node(cpus=8)
@@ -77,6 +78,41 @@ def test_worker_without_a_gpu_leaves_nodes_with_gpus_to_others() -> None:
     nodes = [Node(1, 1), Node(1)]
     assert can_hold(nodes, [Want(1), Want(1, 1)])
     assert not can_hold(nodes, [Want(1), Want(1), Want(1, 1)])
+
+
+def test_label_that_no_node_has_is_lacking_with_what_nodes_have_instead(
+    config: Callable[..., Config],
+) -> None:
+    wanted = config(subject_labels={"ray.io/accelerator-type": "H100"}, subject_gpus=1)
+    nodes = [Node(8, 1, {"ray.io/accelerator-type": "T4"}), Node(8, 0, {})]
+    assert said(wanted, nodes) == (
+        "A subject worker wants a node with ray.io/accelerator-type = H100, and no node of the "
+        "cluster has it (2 nodes: 1 with 8 CPUs, 1 with 8 CPUs and 1 GPU; there is "
+        "ray.io/accelerator-type = T4): change operations.subject_labels, or add such nodes."
+    )
+    assert lack(wanted, [*nodes, Node(8, 1, {"ray.io/accelerator-type": "H100"})]) is None
+    assert lack(wanted, [Node(8, 1)]) is None, "labels of a node that is not up are not known"
+
+
+def test_gpus_are_counted_on_the_nodes_with_the_labels(config: Callable[..., Config]) -> None:
+    wanted = config(llm_gpus=2, llm_labels={"card": "A"})
+    nodes = [Node(8, 1, {"card": "A"}), Node(8, 4, {"card": "B"})]
+    assert "the largest node of the cluster has 1 GPU (1 node" in said(wanted, nodes)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "may"),
+    [("A", "A"), ("!A", "BC-"), ("in(A, B)", "AB"), ("!in(A,B)", "C-"), ("in(C)", "C")],
+)
+def test_label_is_one_value_or_one_of_several_or_none_of_them(wanted: str, may: str) -> None:
+    want = Want(labels={"card": wanted})
+    nodes = {name: Node(1, 0, {} if name == "-" else {"card": name}) for name in "ABC-"}
+    assert {name for name, node in nodes.items() if want.may_run_on(node)} == set(may)
+
+
+def test_label_that_ray_would_not_understand_is_refused(config: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match="llm_labels"):
+        config(llm_labels={"card": "A or B"})
 
 
 @given(st.lists(st.integers(1, 4), max_size=6), st.lists(st.integers(1, 4), max_size=6))
