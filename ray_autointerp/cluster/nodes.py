@@ -16,7 +16,7 @@ from ray.experimental.internal_kv import _internal_kv_get
 
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ClusterError
-from ray_autointerp.plan.placement import Node, lack, wants
+from ray_autointerp.plan.placement import Node, lack, local_cpus
 
 _log = logging.getLogger(__name__)
 
@@ -129,11 +129,16 @@ def _node(resources: dict[str, Any], labels: dict[str, str] | None = None) -> No
     return Node(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), labels)
 
 
-def _this_machine(config: Config) -> Node:
-    """Its CPUs are logical ones, as many as the pools want (see run_ray)."""
+def gpus_here() -> int:
+    """GPUs of this machine."""
     import torch
 
-    return Node(len(wants(config)), float(torch.cuda.device_count()))
+    return torch.cuda.device_count()
+
+
+def _this_machine(config: Config) -> Node:
+    gpus = gpus_here()
+    return Node(local_cpus(config, gpus), gpus)
 
 
 @contextmanager

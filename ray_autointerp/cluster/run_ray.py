@@ -15,13 +15,13 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from ray_autointerp.cluster.ceiling import Ceiling
 from ray_autointerp.cluster.metrics import Metrics
-from ray_autointerp.cluster.nodes import connect, require_placement
+from ray_autointerp.cluster.nodes import connect, gpus_here, require_placement
 from ray_autointerp.cluster.pools import Pools
-from ray_autointerp.config import bounds
 from ray_autointerp.errors import EngineDied, OverBudget, TaskError, UserError
 from ray_autointerp.execution.observers import Observers
 from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now, what_next
 from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.placement import local_cpus
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.suspects import Suspects
 from ray_autointerp.records.task import Task
@@ -63,13 +63,8 @@ def _connect(run: Run) -> bool:
     if os.environ.get("RAY_ADDRESS"):
         connect()
         return True
-    operations = run.config.operations
     ray.init(
-        # Logical CPUs: enough that every pool fits, since the pools share the real ones.
-        num_cpus=operations.cpu_workers
-        + operations.subject_workers
-        + bounds(operations.llm_workers)[1]
-        + (bounds(operations.judge_workers)[1] if run.config.judge else 0),
+        num_cpus=local_cpus(run.config, gpus_here()),
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,
         logging_level=logging.WARNING,
@@ -98,7 +93,7 @@ class _Drive:
                 self._tracker.require_lease()
                 waiting = self._hand_out()
                 self._pools.take_turns(waiting)
-                self._pools.resize(waiting)
+                self._pools.resize(waiting, self._tracker.steps())
                 self._ceiling.look(e for pool in self._pools.asking() for e in pool.actors())
                 self._wait()
         finally:
@@ -167,7 +162,7 @@ class _Drive:
                     f"A worker died {self._starts_failed} times in a row while it started ({why}). "
                     f"{what_next(cause or error, worker_died=died)}"
                 ) from error
-            pool.start_again(reference)
+            pool.start_failed(reference)
         else:
             self._starts_failed = 0
             pool.started(reference)
@@ -178,7 +173,7 @@ class _Drive:
         try:
             receipt: Receipt = ray.get(reference)
         except RayActorError as error:
-            pool.replace(reference)
+            pool.died(reference)
             pool.settle(reference)
             self._died(task, _lost(task, asked, "worker died", error), error)
         except RayTaskError as error:
@@ -196,6 +191,7 @@ class _Drive:
         else:
             pool.settle(reference)
             self._suspects.clear(task)
+            self._pools.measure(receipt)
             self._tracker.done(receipt)
 
     def _died(self, task: Task, receipt: Receipt, error: Exception) -> None:

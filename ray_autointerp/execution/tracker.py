@@ -111,6 +111,10 @@ class RunTracker:
         """Tasks of these pools that may start."""
         return self._schedule.num_ready(*pools)
 
+    def steps(self) -> list[StepProgress]:
+        """How far every step is."""
+        return list(self._schedule.progress())
+
     def finished(self) -> bool:
         """Whether every object of the run exists."""
         return self._schedule.finished()

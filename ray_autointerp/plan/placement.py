@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ray_autointerp.config import Config
+from ray_autointerp.config import Config, bounds
 
 _NAMES = {
     "cpu": "A worker for steps without a model",
@@ -45,15 +45,32 @@ class Want:
 
 def wants(config: Config) -> dict[str, Want]:
     """What one worker of each pool of the run takes, by pool."""
-    operations = config.operations
-    found = {
-        "cpu": Want(),
-        "subject": Want(gpus=operations.subject_gpus, labels=operations.subject_labels),
-        "llm": Want(gpus=operations.llm_gpus, labels=operations.llm_labels),
-    }
-    if config.judge:
-        found["judge"] = Want(gpus=operations.judge_gpus, labels=operations.judge_labels)
+    found = {"cpu": Want()}
+    for pool in ("subject", "llm", "judge") if config.judge else ("subject", "llm"):
+        gpus = getattr(config.operations, f"{pool}_gpus")
+        is_auto = bounds_of(config, pool)[1] is None
+        # A pool without a bound must not take more cores than there are.
+        cpus = config.operations.threads if is_auto and not gpus else 1
+        found[pool] = Want(cpus, gpus, getattr(config.operations, f"{pool}_labels"))
     return found
+
+
+def bounds_of(config: Config, pool: str) -> tuple[int, int | None]:
+    """The smallest and largest size of a pool; None where the cluster alone bounds it."""
+    return bounds(getattr(config.operations, f"{pool}_workers"))
+
+
+def local_cpus(config: Config, num_gpus: int) -> int:
+    """Logical CPUs of a Ray that is started here: every pool fits at its largest, since the pools
+    share the real ones; a pool without a bound and without GPUs has one worker.
+    """
+    total = 0.0
+    for pool, want in wants(config).items():
+        _, most = bounds_of(config, pool)
+        if most is None:
+            most = max(1, int(num_gpus / want.gpus)) if want.gpus else 1
+        total += most * want.cpus
+    return int(total)
 
 
 def at_once(config: Config) -> tuple[tuple[str, ...], ...]:
@@ -65,34 +82,42 @@ def at_once(config: Config) -> tuple[tuple[str, ...], ...]:
 
 
 def can_hold(nodes: Iterable[Node], workers: Iterable[Want]) -> bool:
-    """Whether all these workers fit on the nodes, each whole on one: first fit, largest first."""
-    free = [_Room(node) for node in sorted(nodes, key=lambda n: (n.gpus, n.cpus))]
+    """Whether all these workers fit on the nodes, each whole on one: the hardest to place first."""
+    packing = Packing(nodes)
     hardest = sorted(workers, key=lambda w: (bool(w.labels), w.gpus, w.cpus), reverse=True)
-    for want in hardest:
-        # The smallest node that it fits on: GPUs are kept for those that need them.
-        for room in free:
-            if room.takes(want):
-                break
-        else:
+    return all(packing.add(want) for want in hardest)
+
+
+class Packing:
+    """Workers on nodes, one after another, each on the fullest node that has room for it: so whole
+    nodes stay free for those who need them, and GPUs for those who need any.
+    """
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self._rooms = [_Room(node, node.cpus, node.gpus) for node in nodes]
+
+    def add(self, want: Want) -> bool:
+        """Give the worker its place; False where there is none."""
+        fitting = (room for room in self._rooms if room.fits(want))
+        room = min(fitting, key=lambda room: (room.gpus, room.cpus), default=None)
+        if room is None:
             return False
-    return True
+        room.cpus -= want.cpus
+        room.gpus -= want.gpus
+        return True
 
 
+@dataclass
 class _Room:
     """What is free on a node."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._cpus, self._gpus = node.cpus, node.gpus
+    node: Node
+    cpus: float
+    gpus: float
 
-    def takes(self, want: Want) -> bool:
-        """Give the worker its place, if there is one."""
-        fits = self._cpus >= want.cpus - _EPSILON and self._gpus >= want.gpus - _EPSILON
-        if not (fits and want.may_run_on(self._node)):
-            return False
-        self._cpus -= want.cpus
-        self._gpus -= want.gpus
-        return True
+    def fits(self, want: Want) -> bool:
+        enough = self.cpus >= want.cpus - _EPSILON and self.gpus >= want.gpus - _EPSILON
+        return enough and want.may_run_on(self.node)
 
 
 def _has(labels: Mapping[str, str], label: str, wanted: str) -> bool:

@@ -279,10 +279,10 @@ def _micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) 
         share = min(operations.subject_gpus, 1) or 1
         memory = int(share * torch.cuda.get_device_properties(0).total_memory)
     else:
-        workers = operations.subject_workers + operations.cpu_workers
-        workers += bounds(operations.llm_workers)[1]
-        workers += bounds(operations.judge_workers)[1] if config.judge else 0
-        memory = _host_memory() // workers
+        sizes = [operations.cpu_workers, operations.subject_workers, operations.llm_workers]
+        sizes += [operations.judge_workers] if config.judge else []
+        auto = max(1, (os.cpu_count() or 1) // operations.threads)
+        memory = _host_memory() // sum(bounds(size)[1] or auto for size in sizes)
     return micro_batch(
         memory,
         config.subject.dtype,
