@@ -201,6 +201,10 @@ class Pools:
             ]
         return [*alive, *to_come]
 
+    def lived_s(self) -> dict[str, float]:
+        """By pool, the seconds in which workers had their places, of all there ever were."""
+        return {name: pool.lived_s() for name, pool in self._pools.items()}
+
     def close(self) -> None:
         """End every worker."""
         for pool in self._pools.values():

@@ -80,6 +80,7 @@ class _Drive:
         self._run = run
         self._tracker = tracker
         self._pools = Pools(run)
+        tracker.watch_pools(self._pools.lived_s)
         self._suspects = Suspects()
         self._ceiling = Ceiling(run)
         self._in_flight: dict[Any, tuple[Task, Any]] = {}

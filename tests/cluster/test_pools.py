@@ -37,7 +37,7 @@ def test_gpus_move_to_the_llm_when_the_subjects_work_is_over(
         [sys.executable, str(SCRIPT), str(file)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    seen = json.loads(ran.stdout.splitlines()[-1])
+    seen, used = json.loads(ran.stdout.splitlines()[-1])
     begun = [look["members"] for look in seen if look["left"]["llm"] == 0]
     assert max(members["subject"][0] for members in begun) > 1, "the LLM had nothing to do"
     over = [look["members"] for look in seen if look["left"]["subject"] == 0]
@@ -45,3 +45,8 @@ def test_gpus_move_to_the_llm_when_the_subjects_work_is_over(
     for look in seen:
         taken = sum(sum(look["members"][name][:2]) for name in ("subject", "llm"))
         assert taken <= 4, "no more than there are"
+    assert {use["pool"] for use in used} == {"cpu", "subject", "llm"}
+    for use in used:
+        largest = max(sum(look["members"][use["pool"]][:2]) for look in seen)
+        assert 0 < use["num_workers"] <= largest
+        assert 0 < use["busy_seconds"] <= use["worker_seconds"]

@@ -1,11 +1,13 @@
 """Label a config, given as JSON in a file, on a Ray of four logical GPUs.
 
-Prints as JSON how large each pool was in each turn of the driver, and the tasks that each had left.
+Prints as JSON how large each pool was in each turn of the driver, with the tasks that each had
+left, and what the ledger says of the pools afterwards.
 """
 
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.pipeline import label
 from ray_autointerp.plan.schedule import StepProgress
+from ray_autointerp.reports.pool_table import pool_use
 
 _seen: list[dict[str, Any]] = []
 
@@ -47,8 +50,8 @@ def main() -> None:
         logging_level="ERROR",
     )
     run_ray.Pools = Watched  # type: ignore[misc]
-    label(config, run_ray.run_ray, Silent(), require_placement)
-    print(json.dumps(_seen))
+    run = label(config, run_ray.run_ray, Silent(), require_placement)
+    print(json.dumps([_seen, [asdict(use) for use in pool_use(run)]]))
 
 
 if __name__ == "__main__":
