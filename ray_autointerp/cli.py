@@ -330,12 +330,16 @@ def bill(
         Path | None, typer.Option(help="A TOML file whose prices count, not the run's own.")
     ] = None,
 ) -> None:
-    """Show what the LLM cost: requests, tokens, engine seconds and money of each step."""
+    """Show what the LLM cost at each step, and how busy the workers of each pool were."""
     from ray_autointerp.reports import bill_table
+    from ray_autointerp.reports.pool_table import pool_table, pool_use
     from ray_autointerp.runs.manifest import load_run
 
     prices = read_config(config) if config is not None else None
     _console.print(bill_table.bill_table(bill_table.bill(load_run(run), prices)))
+    if used := pool_use(load_run(run)):
+        _console.print()
+        _console.print(pool_table(used))
 
 
 @app.command()
@@ -375,13 +379,17 @@ def main() -> None:
 
 def _label(config: Config, local: bool) -> "Run":
     """Label with the progress display, then show the result."""
+    from ray_autointerp.cluster.nodes import require_placement
     from ray_autointerp.cluster.progress import Progress
     from ray_autointerp.cluster.run_ray import run_ray
     from ray_autointerp.execution.run_local import run_local
     from ray_autointerp.pipeline import label as label_saes
 
     with Progress(_console) as progress:
-        run = label_saes(config, run_local if local else run_ray, progress)
+        if local:
+            run = label_saes(config, run_local, progress)
+        else:
+            run = label_saes(config, run_ray, progress, require_placement)
     _show_result(run.uri, config)
     return run
 
@@ -434,6 +442,7 @@ def _show_result(uri: str, config: Config) -> None:
     from ray_autointerp.reports.compare import off_chance_sentence
     from ray_autointerp.reports.label_table import Filter, LabelLines, basis, filtered, labels
     from ray_autointerp.reports.ledger import step_times, time_table
+    from ray_autointerp.reports.pool_table import pool_sentence, pool_use
     from ray_autointerp.reports.revival_table import revival_sentence
     from ray_autointerp.runs.manifest import load_run
 
@@ -448,6 +457,8 @@ def _show_result(uri: str, config: Config) -> None:
         _console.print(sentence + "\n", markup=False)
     _console.print(time_table(step_times(run)))
     _console.print(f"\n{bill(run, config).sentence}", markup=False, highlight=False)
+    if used := pool_sentence(pool_use(run)):
+        _console.print(used, markup=False, highlight=False)
     _console.print(f"\nThe tables lie in {uri}. Next:", markup=False)
     latent = described["latent"][0].as_py() if described.num_rows else run.axes.latents[sae].start
     for command in (

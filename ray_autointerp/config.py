@@ -18,6 +18,8 @@ ChangeMode = Literal["all", "active", "last"]
 ControlText = Literal["random_direction", "unsteered", "neighbour"]
 KLTarget = Annotated[float, Field(gt=0, le=5)]
 Workers = Annotated[int, Field(ge=1)]
+PoolSize = Workers | tuple[Workers, Workers] | Literal["auto"]
+Labels = dict[str, Annotated[str, Field(pattern=r"^!?(in\([\w.-]+(, ?[\w.-]+)*\)|[\w.-]+)$")]]
 
 
 FEWEST_TEXTS = 3
@@ -500,12 +502,13 @@ class OperationsSection(Section):
     memory_gb: float | None = Field(default=None, gt=0)
     """What each subject worker may take; None is its GPU's memory, or its share of this machine's
     (of which an engine on the same cores needs some too)."""
-    subject_workers: int = Field(default=1, ge=1)
-    """Actors that hold the subject."""
-    llm_workers: Workers | tuple[Workers, Workers] = 1
-    """Actors that hold an LLM engine; two numbers are bounds between which the pool grows and
-    shrinks with its queue."""
-    judge_workers: Workers | tuple[Workers, Workers] = 1
+    subject_workers: PoolSize = 1
+    """Actors that hold the subject. Two numbers are bounds; `"auto"` is from 1 to as many as the
+    cluster's GPUs allow (of workers without GPUs, its CPUs by `threads`; 1 without a cluster).
+    Within them GPUs go where the run ends first, by what each pool has left to do."""
+    llm_workers: PoolSize = 1
+    """The same for actors that hold an LLM engine."""
+    judge_workers: PoolSize = 1
     """The same for the judge, where `[judge]` names a model of its own."""
     cpu_workers: int = Field(default=1, ge=1)
     """Workers for steps without a model."""
@@ -515,6 +518,13 @@ class OperationsSection(Section):
     """GPUs of each engine actor. A fraction is the share of one card's memory that the engine
     takes; a whole number above 1 must be `tensor_parallel_size` in `llm.engine_args`."""
     judge_gpus: float = Field(default=0, ge=0)
+    """The same for the judge."""
+    subject_labels: Labels = Field(default_factory=dict)
+    """Labels of the Ray nodes that subject actors may run on, for clusters with cards of several
+    kinds: `{"ray.io/accelerator-type" = "H100"}`; also `"!T4"`, `"in(A100, H100)"`."""
+    llm_labels: Labels = Field(default_factory=dict)
+    """The same for engine actors."""
+    judge_labels: Labels = Field(default_factory=dict)
     """The same for the judge."""
     take_turns: bool = False
     """Subject workers and LLM engines use the same GPUs one after the other, each at its full
@@ -615,13 +625,15 @@ class Config(Section):
             and evidence.change_clamp_size not in self.steering.kl_targets
         ):
             raise ValueError("evidence.change_clamp_size must be one of steering.kl_targets")
-        for name in ("llm_workers", "judge_workers"):
+        for name in ("subject_workers", "llm_workers", "judge_workers"):
             bounds = getattr(self.operations, name)
             if isinstance(bounds, tuple) and bounds[0] > bounds[1]:
                 raise ValueError(f"operations.{name} has bounds {list(bounds)} in the wrong order")
         return self
 
 
-def bounds(workers: int | tuple[int, int]) -> tuple[int, int]:
-    """The smallest and largest size of a pool."""
+def bounds(workers: int | tuple[int, int] | Literal["auto"]) -> tuple[int, int | None]:
+    """The smallest and largest size of a pool; None where the cluster alone bounds it."""
+    if workers == "auto":
+        return 1, None
     return workers if isinstance(workers, tuple) else (workers, workers)

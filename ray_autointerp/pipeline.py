@@ -1,10 +1,12 @@
 """The whole product, top to bottom: check, open the run, execute what is missing, publish.
 
-    label(config)  =  check  ->  open_run  ->  runner: every task of plan/flow.py  ->  labels
+    label(config)  =  check  ->  require_placement  ->  open_run
+                   ->  runner: every task of plan/flow.py  ->  labels
 
     relabel(config)  =  each new checkpoint of a series  ->  label, with the last one as parent
 
-Knows no Ray: a runner is passed in (execution/run_local.py, cluster/run_ray.py).
+Knows no Ray: a runner is passed in (execution/run_local.py, cluster/run_ray.py), and who
+says whether the cluster can hold the run.
 """
 
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from ray_autointerp.errors import ConfigError, RunIsDriven, UserError
 from ray_autointerp.execution.tracker import Observer
 from ray_autointerp.preflight.check import check
 from ray_autointerp.runs.checkpoints import checkpoints
-from ray_autointerp.runs.manifest import open_run
+from ray_autointerp.runs.manifest import open_run, run_uri
 from ray_autointerp.runs.progress import has_labels
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.series import Entry, Series
@@ -26,13 +28,21 @@ Runner = Callable[[Run, Observer], None]
 """Executes every missing task of a run; returns when none is missing."""
 
 
-def label(config: Config, runner: Runner, observer: Observer) -> Run:
+Placement = Callable[[Config], None]
+"""Raises UserError where a worker of the run could never be placed (cluster/nodes.py)."""
+
+
+def label(
+    config: Config, runner: Runner, observer: Observer, require_placement: Placement | None = None
+) -> Run:
     """Label the SAEs of a config; a killed or finished run of the same name is continued.
 
     Everything that can be refused is refused before the first heavy step and before anything is
     written (UserError). Returns the run, whose `labels.parquet` files then exist.
     """
     checked = check(config)
+    if require_placement and not has_labels(open_store(run_uri(config)), checked.axes.latents):
+        require_placement(checked.config)
     run = open_run(checked.config, checked.axes, checked.inputs, checked.micro_batch)
     runner(run, observer)
     for sae in run.saes:

@@ -1,10 +1,12 @@
-"""A pool of actors of one kind: who is free, who holds what, who died and is replaced.
+"""A pool of actors of one kind: who is free, who holds what, who has its place, who is to go.
 
 A member gets tasks once it has started, so that an actor for which the cluster has no room yet
-(or never) holds nothing up. How much a member may hold is counted in requests: `room` of them keep
-an engine's batch full, and as much again waits behind them, so that it never drains.
+(or never) holds nothing up. One that is to go gets no more, and ends with its last. How much a
+member may hold is counted in requests: as many as keep an engine's batch full, and as many again
+that wait behind them, so that it never drains.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,19 +22,19 @@ _CLOSE_S = 30
 then."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """How many members a pool has and how much each may hold."""
+_USUAL_START_S = 60.0
+"""What starting a member is held to take until one has started."""
 
-    least: int
-    most: int
-    room: int = 1
-    """Requests (of a pool without an LLM: tasks) that one member works on at once."""
+
+@dataclass(frozen=True)
+class Room:
+    """How much each member of a pool may hold."""
+
+    requests: int = 1
+    """Or tasks, of a pool without an LLM: what one member works on at once."""
     ahead: int = 1
     """Rooms full of work given to a member: a task counts whole until its last answer, so that one
     room alone would be half empty while tasks end."""
-    idle_s: float = 60.0
-    """A member beyond `least` that holds nothing for so long is let go."""
 
 
 @dataclass(eq=False)
@@ -40,6 +42,12 @@ class _Member:
     actor: Any
     starting: Any
     """The reference that is answered when it has started; None from then on."""
+    placed: Any
+    """The reference that is answered when it runs on some node; None from then on."""
+    made: float = field(default_factory=time.monotonic)
+    placed_at: float = 0.0
+    is_leaving: bool = False
+    """It gets no more tasks."""
     holds: dict[Task, int] = field(default_factory=dict)
     """Its tasks, and the requests of each."""
     saes: dict[str, None] = field(default_factory=dict)
@@ -55,19 +63,68 @@ class Pool:
     """Actors made by `make`; `requests_of` says how much of a member's room a task takes."""
 
     def __init__(
-        self, make: Callable[[], Any], size: Size, requests_of: Callable[[Task], int]
+        self, make: Callable[[], Any], room: Room, requests_of: Callable[[Task], int]
     ) -> None:
         self._make = make
-        self._size = size
+        self._room = room
         self._requests_of = requests_of
         self._members: list[_Member] = []
         self._probe: _Member | None = None
         self._asked: dict[Any, tuple[_Member, Task]] = {}
+        self._start_s = _USUAL_START_S
+        self._lived_s = 0.0
+        """Of members that have ended."""
 
-    def open(self) -> None:
-        """Begin to start the smallest number of members, unless they are there."""
-        while len(self._members) < self._size.least:
+    def grow_to(self, number: int) -> None:
+        """Begin to start as many members as are missing."""
+        while self.size < number:
             self._add()
+
+    @property
+    def size(self) -> int:
+        """Members that are not about to go."""
+        return sum(not member.is_leaving for member in self._members)
+
+    @property
+    def num_leaving(self) -> int:
+        """Members that end with their last task, and keep their place on a node until then."""
+        return len(self._members) - self.size
+
+    @property
+    def start_s(self) -> float:
+        """Seconds in which a member starts once it has its place, at best."""
+        return self._start_s
+
+    def lived_s(self) -> float:
+        """Seconds in which members had their places, summed over all there ever were."""
+        self._note_placed()
+        now = time.monotonic()
+        return self._lived_s + sum(now - m.placed_at for m in self._members if m.placed is None)
+
+    def usable(self, num_waiting: int) -> int:
+        """Members that its tasks, those under way and those that wait, would keep busy."""
+        loads = [load for member in self._members for load in member.holds.values()]
+        each = sum(loads) / len(loads) if loads else self._room.requests
+        return math.ceil(
+            (sum(loads) + num_waiting * each) / (self._room.requests * self._room.ahead)
+        )
+
+    def withdraw(self, *, pending_s: float) -> bool:
+        """End one member that has waited so long for a place; whether there was one."""
+        self._note_placed()
+        waited = time.monotonic() - pending_s
+        return self._drop(lambda m: m.placed is not None and m.made <= waited)
+
+    def let_idle_go(self, idle_s: float) -> bool:
+        """End one member that has held nothing for so long; whether there was one."""
+        since = time.monotonic() - idle_s
+        return self._drop(lambda m: m.starting is None and not m.holds and m.idle_since <= since)
+
+    def let_one_go(self) -> None:
+        """The least busy member gets no more tasks, and ends with those it holds."""
+        member = min((m for m in self._members if not m.is_leaving), key=lambda m: m.load)
+        member.is_leaving = True
+        self._end_if_done(member)
 
     @property
     def starting(self) -> list[Any]:
@@ -76,11 +133,15 @@ class Pool:
 
     def started(self, reference: Any) -> None:
         """The member behind the reference has started, and may be given tasks."""
-        self._starter(reference).starting = None
+        self._note_placed()
+        member = self._starter(reference)
+        member.starting = None
+        member.idle_since = time.monotonic()
+        self._start_s = min(self._start_s, member.idle_since - (member.placed_at or member.made))
 
-    def start_again(self, reference: Any) -> None:
-        """The member behind the reference died while it started: another is made."""
-        self._replace(self._starter(reference))
+    def start_failed(self, reference: Any) -> None:
+        """The member behind the reference died while it started: its place is free."""
+        self._remove(self._starter(reference))
 
     def is_starting(self, reference: Any) -> bool:
         """Whether the reference is one of `starting`."""
@@ -106,7 +167,7 @@ class Pool:
     def probe_is_free(self) -> bool:
         """Whether a suspect can run now: one member is set apart for them, once it is idle."""
         if self._probe not in self._members:
-            started = [m for m in self._members if m.starting is None]
+            started = [m for m in self._members if m.starting is None and not m.is_leaving]
             self._probe = min(started, key=lambda m: m.load, default=None)
         return self._probe is not None and not self._probe.holds
 
@@ -124,26 +185,15 @@ class Pool:
         member, task = self._asked.pop(reference)
         member.holds.pop(task, None)
         member.idle_since = time.monotonic()
+        if member in self._members:
+            self._end_if_done(member)
         return task
 
-    def replace(self, reference: Any) -> None:
-        """The actor behind the reference died: another takes its place, once."""
+    def died(self, reference: Any) -> None:
+        """The actor behind the reference died: it is a member no more."""
         member, _ = self._asked[reference]
         if member in self._members:
-            self._replace(member)
-
-    def resize(self, num_waiting: int) -> None:
-        """Grow by one if tasks wait for room, shrink by one that has been idle for long."""
-        now, size = time.monotonic(), self._size
-        if num_waiting and not self._free() and not self.starting:
-            if len(self._members) < size.most:
-                self._add()
-        elif not num_waiting and len(self._members) > size.least:
-            for member in self._members:
-                if not member.holds and now - member.idle_since > size.idle_s:
-                    self._members.remove(member)
-                    _end([member])
-                    return
+            self._remove(member)
 
     def actors(self) -> list[Any]:
         """The handles of the members that have started."""
@@ -151,27 +201,64 @@ class Pool:
 
     def close(self) -> None:
         """End the members. Engines are closed first, so that no child process is left."""
+        self._lived_s = self.lived_s()
         members, self._members = self._members, []
         _end(members)
 
     def _add(self) -> None:
         actor = self._make()
-        self._members.append(_Member(actor, actor.warm.remote()))
+        # Asked first: it is answered before the model loads, as soon as the actor is there.
+        placed = actor.__ray_ready__.remote()
+        self._members.append(_Member(actor, actor.warm.remote(), placed))
 
-    def _replace(self, member: _Member) -> None:
-        self._members.remove(member)
+    def _remove(self, member: _Member) -> None:
+        self._forget(member)
         ray.kill(member.actor)
-        self._add()
+
+    def _drop(self, may_go: Callable[[_Member], bool]) -> bool:
+        """End one member that may go at once."""
+        member = next((m for m in self._members if not m.is_leaving and may_go(m)), None)
+        if member is not None:
+            self._forget(member)
+            _end([member])
+        return member is not None
+
+    def _end_if_done(self, member: _Member) -> None:
+        if member.is_leaving and not member.holds:
+            self._forget(member)
+            _end([member])
+
+    def _forget(self, member: _Member) -> None:
+        self._note_placed()
+        self._members.remove(member)
+        if member.placed is None:
+            self._lived_s += time.monotonic() - member.placed_at
+
+    def _note_placed(self) -> None:
+        """See which members have found their places."""
+        waiting = {m.placed: m for m in self._members if m.placed is not None}
+        if not waiting:
+            return
+        answered, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
+        for reference in answered:
+            waiting[reference].placed = None
+            waiting[reference].placed_at = time.monotonic()
 
     def _starter(self, reference: Any) -> _Member:
         return next(m for m in self._members if m.starting == reference)
 
+    @property
+    def _most_held(self) -> int:
+        return self._room.requests * self._room.ahead
+
     def _free(self) -> list[_Member]:
-        most = self._size.room * self._size.ahead
         return [
             member
             for member in self._members
-            if member.starting is None and member.load < most and member is not self._probe
+            if member.starting is None
+            and not member.is_leaving
+            and member.load < self._most_held
+            and member is not self._probe
         ]
 
     def _give(self, member: _Member, task: Task, width: Width) -> Any:

@@ -15,12 +15,13 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from ray_autointerp.cluster.ceiling import Ceiling
 from ray_autointerp.cluster.metrics import Metrics
+from ray_autointerp.cluster.nodes import connect, gpus_here, require_placement
 from ray_autointerp.cluster.pools import Pools
-from ray_autointerp.config import bounds
 from ray_autointerp.errors import EngineDied, OverBudget, TaskError, UserError
 from ray_autointerp.execution.observers import Observers
 from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now, what_next
 from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.placement import local_cpus
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.suspects import Suspects
 from ray_autointerp.records.task import Task
@@ -48,6 +49,7 @@ def run_ray(run: Run, observer: Observer) -> None:
     started_here = False
     try:
         started_here = _connect(run)
+        require_placement(run.config)
         _Drive(run, tracker).work()
     finally:
         tracker.close()
@@ -59,15 +61,10 @@ def _connect(run: Run) -> bool:
     if ray.is_initialized():
         return False
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING)
+        connect()
         return True
-    operations = run.config.operations
     ray.init(
-        # Logical CPUs: enough that every pool fits, since the pools share the real ones.
-        num_cpus=operations.cpu_workers
-        + operations.subject_workers
-        + bounds(operations.llm_workers)[1]
-        + (bounds(operations.judge_workers)[1] if run.config.judge else 0),
+        num_cpus=local_cpus(run.config, gpus_here()),
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,
         logging_level=logging.WARNING,
@@ -83,6 +80,7 @@ class _Drive:
         self._run = run
         self._tracker = tracker
         self._pools = Pools(run)
+        tracker.watch_pools(self._pools.lived_s)
         self._suspects = Suspects()
         self._ceiling = Ceiling(run)
         self._in_flight: dict[Any, tuple[Task, Any]] = {}
@@ -96,7 +94,7 @@ class _Drive:
                 self._tracker.require_lease()
                 waiting = self._hand_out()
                 self._pools.take_turns(waiting)
-                self._pools.resize(waiting)
+                self._pools.resize(waiting, self._tracker.steps())
                 self._ceiling.look(e for pool in self._pools.asking() for e in pool.actors())
                 self._wait()
         finally:
@@ -166,7 +164,7 @@ class _Drive:
                     f"A worker died {self._starts_failed} times in a row while it started ({why}). "
                     f"{what_next(cause or error, worker_died=died)}"
                 ) from error
-            pool.start_again(reference)
+            pool.start_failed(reference)
         else:
             self._starts_failed = 0
             pool.started(reference)
@@ -189,12 +187,13 @@ class _Drive:
                 receipt = _lost(task, asked, "failed", cause)
                 self._tracker.failed(receipt, cause, worker_died=False)
         except RayError as error:  # its process or node died, or Ray killed it for want of memory
-            pool.replace(reference)
+            pool.died(reference)
             pool.settle(reference)
             self._died(task, _lost(task, asked, "worker died", error), error)
         else:
             pool.settle(reference)
             self._suspects.clear(task)
+            self._pools.measure(receipt)
             self._tracker.done(receipt)
 
     def _died(self, task: Task, receipt: Receipt, error: Exception) -> None:

@@ -7,7 +7,7 @@ are small; what a task made is on the store. Attempts go to the ledger, which no
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from ray_autointerp.errors import AutointerpError, TaskError
 from ray_autointerp.plan.schedule import Schedule, StepProgress
 from ray_autointerp.plan.shards import objects_of
 from ray_autointerp.plan.step import Pool
-from ray_autointerp.records.layout import ledger_part
+from ray_autointerp.records.layout import ledger_part, ledger_pools_part
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
@@ -84,7 +84,12 @@ class RunTracker:
         self._receipts: list[Receipt] = []
         self._writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         self._ledger_parts = 0
+        self._pool_parts = 0
         self._written = time.monotonic()
+        self._lived: Callable[[], Mapping[str, float]] | None = None
+        self._lived_before: Mapping[str, float] = {}
+        self._period = now()
+        """When that was noted."""
         observer.begun(run)
         self._note(self._tables.objects())
         require_inherited(run, self._schedule)
@@ -101,6 +106,13 @@ class RunTracker:
         if self._lease is not None:
             self._lease.require()
 
+    def watch_pools(self, lived: Callable[[], Mapping[str, float]]) -> None:
+        """From now on keep how many workers there are: `lived` says for each pool the seconds in
+        which its workers had their places, summed over all there ever were.
+        """
+        self._lived = lived
+        self._lived_before, self._period = lived(), now()
+
     def take(self, *pools: Pool) -> Task | None:
         """The best task of these pools (of any, where none is named) that may start; it does."""
         task = self._schedule.take(*pools)
@@ -111,6 +123,10 @@ class RunTracker:
     def num_ready(self, *pools: Pool) -> int:
         """Tasks of these pools that may start."""
         return self._schedule.num_ready(*pools)
+
+    def steps(self) -> list[StepProgress]:
+        """How far every step is."""
+        return list(self._schedule.progress())
 
     def finished(self) -> bool:
         """Whether every object of the run exists."""
@@ -161,6 +177,7 @@ class RunTracker:
                 self._lease.release()
 
     def _write(self) -> None:
+        self._write_pools()
         if not self._receipts:
             return
         rows: list[dict[str, Any]] = [
@@ -189,13 +206,34 @@ class RunTracker:
         self._ledger_parts += 1
         self._receipts = []
 
+    def _write_pools(self) -> None:
+        """The seconds of workers since the last time, so that a driver that dies loses no more."""
+        if self._lived is None:
+            return
+        (started, before), (period, lived) = self._period, (now(), self._lived())
+        rows = [
+            {
+                "pool": pool,
+                "started": started,
+                "seconds": period[1] - before,
+                "worker_seconds": seconds - self._lived_before.get(pool, 0.0),
+            }
+            for pool, seconds in sorted(lived.items())
+        ]
+        schema = TABLES["ledger_pools"].schema
+        name = ledger_pools_part(self._writer, self._pool_parts)
+        table = pa.Table.from_pylist(rows, schema=schema)
+        write_table(self._tables.store, name, table, schema, {})
+        self._pool_parts += 1
+        self._lived_before, self._period = lived, period
+
     def _keep(self, receipt: Receipt) -> None:
         self._receipts.append(receipt)
         self._observer.ended(receipt)
-        now = time.monotonic()
-        if len(self._receipts) >= _LEDGER_ROWS or now - self._written > _LEDGER_SECONDS:
+        clock = time.monotonic()
+        if len(self._receipts) >= _LEDGER_ROWS or clock - self._written > _LEDGER_SECONDS:
             self._write()
-            self._written = now
+            self._written = clock
 
     def _note(self, names: Iterable[str]) -> None:
         self._schedule.note_objects(names)

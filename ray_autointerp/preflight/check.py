@@ -82,7 +82,6 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
         kinds = answer_kinds(config, "judge")
         check_llm(config.judge, gpus=operations.judge_gpus, name="judge", kinds=kinds)
     _check_windows(config)
-    _check_gpus(config)
     axes = _axes(config, saes, subject.d_model)
     store = open_store(config.run.root)
     inputs = Inputs(
@@ -228,20 +227,6 @@ def _check_windows(config: Config) -> None:
         )
 
 
-def _check_gpus(config: Config) -> None:
-    """A worker that asks for a GPU where there is none would wait without end."""
-    if os.environ.get("RAY_ADDRESS"):
-        return  # the cluster's nodes have what they have
-    import torch
-
-    for name in ("subject_gpus", "llm_gpus", "judge_gpus"):
-        if getattr(config.operations, name) > 0 and not torch.cuda.is_available():
-            raise ConfigError(
-                f"operations.{name} asks for a GPU and this machine has none: set it to 0, or "
-                "RAY_ADDRESS to a cluster that has some."
-            )
-
-
 def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
     corpus, operations = config.corpus, config.operations
     ranges = {}
@@ -294,10 +279,10 @@ def _micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) 
         share = min(operations.subject_gpus, 1) or 1
         memory = int(share * torch.cuda.get_device_properties(0).total_memory)
     else:
-        workers = operations.subject_workers + operations.cpu_workers
-        workers += bounds(operations.llm_workers)[1]
-        workers += bounds(operations.judge_workers)[1] if config.judge else 0
-        memory = _host_memory() // workers
+        sizes = [operations.cpu_workers, operations.subject_workers, operations.llm_workers]
+        sizes += [operations.judge_workers] if config.judge else []
+        auto = max(1, (os.cpu_count() or 1) // operations.threads)
+        memory = _host_memory() // sum(bounds(size)[1] or auto for size in sizes)
     return micro_batch(
         memory,
         config.subject.dtype,

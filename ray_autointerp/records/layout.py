@@ -13,6 +13,7 @@
 <run>/lease/00003/heartbeat-000017.json
 <run>/lease/00003/released.json
 <run>/ledger/<writer>-00012.parquet
+<run>/ledger/pools/<writer>-00012.parquet
 """
 
 from ray_autointerp.records.keys import slug
@@ -54,6 +55,15 @@ def labels_file(sae: str) -> str:
 def ledger_part(writer: str, number: int) -> str:
     """The `number`-th object of attempts that one writer wrote."""
     return f"ledger/{slug(writer)}-{number:05d}.parquet"
+
+
+LEDGER_POOLS = "ledger/pools/"
+"""The folder, in that of attempts, that says how many workers there were."""
+
+
+def ledger_pools_part(writer: str, number: int) -> str:
+    """The `number`-th object of pools' sizes that one writer wrote."""
+    return f"{LEDGER_POOLS}{slug(writer)}-{number:05d}.parquet"
 
 
 def answers_folder(task: Task) -> str:

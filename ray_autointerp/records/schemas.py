@@ -514,6 +514,11 @@ TABLES: dict[str, Table] = {
         **_USAGE,
         engine_seconds=_F64,
     ),
+    "ledger_pools": _table(
+        {"pool": _STR, "started": pa.timestamp("us", tz="UTC")},
+        seconds=_F64,
+        worker_seconds=_F64,
+    ),
     "answers": _table(
         {"key": _STR},
         text=_STR,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from rich.table import Table
 
 from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.records.layout import LEDGER_POOLS
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
@@ -60,4 +61,5 @@ def time_table(times: list[StepTime]) -> Table:
 def attempts(run: Run) -> list[Row]:
     """Every attempt that the ledger has, as a row of its table."""
     store = Tables(run).store
-    return [row for name in store.list("ledger/") for row in read_table(store, name).to_pylist()]
+    names = [name for name in store.list("ledger/") if not name.startswith(LEDGER_POOLS)]
+    return [row for name in names for row in read_table(store, name).to_pylist()]

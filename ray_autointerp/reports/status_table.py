@@ -13,6 +13,7 @@ from rich.text import Text
 from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.reports.bill_table import bill
 from ray_autointerp.reports.ledger import attempts
+from ray_autointerp.reports.pool_table import pool_sentence, pool_use
 from ray_autointerp.runs.lease import Driver, driver_of
 from ray_autointerp.runs.progress import has_labels, schedule_of
 from ray_autointerp.runs.run import Run
@@ -48,6 +49,8 @@ class Status:
     num_at_once: float
     """Tasks at work at the same time, on average over the times when any was."""
     bill: str
+    pools: str = ""
+    """How busy each pool's workers were; empty of a run without pools."""
 
     @property
     def num_done(self) -> int:
@@ -94,6 +97,7 @@ def status(run: Run) -> Status:
         Counter(row["outcome"] for row in rows if row["outcome"] != "done"),
         _at_once(rows),
         bill(run).sentence,
+        pool_sentence(pool_use(run)),
     )
 
 
@@ -111,9 +115,8 @@ def status_table(of: Status) -> Group:
             f"{step.progress.done:,}",
             "" if seconds is None else f"{seconds:.1f}",
         )
-    return Group(
-        Text(_sentence(of)), table, *(Text(line) for line in chain(_failed(of), [of.bill]))
-    )
+    lines = filter(None, chain(_failed(of), [of.bill, of.pools]))
+    return Group(Text(_sentence(of)), table, *map(Text, lines))
 
 
 def _sentence(of: Status) -> str:

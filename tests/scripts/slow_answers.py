@@ -1,0 +1,11 @@
+"""The planted LLM, with an engine that takes its time for every answer."""
+
+import time
+
+from ray_autointerp.llm.client import Answer, Request
+from ray_autointerp.llm.scripted import planted_script
+
+
+def slow(request: Request) -> Answer:
+    time.sleep(0.1)
+    return planted_script(request)
