@@ -127,7 +127,12 @@ def plan(
     foreseen = forecast(checked.config, checked.axes)
     _console.print(
         plan_table(
-            checked.config, checked.axes, checked.subject.num_layers, checked.layer, foreseen
+            checked.config,
+            checked.axes,
+            checked.subject.num_layers,
+            checked.layer,
+            checked.subject.num_parameters,
+            foreseen,
         )
     )
 

@@ -8,7 +8,7 @@ labels exist; operations are free to change on a resumed run. Identity is the de
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Method = str
 """A description method: `keywords`, or one of plan/evidence.py's explainers."""
@@ -500,8 +500,9 @@ class OperationsSection(Section):
     """Compile the subject's layers for clamped passes (torch.compile): on a GPU a third faster,
     after a minute of compiling in each worker. It moves the last float bits."""
     memory_gb: float | None = Field(default=None, gt=0)
-    """What each subject worker may take; None is its GPU's memory, or its share of this machine's
-    (of which an engine on the same cores needs some too)."""
+    """What each subject worker may take of each of its GPUs, or of its machine if it has none; None
+    is the GPU's memory, or the worker's share of this machine's (of which an engine on the same
+    cores needs some too)."""
     subject_workers: PoolSize = 1
     """Actors that hold the subject. Two numbers are bounds; `"auto"` is from 1 to as many as the
     cluster's GPUs allow (of workers without GPUs, its CPUs by `threads`; 1 without a cluster).
@@ -513,7 +514,8 @@ class OperationsSection(Section):
     cpu_workers: int = Field(default=1, ge=1)
     """Workers for steps without a model."""
     subject_gpus: float = Field(default=0, ge=0)
-    """GPUs of each subject actor."""
+    """GPUs of each subject actor. Below 1 it shares one with others. A whole number above 1 is for
+    a subject larger than one GPU: its layers are spread over them, and each works in its turn."""
     llm_gpus: float = Field(default=0, ge=0)
     """GPUs of each engine actor. A fraction is the share of one card's memory that the engine
     takes; a whole number above 1 must be `tensor_parallel_size` in `llm.engine_args`."""
@@ -539,6 +541,15 @@ class OperationsSection(Section):
     """Drive the run although another process seems to, without a look at whether it lives."""
     max_quarantined: int = Field(default=3, ge=0)
     """Prompts of one task that may kill engines, and be left out, before the run stops."""
+
+    @field_validator("subject_gpus")
+    @classmethod
+    def _is_whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(
+                f"subject_gpus is {gpus:g}: give a whole number of GPUs, or a share of one below 1"
+            )
+        return gpus
 
 
 class Config(Section):

@@ -191,7 +191,15 @@ def build(shape: Shape, asked: argparse.Namespace) -> Bench:
     subject = random_subject(shape, device)
     hook_point = f"blocks.{shape.layer}.hook_resid_post"
     memory = torch.cuda.get_device_properties(0).total_memory if device.type == "cuda" else 2**33
-    size = micro_batch(memory, "bfloat16", shape.d_model, shape.num_layers, LENGTH, shape.d_sae)
+    size = micro_batch(
+        memory,
+        "bfloat16",
+        shape.d_model,
+        shape.num_layers,
+        LENGTH,
+        shape.d_sae,
+        num_parameters=subject.card.num_parameters,
+    )
     config = Config.model_validate(
         {
             "run": {"name": "random", "root": tempfile.mkdtemp()},
@@ -235,8 +243,9 @@ def random_subject(shape: Shape, device: torch.device, *, compile_layers: bool =
             config, dtype=torch.bfloat16, attn_implementation="eager"
         )
     fast = word_tokenizer(shape.vocab_size)
+    size = sum(parameter.numel() for parameter in model.parameters())
     card = SubjectCard(
-        "random", "gemma2", shape.d_model, shape.num_layers, shape.vocab_size, 8192, ""
+        "random", "gemma2", shape.d_model, shape.num_layers, shape.vocab_size, 8192, size, ""
     )
     return Subject(model, SubjectTokenizer(fast), card, compile_layers=compile_layers)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
+from accelerate.hooks import remove_hook_from_module
 from safetensors import SafetensorError
 from transformer_lens.model_bridge.sources.transformers import (
     determine_architecture_from_hf_config,
@@ -11,7 +12,9 @@ from transformer_lens.model_bridge.sources.transformers import (
 from transformers import AutoModelForCausalLM
 
 from ray_autointerp.errors import SubjectError
-from ray_autointerp.models.subject_card import first_line, model_config
+from ray_autointerp.models.device_map import device_map
+from ray_autointerp.models.families import Family
+from ray_autointerp.models.subject_card import first_line, model_config, without_weights
 
 _DTYPES = {
     "float32": torch.float32,
@@ -23,13 +26,16 @@ _DTYPES = {
 
 def load_model(
     model: str,
+    family: Family,
     *,
     device: Literal["auto", "cpu", "cuda"],
+    num_gpus: int,
+    beside: int,
     dtype: str,
     model_kwargs: Mapping[str, Any],
     revision: str | None,
 ) -> Any:
-    """The Hugging Face model with its raw weights (no folding), on its device.
+    """The Hugging Face model with its raw weights (no folding), on its devices (device_map.py).
 
     Its architecture must be one for which TransformerLens has a bridge, as the names of hook points
     are TransformerLens'. Raises SubjectError.
@@ -40,9 +46,11 @@ def load_model(
             model,
             revision=revision,
             dtype=_DTYPES[dtype],
+            device_map=_placed(model, family, _devices(device, num_gpus), revision, beside),
             **{**_attention(model, revision), **model_kwargs},
         )
-        loaded = loaded.to(_torch_device(device))
+        # Accelerate's hooks, on every module, cost time and cannot be compiled: see move_inputs.
+        remove_hook_from_module(loaded, recurse=True)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         why = first_line(error)
         if "ignore_mismatched_sizes" in why:  # which Hugging Face advises, and nobody should set
@@ -57,7 +65,20 @@ def _attention(model: str, revision: str | None) -> dict[str, str]:
     return {"attn_implementation": "eager"} if is_capped else {}
 
 
-def _torch_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+def _placed(
+    model: str, family: Family, devices: list[torch.device], revision: str | None, beside: int
+) -> dict[str, torch.device]:
+    if len(devices) == 1:
+        return {"": devices[0]}
+    return device_map(without_weights(model, revision), family, devices, beside)
+
+
+def _devices(name: Literal["auto", "cpu", "cuda"], num_gpus: int) -> list[torch.device]:
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return [torch.device("cpu")]
+    if num_gpus > torch.cuda.device_count():
+        raise SubjectError(
+            f"operations.subject_gpus is {num_gpus}, and this worker sees "
+            f"{torch.cuda.device_count()} GPU(s): set it to as many as one machine has."
+        )
+    return [torch.device("cuda", number) for number in range(num_gpus)]

@@ -70,9 +70,10 @@ class JoinedKeys:
     ) -> tuple[Tensor, Tensor]:
         """Keys and values [B, heads, T + S, width] of one layer."""
         clean_keys, clean_values = self.layers[layer_index]
+        windows_B = self.windows_B.to(keys.device)
         return (
-            torch.cat([clean_keys[self.windows_B], keys], 2),
-            torch.cat([clean_values[self.windows_B], values], 2),
+            torch.cat([clean_keys[windows_B], keys], 2),
+            torch.cat([clean_values[windows_B], values], 2),
         )
 
 

@@ -5,6 +5,9 @@ Hugging Face layers directly, because the bridge cannot skip the layers below th
 notes 2, 16). A hook point of the residual stream is a *site*: the number of layers below it; what
 latents read inside a block is captured on the way (hook_point.py).
 
+A subject may be spread over several GPUs (device_map.py). What its methods are given and what they
+return is on one of them, `device`, where SAEs and the unembedding are.
+
 Windows are padded on the right: under causal attention a pad changes no earlier position, so no
 pass needs an attention mask, and generation batches rows of equal length.
 """
@@ -18,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ray_autointerp.methods.vocab_proj import FinalNorm
+from ray_autointerp.models.device_map import device_of, move_inputs, moved
 from ray_autointerp.models.families import Parts, first_tensor, parts_of
 from ray_autointerp.models.halving import Halving
 from ray_autointerp.models.hook_point import Place, entrance, hidden_states, watch
@@ -72,6 +76,7 @@ class Subject:
         if not compile_layers:  # what is compiled needs no help, and is compiled anew for each norm
             quicken_norms(self._model)
         self._parts: Parts = parts_of(model, card.family)
+        move_inputs([*self._parts.layers, self._parts.norm])
         self._layer_arguments: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
         self._sink_thresholds: dict[int, float] = {}
         self.halving = Halving()
@@ -87,10 +92,13 @@ class Subject:
         model_kwargs: Mapping[str, Any] | None = None,
         revision: str | None = None,
         compile_layers: bool = False,
+        num_gpus: int = 1,
+        beside: int = 0,
     ) -> "Subject":
         """By hub name or local directory, raw weights (no folding), eval mode.
 
-        `compile_layers` makes `resume` faster on a GPU, once its layers are compiled.
+        `compile_layers` makes `resume` faster on a GPU, once its layers are compiled. On several
+        GPUs the last is left room for `beside` parameters, those of SAEs.
 
         TransformerLens must know the architecture. Raises SubjectError.
         """
@@ -98,7 +106,10 @@ class Subject:
         tokenizer = SubjectTokenizer.load(model, revision=revision)
         loaded = load_model(
             model,
+            card.family,
             device=device,
+            num_gpus=num_gpus,
+            beside=beside,
             dtype=dtype,
             model_kwargs=model_kwargs or {},
             revision=revision,
@@ -107,7 +118,7 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where states come from and go to, and the unembedding is: of several GPUs the last."""
         return self._parts.head.weight.device
 
     @property
@@ -157,7 +168,7 @@ class Subject:
 
         def keep(place: Place) -> Callable[[Tensor], None]:
             def note(tensor_BTD: Tensor) -> None:
-                seen[place] = tensor_BTD
+                seen[place] = tensor_BTD.to(self.device)
                 if len(seen) == len(wanted):
                     raise _Stop
 
@@ -218,11 +229,13 @@ class Subject:
         where the positions before the suffix are clean.
         """
         places_BS = starts_B[:, None] + torch.arange(h_BSD.shape[1], device=starts_B.device)
+        places: dict[tuple[int, torch.device], Tensor] = {}
         arguments = self._arguments(prefix.normed_WTD.shape[1])
         keys = JoinedKeys(prefix.layers, windows_B)
         layers = zip(self._parts.layers[prefix.site :], arguments[prefix.site :], strict=True)
         for layer, (rest, kwargs) in layers:
-            named = suffix_arguments(named_arguments(layer, rest, kwargs), places_BS, h_BSD.dtype)
+            here_BS = moved(places_BS, device_of(layer), places)
+            named = suffix_arguments(named_arguments(layer, rest, kwargs), here_BS, h_BSD.dtype)
             h_BSD = first_tensor(layer(h_BSD, **with_cache(named, keys)))
         return cast(Tensor, self._parts.norm(h_BSD))
 
@@ -252,7 +265,8 @@ class Subject:
         def hook(
             _module: nn.Module, arguments: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            changed = change(hidden_states(arguments, kwargs), seen[0])
+            h_BTD = hidden_states(arguments, kwargs)
+            changed = change(h_BTD.to(self.device), seen[0].to(self.device)).to(h_BTD.device)
             if arguments:
                 return (changed, *arguments[1:]), kwargs
             return arguments, {**kwargs, "hidden_states": changed}
@@ -310,7 +324,7 @@ class Subject:
                 seen.append((arguments[1:], rest))
 
             handles = [
-                layer.register_forward_pre_hook(keep, with_kwargs=True)
+                layer.register_forward_pre_hook(keep, with_kwargs=True, prepend=True)
                 for layer in self._parts.layers
             ]
             try:
@@ -318,10 +332,14 @@ class Subject:
                 # Plain tensors: autograd cannot save those that are made in inference mode.
                 with torch.inference_mode(False), torch.no_grad():
                     self._model(ids_1T, use_cache=False, logits_to_keep=1)
+                    done: dict[tuple[int, torch.device], Tensor] = {}
+                    self._layer_arguments[num_positions] = [
+                        moved(given, device_of(layer), done)
+                        for layer, given in zip(self._parts.layers, seen, strict=True)
+                    ]
             finally:
                 for handle in handles:
                     handle.remove()
-            self._layer_arguments[num_positions] = seen
         return self._layer_arguments[num_positions]
 
 

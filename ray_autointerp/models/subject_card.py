@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.models.families import Family, family_of, supported
@@ -27,6 +27,7 @@ class SubjectCard:
     num_layers: int
     vocab_size: int
     context_length: int
+    num_parameters: int
     tokenizer_digest: str
 
     @property
@@ -73,6 +74,7 @@ def describe(
         num_layers=config.num_hidden_layers,
         vocab_size=config.vocab_size,
         context_length=getattr(config, family.context),
+        num_parameters=sum(p.numel() for p in without_weights(model, revision).parameters()),
         tokenizer_digest=tokenizer.digest(),
     )
 
@@ -110,6 +112,18 @@ def model_config(model: str, revision: str | None) -> Any:
         return AutoConfig.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
         raise SubjectError(f"The subject {model} cannot be found: {first_line(error)}") from error
+
+
+def without_weights(model: str, revision: str | None) -> Any:
+    """The Hugging Face model with shapes and no numbers. Raises SubjectError."""
+    config = model_config(model, revision)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise SubjectError(
+            f"The config.json of {model} describes no model: {first_line(error)}"
+        ) from error
 
 
 def first_line(error: Exception) -> str:

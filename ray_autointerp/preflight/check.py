@@ -8,12 +8,11 @@ Each refusal is one UserError sentence.
 import hashlib
 import itertools
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ray_autointerp.config import Config, LLMSection, SaeSection, bounds
+from ray_autointerp.config import Config, LLMSection, SaeSection
 from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
 from ray_autointerp.models.random_weights import random_seed, require_top_k
@@ -27,12 +26,12 @@ from ray_autointerp.models.subject_card import (
 )
 from ray_autointerp.passes.documents import read_documents
 from ray_autointerp.plan.answer_kinds import answer_kinds
-from ray_autointerp.plan.batch import micro_batch
 from ray_autointerp.plan.estimate import expected_selection
 from ray_autointerp.plan.identity import Inputs
 from ray_autointerp.plan.shards import Axes, LatentRange, num_shards, shard_size
 from ray_autointerp.preflight.earlier_sae import checked_match
 from ray_autointerp.preflight.section_card import section_card
+from ray_autointerp.preflight.worker_memory import check_weights, fitting_micro_batch
 from ray_autointerp.prompts.text import text_digests
 from ray_autointerp.storage.probe import require_conditional_put
 from ray_autointerp.storage.store import open_store
@@ -82,6 +81,7 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
         kinds = answer_kinds(config, "judge")
         check_llm(config.judge, gpus=operations.judge_gpus, name="judge", kinds=kinds)
     _check_windows(config)
+    check_weights(config, subject)
     axes = _axes(config, saes, subject.d_model)
     store = open_store(config.run.root)
     inputs = Inputs(
@@ -101,7 +101,7 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
     assert hook_point is not None
     site = check_hook_point(subject, hook_point)
     require_conditional_put(store)  # last, as it is the one check that writes
-    fits = _micro_batch(config, subject, saes)
+    fits = fitting_micro_batch(config, subject, saes)
     return Checked(config, axes, inputs, subject, tuple(saes), site - 1, fits)
 
 
@@ -255,41 +255,6 @@ def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
         hook_points={s.id: s.hook_point or "" for s in config.sae},
         d_model=d_model,
         directions_per_shard=operations.directions_per_shard,
-    )
-
-
-def _host_memory() -> int:
-    """Bytes of this machine, or of the control group it runs in where that allows less."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
-        file = Path("/sys/fs/cgroup") / limit
-        if file.is_file() and (limit_text := file.read_text().strip()).isdigit():
-            found.append(int(limit_text))
-    return min(found)
-
-
-def _micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) -> int:
-    """By the memory that is there, not the memory that is free: that would change by the hour."""
-    import torch
-
-    operations = config.operations
-    if operations.memory_gb is not None:
-        memory = int(operations.memory_gb * 2**30)
-    elif torch.cuda.is_available() and config.subject.device != "cpu":
-        share = min(operations.subject_gpus, 1) or 1
-        memory = int(share * torch.cuda.get_device_properties(0).total_memory)
-    else:
-        sizes = [operations.cpu_workers, operations.subject_workers, operations.llm_workers]
-        sizes += [operations.judge_workers] if config.judge else []
-        auto = max(1, (os.cpu_count() or 1) // operations.threads)
-        memory = _host_memory() // sum(bounds(size)[1] or auto for size in sizes)
-    return micro_batch(
-        memory,
-        config.subject.dtype,
-        subject.d_model,
-        subject.num_layers,
-        config.corpus.window or _DEFAULT_WINDOW,
-        max(card.d_sae for card in saes),
     )
 
 

@@ -13,6 +13,7 @@ from ray_autointerp.plan.estimate import estimate
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.forecast import Forecast, asked_of
 from ray_autointerp.plan.shards import Axes
+from ray_autointerp.plan.weights import in_gb, weight_bytes
 from ray_autointerp.records.usage import Usage
 
 _MOST_IDS = 4
@@ -20,10 +21,15 @@ _MOST_IDS = 4
 
 
 def plan_table(
-    config: Config, axes: Axes, num_layers: int, layer: int, foreseen: Forecast
+    config: Config,
+    axes: Axes,
+    num_layers: int,
+    layer: int,
+    num_parameters: int,
+    foreseen: Forecast,
 ) -> Group:
-    """One line per step that has a task, then one per LLM step. `layer` is the hook's, from 0, of
-    the first SAE.
+    """One line per step that has a task, then one per LLM step. Layers and parameters are the
+    subject's; `layer` is the hook's, from 0, of the first SAE.
     """
     lines = estimate(config, axes, num_layers, layer)
     latents = sum(len(r) for r in axes.latents.values())
@@ -44,7 +50,8 @@ def plan_table(
     tokens = sum(line.subject_tokens for line in lines)
     return Group(
         table,
-        Text(f"in all {tokens:,} tokens through the subject\n"),
+        Text(f"in all {tokens:,} tokens through the subject"),
+        Text(_weights(config, num_parameters) + "\n"),
         _bill(config, foreseen),
         *(Text(sentence) for sentence in _layers(axes)),
         *(Text(sentence) for sentence in _sentences(config, foreseen)),
@@ -58,6 +65,12 @@ def _saes(ids: Sequence[str]) -> str:
     if len(ids) <= _MOST_IDS:
         return ", ".join(ids)
     return f"{len(ids)} SAEs, {ids[0]} to {ids[-1]}"
+
+
+def _weights(config: Config, num_parameters: int) -> str:
+    dtype, gpus = config.subject.dtype, config.operations.subject_gpus
+    spread = f", spread over {gpus:g} GPUs" if gpus > 1 else ""
+    return f"Its weights take {in_gb(weight_bytes(num_parameters, dtype))} in {dtype}{spread}."
 
 
 def _bill(config: Config, foreseen: Forecast) -> Table:

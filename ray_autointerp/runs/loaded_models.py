@@ -32,13 +32,14 @@ class LoadedModels:
 
     @cached_property
     def subject(self) -> "Subject":
-        """The language model under study, on this worker's device."""
+        """The language model under study, on this worker's devices."""
         import torch
 
         from ray_autointerp.models.subject import Subject
 
         torch.set_num_threads(self._run.config.operations.threads)
-        section = self._run.config.subject
+        section, axes = self._run.config.subject, self._run.axes
+        widest = max(latents.stop for latents in axes.latents.values())
         return Subject.load(
             section.model,
             device=section.device,
@@ -46,6 +47,8 @@ class LoadedModels:
             model_kwargs=section.model_kwargs,
             revision=section.revision,
             compile_layers=self._run.config.operations.compile_layers,
+            num_gpus=max(1, int(self._run.config.operations.subject_gpus)),
+            beside=_SAES_HELD * 2 * axes.d_model * widest,  # encoders and decoders
         )
 
     @cached_property

@@ -41,7 +41,7 @@ JUDGE = {"backend": "vllm", "model": "somebody/large", "price": {"prompt": 100.0
 def shown(run: Run, **sections: Any) -> str:
     config = Config.model_validate(run.config.model_dump() | sections)
     console = Console(width=100, file=io.StringIO(), color_system=None)
-    console.print(plan_table(config, run.axes, 4, 1, FORESEEN))
+    console.print(plan_table(config, run.axes, 4, 1, 1_700_000_000, FORESEEN))
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
 
@@ -99,3 +99,11 @@ def test_engine_hours_are_said_to_be_left_out(quick_run: Run) -> None:
     llm = {**EXPLAINER, "price": {"engine_hour": 2.0}}
     assert "Engine hours" in shown(quick_run, llm=llm)
     assert "Engine hours" not in shown(quick_run, llm=EXPLAINER)
+
+
+def test_bytes_of_the_subjects_weights_are_said_in_the_runs_dtype(quick_run: Run) -> None:
+    assert "Its weights take 6.8 GB in float32." in shown(quick_run)
+    subject = quick_run.config.subject.model_copy(update={"dtype": "bfloat16"})
+    operations = quick_run.config.operations.model_copy(update={"subject_gpus": 2.0})
+    text = shown(quick_run, subject=subject.model_dump(), operations=operations.model_dump())
+    assert "Its weights take 3.4 GB in bfloat16, spread over 2 GPUs." in text
