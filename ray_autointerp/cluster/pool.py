@@ -16,6 +16,7 @@ import ray
 
 from ray_autointerp.plan.suspects import Width
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.loaded_models import SAES_HELD
 
 _CLOSE_S = 30
 """How long an actor may take to end its engine before it is killed; the engine's reaper does it
@@ -51,7 +52,7 @@ class _Member:
     holds: dict[Task, int] = field(default_factory=dict)
     """Its tasks, and the requests of each."""
     saes: dict[str, None] = field(default_factory=dict)
-    """SAEs it has worked on, most recent last."""
+    """The SAEs that it holds, most recent last."""
     idle_since: float = field(default_factory=time.monotonic)
 
     @property
@@ -262,9 +263,13 @@ class Pool:
         ]
 
     def _give(self, member: _Member, task: Task, width: Width) -> Any:
-        member.holds[task] = self._requests_of(task)
+        # More than fill the room are no reason to leave it without a task that waits behind.
+        member.holds[task] = min(self._requests_of(task), self._room.requests)
         if task.sae is not None:
+            member.saes.pop(task.sae, None)
             member.saes[task.sae] = None
+            if len(member.saes) > SAES_HELD:
+                del member.saes[next(iter(member.saes))]
         reference = member.actor.work.remote(task, width)
         self._asked[reference] = (member, task)
         return reference

@@ -227,10 +227,10 @@ class Pools:
         return num_requests(task, self._run.config, self._run.axes.selected_per_shard)
 
 
-def options(run: Run, name: str) -> dict[str, Any]:
-    """What Ray is told of a pool's workers. Its own retries are off: see plan/suspects.py."""
+def actor_options(run: Run, name: str) -> dict[str, Any]:
+    """What Ray needs to know of a pool's workers. Its own retries are off: see plan/suspects.py."""
     want = wants(run.config)[name]
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         "num_cpus": want.cpus,
         "num_gpus": want.gpus,
         "max_restarts": 0,
@@ -238,19 +238,19 @@ def options(run: Run, name: str) -> dict[str, Any]:
         "runtime_env": environment(run),
     }
     if want.labels:
-        told["label_selector"] = dict(want.labels)
+        options["label_selector"] = dict(want.labels)
     if name in LLM_POOLS:
-        told["max_concurrency"] = _MOST_TASKS
+        options["max_concurrency"] = _MOST_TASKS
     elif name == "subject":
-        told["max_concurrency"] = _room(run, name).ahead
-    return told
+        options["max_concurrency"] = _room(run, name).ahead
+    return options
 
 
 def _make(run: Run, name: str) -> Any:
     """A worker of the pool."""
     if name in LLM_POOLS:
-        return ray.remote(LLMWorker).options(**options(run, name)).remote(run, name)
-    return ray.remote(SubjectWorker).options(**options(run, name)).remote(run)
+        return ray.remote(LLMWorker).options(**actor_options(run, name)).remote(run, name)
+    return ray.remote(SubjectWorker).options(**actor_options(run, name)).remote(run)
 
 
 def _room(run: Run, name: str) -> Room:

@@ -1,8 +1,10 @@
 """Which of two ready tasks goes first: pure, from the flow and the config.
 
 The LLM is the slowest and dearest pool, so a worker first does what most LLM steps still wait
-for, and last what only publishing waits for. Among equals the deeper step goes first, so that
-finished scores stream out early, and the panel's shards, which every output score reads.
+for, and last what only publishing waits for. Among equals goes first what is made once for all
+chosen latents (a shard of those feeds the LLM with itself alone, and there are thousands); then the
+deeper step, so that finished scores stream out early; then one SAE after the other, so that workers
+seldom load another, and of each the panel's shards, which every output score reads.
 """
 
 from functools import cache
@@ -17,18 +19,23 @@ from ray_autointerp.records.task import Task
 _Node = tuple[str, str | None]
 """A step and one of its methods."""
 
+Rank = tuple[int, bool, int, str, int, str]
+"""What ready tasks are sorted by."""
+
 
 class Priority:
     """The order of tasks: sort by `rank`."""
 
     def __init__(self, config: Config) -> None:
         self._depth = {step.name: depth for depth, step in enumerate(FLOW)}
+        self._is_by_chosen = {step.name: step.split == "selection" for step in FLOW}
         self._llm_steps_after = llm_steps_after(config)
 
-    def rank(self, task: Task) -> tuple[int, int, int, str, str]:
+    def rank(self, task: Task) -> Rank:
         """Smaller goes first."""
-        after = self._llm_steps_after[task.step, task.method]
-        return (-after, -self._depth[task.step], task.shard, task.sae or "", task.method or "")
+        after, depth = self._llm_steps_after[task.step, task.method], self._depth[task.step]
+        is_by_chosen = self._is_by_chosen[task.step]
+        return (-after, is_by_chosen, -depth, task.sae or "", task.shard, task.method or "")
 
 
 def llm_steps_after(config: Config) -> dict[_Node, int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.flow import FLOW, step_named
-from ray_autointerp.plan.priority import Priority
+from ray_autointerp.plan.priority import Priority, Rank
 from ray_autointerp.plan.reads import owners_read, producer_of, variants_read
 from ray_autointerp.plan.shards import Axes, Selected, methods_of, owners_of, shard_count
 from ray_autointerp.plan.step import Pool, Step
@@ -79,7 +79,7 @@ class _Group:
 class _Entry:
     """A ready task in its pool's heap."""
 
-    rank: tuple[int, int, int, str, str]
+    rank: Rank
     group: _Group = field(compare=False)
     shard: int = field(compare=False)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ray_autointerp.models.subject import Subject
     from ray_autointerp.models.tokenizer import SubjectTokenizer
 
-_SAES_HELD = 2
+SAES_HELD = 2
 """SAEs kept in a worker's memory; the least recently used one is dropped."""
 
 
@@ -48,7 +48,7 @@ class LoadedModels:
             revision=section.revision,
             compile_layers=self._run.config.operations.compile_layers,
             num_gpus=max(1, int(self._run.config.operations.subject_gpus)),
-            beside=_SAES_HELD * 2 * axes.d_model * widest,  # encoders and decoders
+            beside=SAES_HELD * 2 * axes.d_model * widest,  # encoders and decoders
         )
 
     @cached_property
@@ -95,7 +95,7 @@ class LoadedModels:
                 if section.random_like
                 else None,
             )
-            while len(self._saes) > _SAES_HELD:
+            while len(self._saes) > SAES_HELD:
                 self._saes.popitem(last=False)
         self._saes.move_to_end(name)
         return self._saes[name]

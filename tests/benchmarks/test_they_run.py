@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from ray_autointerp.config import Config
+from ray_autointerp.config_file import read_config
 from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.plan.estimate import estimate
 from ray_autointerp.plan.evidence import EXPLAINERS
+from ray_autointerp.preflight.forecast import forecast
 from ray_autointerp.prompts.shown import Shown
 from ray_autointerp.runs.run import Run
 
@@ -226,3 +229,49 @@ def test_driver_bench_counts_every_task_of_every_worker(capfd: pytest.CaptureFix
     rows = [json.loads(x) for x in capfd.readouterr().out.splitlines() if x.startswith("{")]
     assert [row["workers"] for row in rows] == [1, 2]
     assert all(0 < row["efficiency"] <= 1 and row["driver_ms"] > 0 for row in rows)
+
+
+def test_hours_of_a_cluster(bench: Bench, planted: PlantedTruth) -> None:
+    """Never below what any schedule could reach; busy GPUs' time is the work of the tasks."""
+    subject = str(read_config(planted.config).subject.model)
+    small = ("--cases", "16k", "--rules", "all", "--latents", "512", "--workers", "1")
+    rows = bench("cluster_hours", *small, "--gpus", "1", "3", "--tokenizer", subject)
+    assert [(row["gpus"], row["in_turns"]) for row in rows] == [(1, True), (3, rows[1]["in_turns"])]
+    for row in rows:
+        assert row["hours"] >= row["bound_hours"] > 0
+        assert row["hours"] * row["gpus"] >= row["work_hours"] > 0
+        assert row["money"] == pytest.approx(3 * row["gpus"] * row["hours"], rel=0.01)
+    assert rows[1]["hours"] < rows[0]["hours"]
+    assert rows[0]["work_hours"] == rows[1]["work_hours"]
+
+
+def test_virtual_gpus_do_all_work_and_idle_only_where_they_must(
+    monkeypatch: pytest.MonkeyPatch, planted: PlantedTruth
+) -> None:
+    """Without starts and tables, one GPU that the pools take turns on idles for cpu steps alone."""
+    monkeypatch.syspath_prepend(FOLDER)
+    hours, events, rates = map(
+        importlib.import_module, ("cluster_hours", "cluster_events", "cluster_rates")
+    )
+    names = ("subject_start_s", "engine_start_s", "task_s", "answer_token_s", "top_examples_s")
+    names += ("keywords_s", "publish_s")
+    free = rates.Rates(**dict.fromkeys(names, 0.0), corpus_tokens=1e12, sae_bytes_per_s=1e15)
+    subject = read_config(planted.config).subject.model
+    case = hours.build("16k", "all", Path(subject), free, 512)
+    alone = case.ran(events.Workers(1, 1, 1, take_turns=True))
+    worked = sum(pool.work for pool in alone.pools.values())
+    assert alone.seconds == pytest.approx(worked, rel=1e-6)
+    many = case.ran(events.Workers(3, 5, 8))
+    for name in ("subject", "llm"):
+        assert many.pools[name].work == pytest.approx(alone.pools[name].work)
+    assert many.num_tasks == alone.num_tasks
+    bound = events.lower_bound(alone, case.ran(None).seconds, 8)
+    assert bound <= many.seconds < alone.seconds
+    lines = estimate(case.config, case.axes, rates.NUM_LAYERS, rates.LAYER)
+    assert alone.num_tasks == sum(line.num_tasks for line in lines)
+    tokens = sum(
+        (usage.num_prompt_tokens - usage.num_cached_tokens) / free.prompt_tokens
+        + usage.num_generated_tokens / free.generated_tokens
+        for usage in forecast(case.config, case.axes).steps.values()
+    )
+    assert alone.pools["llm"].work == pytest.approx(tokens, rel=0.01)

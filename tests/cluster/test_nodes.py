@@ -9,7 +9,7 @@ import pytest
 
 from ray_autointerp.cluster import nodes
 from ray_autointerp.cluster.nodes import alive_nodes, nodes_to_come, require_placement
-from ray_autointerp.cluster.pools import options
+from ray_autointerp.cluster.pools import actor_options
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ClusterError
@@ -75,8 +75,8 @@ def test_workers_run_on_nodes_with_the_labels_and_no_others_are_made(
         label(wrong, ray_runner, Silent(), require_placement)
     labels = {name: {"ray.io/node-id": node_id} for name in ("subject_labels", "llm_labels")}
     run = label(quick_config(tmp_path, {"operations": labels}), ray_runner, Silent())
-    assert options(run, "subject")["label_selector"] == {"ray.io/node-id": node_id}
-    assert "label_selector" not in options(run, "cpu")
+    assert actor_options(run, "subject")["label_selector"] == {"ray.io/node-id": node_id}
+    assert "label_selector" not in actor_options(run, "cpu")
 
 
 def test_address_where_no_cluster_answers_is_refused(

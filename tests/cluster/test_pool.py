@@ -101,6 +101,44 @@ def test_worker_takes_tasks_until_their_requests_fill_its_rooms(
     assert pool.has_room()
 
 
+def test_task_of_more_requests_than_fill_a_room_is_given_with_another_behind_it(
+    make_pool: Callable[..., Pool], folder: Path
+) -> None:
+    pool = make_pool(1, Room(10, ahead=2), lambda task: 1000)
+    start(pool)
+    pool.submit(task(0))
+    assert pool.has_room(), "the engine must not drain while the first one ends"
+    pool.submit(task(1))
+    assert not pool.has_room()
+    for shard in range(2):
+        (folder / str(shard)).touch()
+
+
+def test_worker_that_worked_on_others_since_is_not_held_to_have_an_sae(
+    make_pool: Callable[..., Pool], folder: Path
+) -> None:
+    pool = make_pool(2, Room(20))
+    start(pool)
+    for shard in range(9):
+        (folder / str(shard)).touch()
+
+    def pid_of(sae: str, shard: int) -> int:
+        reference = pool.submit(task(shard, sae))
+        found: int = ray.get(reference)[0]
+        pool.settle(reference)
+        return found
+
+    first = pid_of("a", 0)
+    assert [pid_of("a", shard) for shard in (1, 2)] == [first] * 2
+    held = pool.submit(task(3, "a"))  # so that the other one is less busy
+    other = pid_of("b", 4)
+    assert other != first
+    for shard, sae in ((5, "c"), (6, "a")):
+        assert pid_of(sae, shard) == other
+    pool.settle(held)
+    assert pid_of("b", 7) == first, "the other one holds c and a by now"
+
+
 def test_least_busy_worker_is_given_the_next_task_and_ties_go_to_who_knows_the_sae(
     make_pool: Callable[..., Pool], folder: Path
 ) -> None:

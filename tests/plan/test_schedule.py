@@ -317,14 +317,7 @@ def test_schedule_first_goes_what_the_llm_waits_for_longest() -> None:
         },
         Path("t.toml"),
     )
-    schedule = Schedule(asked, axes(1))
-    order: list[tuple[str, str | None]] = []
-    while not schedule.finished():
-        task = ready_tasks(schedule)[0]
-        order.append((task.step, task.method))
-        schedule.note_objects(objects_of(task, ("s0",)))
-        for sae in schedule.unselected:
-            schedule.note_selection(sae, SELECTED)
+    order = [(task.step, task.method) for task in in_order(Schedule(asked, axes(1)))]
 
     def first(step: str, method: str | None = None) -> int:
         return order.index((step, method))
@@ -332,8 +325,35 @@ def test_schedule_first_goes_what_the_llm_waits_for_longest() -> None:
     assert first("max_act") < first("jacobian"), "explainers wait for it"
     assert first("jacobian") < first("steering"), "explainers wait for it, not only judges"
     assert first("token_change", "all") < first("steering") < first("free_scores")
-    only_published = [("token_change", "active"), ("jacobian_proj", None)]
-    assert all(first(*node) > first("steering") for node in only_published)
+    assert first("steering") < first("token_change", "active"), "it is only published"
+
+
+def in_order(schedule: Schedule) -> list[Task]:
+    """Every task, the best ready one first."""
+    order: list[Task] = []
+    while not schedule.finished():
+        order.append(ready_tasks(schedule)[0])
+        schedule.note_objects(objects_of(order[-1], ("s0", "s1")))
+        for sae in schedule.unselected:
+            schedule.note_selection(sae, SELECTED)
+    return order
+
+
+def test_schedule_what_all_chosen_latents_wait_for_comes_before_their_shards() -> None:
+    """The LLM asks about keywords once JacobianProj is made: it must not wait for calibration."""
+    raw = config(1).model_dump(mode="json", exclude_none=True)
+    defaults = parse_config({**raw, "describe": {}, "score": {}}, Path("t.toml"))
+    order = [(task.step, task.method) for task in in_order(Schedule(defaults, axes(1)))]
+    before_calibrate = order[: order.index(("calibrate", None))]
+    assert {("jacobian", None), ("jacobian_proj", None)} <= {*before_calibrate}
+    assert order.count(("jacobian_proj", None)) == before_calibrate.count(("jacobian_proj", None))
+
+
+def test_schedule_one_sae_goes_after_the_other() -> None:
+    """A worker holds few SAEs: shards of a step do not alternate between them."""
+    for step in ("calibrate", "token_change", "steering"):
+        mine = [t for t in in_order(Schedule(config(2), axes(2))) if t.step == step]
+        assert [(t.sae, t.shard) for t in mine] == sorted((t.sae, t.shard) for t in mine)
 
 
 def test_schedule_scores_that_choose_latents_come_before_what_is_chosen() -> None:
