@@ -96,6 +96,13 @@ class Pool:
         """Seconds in which a member starts once it has its place, at best."""
         return self._start_s
 
+    def unplaced_s(self) -> float:
+        """Seconds for which no node has had room for any of its members; 0 where one has."""
+        self._note_placed()
+        if not self._members or any(member.placed is None for member in self._members):
+            return 0.0
+        return time.monotonic() - min(member.made for member in self._members)
+
     def lived_s(self) -> float:
         """Seconds in which members had their places, summed over all there ever were."""
         self._note_placed()

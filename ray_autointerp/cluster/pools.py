@@ -17,7 +17,7 @@ from ray_autointerp.cluster.workers import LLMWorker, SubjectWorker, environment
 from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.estimate import num_requests
 from ray_autointerp.plan.flow import step_named
-from ray_autointerp.plan.placement import Node, Packing, bounds_of, wants
+from ray_autointerp.plan.placement import Node, Packing, bounds_of, unplaced, wants
 from ray_autointerp.plan.pool_sizes import UNBOUNDED, Demand, Durations, gain, sizes
 from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.plan.step import LLM_POOLS
@@ -44,6 +44,9 @@ _PENDING_S = 300.0
 _AGAIN_S = 600.0
 """So long after one was withdrawn no other is made."""
 
+_UNPLACED_S = 30.0
+"""So long without a place for any of its members, and a pool is said to wait."""
+
 _MOST_TASKS = 1000
 """Method calls one engine actor may have under way; its room is what bounds them."""
 
@@ -61,6 +64,8 @@ class Pools:
         self._goal: dict[str, int] = {}
         self._withheld: dict[str, tuple[int, float]] = {}
         """By pool, a size beyond which Ray found no place, and when that was."""
+        self._unplaced: set[str] = set()
+        """Pools that were said to wait for a place."""
         self.resize({}, ())
 
     def of(self, task: Task) -> Pool:
@@ -200,6 +205,17 @@ class Pools:
                 for _ in range(self._bounds(name)[1] or 0)
             ]
         return [*alive, *to_come]
+
+    def newly_unplaced(self, waiting: Mapping[str, int]) -> Iterator[str]:
+        """A sentence for each pool that has tasks and, for a while, no worker with a place: once,
+        until it has one again. `waiting` as `resize` has it.
+        """
+        for name, pool in self._pools.items():
+            if pool.unplaced_s() < _UNPLACED_S or not waiting.get(name):
+                self._unplaced.discard(name)
+            elif name not in self._unplaced:
+                self._unplaced.add(name)
+                yield unplaced(name, self._wants[name], alive_nodes())
 
     def lived_s(self) -> dict[str, float]:
         """By pool, the seconds in which workers had their places, of all there ever were."""

@@ -68,7 +68,7 @@ class Progress:
             self._console.print(f"Taken over from {run.sibling(folder)}: {steps}.", markup=False)
 
     def waits(self, reason: str) -> None:
-        """Say why nothing happens yet."""
+        """Say why nothing happens, of the whole run or of some tasks."""
         self._console.print(reason, markup=False)
 
     def started(self, task: Task) -> None:

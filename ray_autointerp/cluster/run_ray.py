@@ -95,6 +95,8 @@ class _Drive:
                 waiting = self._hand_out()
                 self._pools.take_turns(waiting)
                 self._pools.resize(waiting, self._tracker.steps())
+                for sentence in self._pools.newly_unplaced(waiting):
+                    self._tracker.waits(sentence)
                 self._ceiling.look(e for pool in self._pools.asking() for e in pool.actors())
                 self._wait()
         finally:

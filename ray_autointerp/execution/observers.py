@@ -20,7 +20,7 @@ class Observers:
             observer.begun(run)
 
     def waits(self, reason: str) -> None:
-        """The run cannot begin yet."""
+        """The run cannot begin yet, or some of its tasks wait."""
         for observer in self._observers:
             observer.waits(reason)
 

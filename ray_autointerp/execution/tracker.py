@@ -56,7 +56,7 @@ class Observer(Protocol):
         """The run begins, or goes on; called once, before anything else."""
 
     def waits(self, reason: str) -> None:
-        """The run cannot begin yet."""
+        """The run cannot begin yet, or some of its tasks wait."""
 
     def started(self, task: Task) -> None:
         """A worker took the task."""
@@ -105,6 +105,10 @@ class RunTracker:
         """Raise DriverReplaced if another driver has taken over the run."""
         if self._lease is not None:
             self._lease.require()
+
+    def waits(self, reason: str) -> None:
+        """Some tasks wait; the observer says why."""
+        self._observer.waits(reason)
 
     def watch_pools(self, lived: Callable[[], Mapping[str, float]]) -> None:
         """From now on keep how many workers there are: `lived` says for each pool the seconds in

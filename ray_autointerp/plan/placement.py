@@ -192,6 +192,15 @@ def _lack_together(
     )
 
 
+def unplaced(pool: str, want: Want, nodes: Sequence[Node]) -> str:
+    """The sentence about a pool whose tasks wait because no node has had room for its worker."""
+    return (
+        f"{_NAMES[pool]} wants {_amounts(want.cpus, want.gpus)}, and no node of the cluster has "
+        f"had that free for a while ({described(nodes)}): its tasks wait until one has. `ray "
+        "status` shows who holds what."
+    )
+
+
 def described(nodes: Sequence[Node]) -> str:
     """What a cluster has: `3 nodes: 8 CPUs each`, or `2 nodes: 1 with 4 CPUs, 1 with 1 GPU`."""
     kinds = Counter((node.cpus, node.gpus) for node in nodes)
