@@ -59,7 +59,7 @@ def test_status_while_it_runs_after_it_stopped_and_at_its_end(
     assert not stopped.is_finished and stopped.driver is None
     assert 0 < stopped.num_done < stopped.num_tasks
     by_name = {step.progress.step: step for step in stopped.steps}
-    assert by_name["explain"].progress.done > 0 and by_name["explain"].seconds is not None
+    assert by_name["max_act"].progress.done > 0 and by_name["max_act"].seconds is not None
     assert by_name["write_sentences"].progress.done == 0
     assert "write_sentences" in stopped.unmeasured
     assert stopped.seconds_left is not None

@@ -17,17 +17,25 @@ SCORES = st.lists(st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0])), 
 
 
 class WorkerContext:
-    """The two tables that `select` reads, and what it writes."""
+    """The tables that `select` reads, and what it writes. Without `holds` no label is carried."""
 
-    def __init__(self, rule: SelectSection, scores: list[float | None], dead: set[int]) -> None:
+    def __init__(
+        self,
+        rule: SelectSection,
+        scores: list[float | None],
+        dead: set[int],
+        holds: set[int] | None = None,
+    ) -> None:
+        seed = SimpleNamespace(seed=5)
         self.run: Any = SimpleNamespace(
-            config=SimpleNamespace(select=rule, run=SimpleNamespace(seed=5))
+            config=SimpleNamespace(select=rule, run=seed, carries_over=holds is not None)
         )
         latents = range(len(scores))
         self._tables = {
             "latent_stats": [{"latent": i, "is_dead": i in dead} for i in latents],
             "free_scores": [{"latent": i, "s_in": score} for i, score in enumerate(scores)],
             "keyword_scores": [{"latent": i, "f1": score} for i, score in enumerate(scores)],
+            "carry_checks": [{"latent": i, "carried": i in (holds or ())} for i in latents],
         }
         self.written: list[dict[str, Any]] = []
 
@@ -96,3 +104,34 @@ def test_dead_latents_are_taken_beside_the_others_and_are_no_controls(
     }
     assert not any(rows[i][mark] for i in taken for mark in ("panel", "sample", "control"))
     assert taken <= {i for i, row in written(num_dead + 1).items() if row["chosen"]}
+
+
+@given(
+    holds=st.sets(st.integers(0, 19)),
+    rule=st.sampled_from(["sample", "all", "list"]),
+    panel=st.integers(3, 5),
+    sample=st.integers(1, 6),
+)
+def test_latents_whose_labels_hold_are_carried_but_for_the_panel_and_the_sample(
+    holds: set[int], rule: Any, panel: int, sample: int
+) -> None:
+    section = SelectSection(
+        rule=rule, num_latents=9, latents=(2, 3, 5), panel=panel, sample=sample, controls=0
+    )
+
+    def written(holds: set[int] | None) -> dict[int, dict[str, Any]]:
+        context: Any = WorkerContext(section, [None] * 20, {4, 11}, holds)
+        select.run(Task("select", "s", None, 0, 1), context)
+        return {row["latent"]: row for row in context.written}
+
+    rows, anew = written(holds), written(None)
+    carried = {i for i, row in rows.items() if row["carried"]}
+    marked = {i for i, row in anew.items() if row["panel"] or row["sample"]}
+    taken = {i for i, row in anew.items() if row["reason"] == rule}
+    assert carried == (holds & taken) - marked
+    assert {i for i, row in rows.items() if row["chosen"]} == {
+        i for i, row in anew.items() if row["chosen"]
+    } - carried
+    assert {row["reason"] for i, row in rows.items() if i in carried} <= {"carried"}
+    for mark in ("panel", "sample"):
+        assert [row[mark] for row in rows.values()] == [row[mark] for row in anew.values()]
