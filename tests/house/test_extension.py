@@ -46,8 +46,9 @@ def run(task, context):
     )
 ''',
 }
-EDITS = {
-    "plan/flow.py": (
+EDITS = (
+    (
+        "plan/flow.py",
         "_BEFORE_PUBLISH: tuple[Step, ...] = (",
         """_BEFORE_PUBLISH: tuple[Step, ...] = (
     Step("toy_lists", (), ("toy_lists",), "sae", "latents", "cpu"),
@@ -62,22 +63,27 @@ EDITS = {
         label_columns=_columns("toy_", "length"),
     ),""",
     ),
-    "plan/evidence.py": (
+    (
+        "plan/evidence.py",
         "EXPLAINERS: dict[str, Explainer] = {",
         """from ray_autointerp.prompts import toy
 
 EXPLAINERS: dict[str, Explainer] = {
     "toy": Explainer(toy.shown_of, ("toy_lists",), text="vocab_proj"),""",
     ),
-    "records/schemas.py": (
-        '    "labels": _table(\n        _LATENT,',
+    (
+        "records/schemas.py",
+        "_LABELS = _table(\n    _LATENT,",
+        "_LABELS = _table(\n    _LATENT,\n    toy_length=_F32,",
+    ),
+    (
+        "records/schemas.py",
+        '    "labels": _LABELS,',
         """    "toy_lists": _table(_LATENT, status=_STR, word=_STR),
     "toy_scores": _table(_LATENT, status=_STR, length=_F32),
-    "labels": _table(
-        _LATENT,
-        toy_length=_F32,""",
+    "labels": _LABELS,""",
     ),
-}
+)
 """The only files of the package that change: the steps, the explainers, the schemas."""
 
 LABEL = """
@@ -108,7 +114,7 @@ def extended(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "ray_autointerp", package, ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in NEW.items():
         (package / name).write_text(text)
-    for name, (old, new) in EDITS.items():
+    for name, old, new in EDITS:
         text = (package / name).read_text()
         assert text.count(old) == 1, name
         (package / name).write_text(text.replace(old, new))
