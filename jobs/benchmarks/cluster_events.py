@@ -20,11 +20,10 @@ from ray_autointerp.plan.schedule import Schedule
 from ray_autointerp.plan.shards import Axes, objects_of
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.records.task import Task
+from ray_autointerp.runs.loaded_models import SAES_HELD
 
 _AHEAD = 2
 """As in cluster/pools.py: tasks of a subject worker, and rooms full of requests of an engine."""
-_SAES_HELD = 2
-"""As in runs/loaded_models.py."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +227,7 @@ class Run:
         worker.seen.add(task.sae)
         worker.saes[task.sae] = None
         worker.saes.move_to_end(task.sae)
-        while len(worker.saes) > _SAES_HELD:
+        while len(worker.saes) > SAES_HELD:
             worker.saes.popitem(last=False)
         return 0.0 if is_held else self._durations.sae_load_s()
 

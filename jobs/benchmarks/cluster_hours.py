@@ -172,7 +172,7 @@ def splits(total: Ran, num_gpus: int, cpus: int) -> list[tuple[float, Workers]]:
 
 
 def row(case: Case, ran: Ran, workers: Workers, bound: float, num_gpus: int) -> dict[str, Any]:
-    """What is told of one run. Idle is all but computing."""
+    """The figures of one run. Idle is all but computing."""
     subject, llm = ran.pools["subject"], ran.pools["llm"]
     held = {"subject": workers.subject * ran.seconds, "llm": workers.llm * ran.seconds}
     shared = {}

@@ -211,22 +211,22 @@ def declared(step: Step, config: Config) -> dict[str, object]:
         for part in parts[:-1]:
             section = getattr(section, part)
         if name == "judge":
-            found |= _fields(config.judging, "judge")
+            found |= identity_fields(config.judging, "judge")
         elif isinstance(value := getattr(section, parts[-1]), Section):
-            found |= _fields(value, name)
+            found |= identity_fields(value, name)
         elif section.kind_of(parts[-1]) == "identity":
             found[name] = section.model_dump(mode="json", include={parts[-1]})[parts[-1]]
     return found
 
 
-def _fields(section: Section, path: str) -> dict[str, object]:
+def identity_fields(section: Section, path: str) -> dict[str, object]:
     """A section's fields of the kind `identity`, its own sections' too."""
     found: dict[str, object] = {}
     dumped = section.model_dump(mode="json")
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):
-            found |= _fields(value, f"{path}.{name}")
+            found |= identity_fields(value, f"{path}.{name}")
         elif section.kind_of(name) == "identity":
             found[f"{path}.{name}"] = dumped[name]
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import ConfigError, SaeError, StoreError
-from ray_autointerp.plan.identity import Node, digest
+from ray_autointerp.plan.identity import Node, digest, identity_fields
 from ray_autointerp.preflight.section_card import section_card
 from ray_autointerp.runs.manifest import load_run, uri_under_root
 from ray_autointerp.runs.progress import has_labels
@@ -78,9 +78,7 @@ def _carried_where_alike(config: Config, parent: Run) -> Config:
 
 def _deciding(section: LLMSection) -> dict[str, object]:
     """What decides an LLM's answers; of a local model the folder's name, wherever it lies."""
-    fields = (name for name in LLMSection.model_fields if LLMSection.kind_of(name) == "identity")
-    decided = {name: getattr(section, name) for name in fields if name != "price"}
-    return {**decided, "model": Path(section.model).name}
+    return {**identity_fields(section, "llm"), "model": Path(section.model).name}
 
 
 def _digest(parent: Run, sae: str, d_model: int) -> str:

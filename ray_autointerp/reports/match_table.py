@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from ray_autointerp.errors import UserError
-from ray_autointerp.reports.label_table import labels
+from ray_autointerp.reports.label_table import Filter, filtered, labels
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
@@ -174,8 +174,5 @@ def _median(column: "pa.ChunkedArray[Any]") -> str:
 
 def _by_latent(table: pa.Table) -> dict[int, str]:
     """The labels of latents that an LLM was asked about, here or where the label was made."""
-    return {
-        row["latent"]: row["label"]
-        for row in table.to_pylist()
-        if row["label"] and (row["chosen"] or row["origin_run"])
-    }
+    described = filtered(table, Filter(described_only=True))
+    return {row["latent"]: row["label"] for row in described.to_pylist() if row["label"]}
