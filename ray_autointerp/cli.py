@@ -89,7 +89,10 @@ def relabel(
         str | None, typer.Option(help="Poll again after each such time: 30m, 1h, 1d.")
     ] = None,
 ) -> None:
-    """Label every new checkpoint of an SAE in training, once; one poll, unless --watch."""
+    """Label every new checkpoint of an SAE in training, once; one poll, unless --watch.
+
+    With --watch a poll that fails is followed by the next one, but for the first.
+    """
     from ray_autointerp.pipeline import relabel as relabel_checkpoints
 
     seconds = None if watch is None else _seconds(watch)
@@ -99,14 +102,24 @@ def relabel(
         _console.rule(one.run.name)
         return _label(one, local)
 
-    while True:
-        poll = relabel_checkpoints(read, label_one, lambda text: _console.print(text, markup=False))
-        _console.print(
-            f"Labelled {len(poll.runs)} checkpoint(s), could not label {poll.num_refused}."
+    def poll() -> int:
+        found = relabel_checkpoints(
+            read, label_one, lambda text: _console.print(text, markup=False)
         )
-        if seconds is None:
-            raise typer.Exit(2 if poll.num_refused else 0)
+        _console.print(
+            f"Labelled {len(found.runs)} checkpoint(s), could not label {found.num_refused}."
+        )
+        return found.num_refused
+
+    num_refused = poll()
+    if seconds is None:
+        raise typer.Exit(2 if num_refused else 0)
+    while True:
         time.sleep(seconds)
+        try:
+            poll()
+        except AutointerpError as error:
+            _console.print(f"{error} The next poll tries again.", markup=False)
 
 
 @app.command()

@@ -6,6 +6,7 @@ labels exist; operations are free to change on a resumed run. Identity is the de
 """
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -21,6 +22,22 @@ Workers = Annotated[int, Field(ge=1)]
 PoolSize = Workers | tuple[Workers, Workers] | Literal["auto"]
 Labels = dict[str, Annotated[str, Field(pattern=r"^!?(in\([\w.-]+(, ?[\w.-]+)*\)|[\w.-]+)$")]]
 
+
+LabelScore = Literal[
+    "input_auroc",
+    "input_difference",
+    "input_auprc",
+    "input_hit_rate",
+    "detection_auroc",
+    "detection_auprc",
+    "detection_near_miss_auroc",
+    "fuzzing_auroc",
+    "output_win_rate",
+    "unseen_win_rate",
+    "keyword_f1",
+    "margin",
+]
+"""A column of `labels` that says how good a label is."""
 
 FEWEST_TEXTS = 3
 """Texts of each kind without which a latent has no detection or fuzzing score."""
@@ -241,7 +258,8 @@ class MatchSection(Section):
     carry_over: bool = True
     """Whether a matched latent keeps the parent's label where that still holds, without being asked
     about: if each of the following is passed. The panel and the sample are labelled anew, and all
-    latents are where the LLM, the methods or the scores are others than the parent's."""
+    latents are where the LLM, the methods or the scores are others than the parent's, unless
+    `carry_despite_changes`."""
     carry_cosine: float = Field(default=0.8, ge=0, le=1)
     """The least cosine of the decoder rows."""
     carry_correlation: float = Field(default=0.6, ge=0, le=1)
@@ -252,6 +270,14 @@ class MatchSection(Section):
     carry_auroc_loss: float = Field(default=0.1, ge=0, le=1)
     """How far the AUROC of the sentences that were written from the label may fall, from the latent
     that the label was made for to this one."""
+    carry_scores: dict[LabelScore, float] = Field(default_factory=dict)
+    """The least score of a label that is kept, by column of `labels`, such as
+    `{ input_auroc = 0.7 }`; a label without that score is made anew."""
+    carry_since: date | None = None
+    """Labels that were made before this day (UTC) are made anew."""
+    carry_despite_changes: bool = False
+    """Whether labels are kept though another LLM, other methods or other scores made them: to make
+    anew only the poor ones, or the old ones, with something better."""
 
 
 class SelectSection(Section):

@@ -6,12 +6,15 @@ the one that it was made for. That last check is against the first latent in a c
 labels, so that small losses do not add up.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-Check = Literal["match", "label", "cosine", "correlation", "overlap", "sentences"]
+from ray_autointerp.config import LabelScore
+
+Check = Literal["match", "label", "score", "age", "cosine", "correlation", "overlap", "sentences"]
 """What a label did not pass: there is no earlier latent, that one has no label that was scored on
-sentences, or what is alike is too little."""
+sentences, the label scored too low or is too old, or what is alike is too little."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ def failed_likeness(found: Likeness, thresholds: Thresholds) -> Check | None:
     if _is_below(found.correlation, thresholds.correlation):
         return "correlation"
     return "overlap" if _is_below(found.overlap, thresholds.overlap) else None
+
+
+def is_below_a_score(label: Mapping[str, Any], least: Mapping[LabelScore, float]) -> bool:
+    """Whether one of the label's scores, by column, is missing or less than is asked for."""
+    return any(label[score] is None or label[score] < value for score, value in least.items())
 
 
 def sentences_hold(before: float, now: float, thresholds: Thresholds) -> bool:

@@ -65,7 +65,7 @@ def _carried_where_alike(config: Config, parent: Run) -> Config:
         "judge": (_deciding(before.judging), _deciding(config.judging)),
     }
     other = next((name for name, (old, new) in pairs.items() if old != new), None)
-    if other is None or not config.match.carry_over:
+    if other is None or not config.match.carry_over or config.match.carry_despite_changes:
         return config
     _log.warning(
         "No label is carried over from %s: [%s] differs, so every chosen latent is labelled anew.",

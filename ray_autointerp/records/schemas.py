@@ -1,7 +1,9 @@
 """The Arrow schema of every table, key columns first. Rows are sorted by key.
 
 Changing a schema means raising SCHEMA_VERSION and the `revision` of the steps in flow.py that
-write it. Content columns hold no clock, duration, host or attempt: those go to the ledger.
+write it. A version adds columns or leaves some out, so that runs of older versions can be read:
+columns that they lack are null. Content columns hold no clock, duration, host or attempt: those
+go to the ledger.
 """
 
 from collections.abc import Mapping

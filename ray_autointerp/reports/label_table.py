@@ -65,12 +65,12 @@ class Filter:
 
 def labels(run: Run, sae: str) -> pa.Table:
     """The published labels: the one file if the run is finished, else the shards that exist."""
-    tables = Tables(run)
-    if tables.store.exists(labels_file(sae)):
-        return read_table(tables.store, labels_file(sae))
+    store, schema = Tables(run).store, TABLES["labels"].schema
+    if store.exists(labels_file(sae)):
+        return read_table(store, labels_file(sae), schema=schema)
     folder = f"{labels_file(sae).removesuffix('.parquet')}/"
-    parts = [read_table(tables.store, name) for name in tables.store.list(folder)]
-    return pa.concat_tables([TABLES["labels"].schema.empty_table(), *parts])
+    parts = [read_table(store, name, schema=schema) for name in store.list(folder)]
+    return pa.concat_tables([schema.empty_table(), *parts])
 
 
 def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:

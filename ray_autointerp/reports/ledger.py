@@ -5,11 +5,9 @@ from dataclasses import dataclass, fields
 from rich.table import Table
 
 from ray_autointerp.plan.flow import FLOW
-from ray_autointerp.records.layout import LEDGER_POOLS
 from ray_autointerp.records.usage import Usage
+from ray_autointerp.runs.ledger import attempts
 from ray_autointerp.runs.run import Run
-from ray_autointerp.runs.tables import Row, Tables
-from ray_autointerp.storage.parquet import read_table
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,3 @@ def time_table(times: list[StepTime]) -> Table:
         failed = f" (+{time.num_failed} failed)" if time.num_failed else ""
         table.add_row(time.step, f"{time.num_done}{failed}", f"{time.seconds:.1f}")
     return table
-
-
-def attempts(run: Run) -> list[Row]:
-    """Every attempt that the ledger has, as a row of its table."""
-    store = Tables(run).store
-    names = [name for name in store.list("ledger/") if not name.startswith(LEDGER_POOLS)]
-    return [row for name in names for row in read_table(store, name).to_pylist()]

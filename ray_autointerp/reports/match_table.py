@@ -23,6 +23,8 @@ _WHY = {
     "label": "had no label that was scored on sentences",
     "cosine": "have too low a cosine",
     "correlation": "fire too differently",
+    "score": "have a label that scored too low",
+    "age": "have a label that is too old",
     "overlap": "promote too many other tokens",
     "sentences": "fire too little on the sentences of their label",
 }

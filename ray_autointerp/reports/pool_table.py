@@ -8,7 +8,8 @@ from rich.table import Table
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.records.layout import LEDGER_POOLS
-from ray_autointerp.reports.ledger import attempts
+from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.runs.ledger import attempts
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 from ray_autointerp.storage.parquet import read_table
@@ -34,9 +35,11 @@ class PoolUse:
 
 def pool_use(run: Run) -> list[PoolUse]:
     """One line per pool; none of a run that was never driven on Ray."""
-    store = Tables(run).store
+    store, schema = Tables(run).store, TABLES["ledger_pools"].schema
     periods = [
-        row for name in store.list(LEDGER_POOLS) for row in read_table(store, name).to_pylist()
+        row
+        for name in store.list(LEDGER_POOLS)
+        for row in read_table(store, name, schema=schema).to_pylist()
     ]
     tried = [(_pool(row, run), row["started"].timestamp(), _busy_s(row)) for row in attempts(run)]
     used = []

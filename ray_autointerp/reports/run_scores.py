@@ -20,9 +20,9 @@ from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.status import CASES
+from ray_autointerp.reports.label_table import labels
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
-from ray_autointerp.storage.parquet import read_table
 
 LABEL = "label"
 """The row of the published label: of each latent, the method that was chosen for it."""
@@ -199,7 +199,7 @@ def run_scores(run: Run, sae: str) -> RunScores:
                 num_failed[variant, measure.name] = len(failed - set(scores.latents_N.tolist()))
                 if measure.trials:
                     trials[variant, measure.name] = pc.sum(table[measure.trials]).as_py() or 0
-    found |= _of_labels(read_table(tables.store, labels_file(sae)), found)
+    found |= _of_labels(labels(run, sae), found)
     keywords = tables.read("keyword_scores", sae, columns=["latent", "f1", "f1_shuffled"])
     found["keywords", KEYWORD_F1.name] = _scores(keywords, "f1")
     found[shuffled("keywords"), KEYWORD_F1.name] = _scores(keywords, "f1_shuffled")

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.reports.bill_table import bill
-from ray_autointerp.reports.ledger import attempts
 from ray_autointerp.reports.pool_table import pool_sentence, pool_use
 from ray_autointerp.runs.lease import Driver, driver_of
+from ray_autointerp.runs.ledger import attempts
 from ray_autointerp.runs.progress import has_labels, schedule_of
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables

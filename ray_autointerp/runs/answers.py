@@ -210,9 +210,9 @@ class Answers:
 
 def remembered(store: Store, task: Task) -> tuple[dict[str, Answer], int]:
     """The answers that were kept of a task, by key, and the number of the next segment."""
-    names = store.list(answers_folder(task))
+    names, schema = store.list(answers_folder(task)), TABLES["answers"].schema
     with ThreadPoolExecutor(_READERS) as pool:
-        tables = list(pool.map(lambda name: read_table(store, name), names))
+        tables = list(pool.map(lambda name: read_table(store, name, schema=schema), names))
     known = {row["key"]: _values(row) for table in tables for row in table.to_pylist()}
     return known, int(names[-1].rpartition("/")[2].removesuffix(".parquet")) + 1 if names else 0
 

@@ -33,7 +33,7 @@ def inherited_steps(
     return {
         node.name: parent.inherits.get(node.name, parent.folder)
         for node in finished
-        if identity.get(node.name) == parent.identity[node.name]
+        if node.name in parent.identity and identity.get(node.name) == parent.identity[node.name]
     }
 
 
@@ -50,7 +50,8 @@ def answered_steps(
     return {
         node.name: parent.inherits.get(node.name, parent.folder)
         for node in nodes(parent.config, parent.axes)
-        if node.owner in selected and step_named(node.step).requests and node.name in now
+        if node.owner in selected and step_named(node.step).requests
+        if node.name in before and node.name in now
         if _llm_of(before[node.name]) == _llm_of(now[node.name])
     }
 

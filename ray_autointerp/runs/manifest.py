@@ -78,6 +78,7 @@ def _begun_or_continued(config: Config, axes: Axes, inputs: Inputs, micro_batch:
         if store.put_if_absent(MANIFEST, text.encode()):
             return run
     known = _read(store)
+    _require_same_schema(store, known)
     other_saes = _other_saes(known["axes"], axes)
     difference = other_saes or first_difference(known["identity"], decided)
     has_grown = _has_grown(config, known["config"])
@@ -88,22 +89,19 @@ def _begun_or_continued(config: Config, axes: Axes, inputs: Inputs, micro_batch:
     if difference:
         raise RunMismatch(
             f"The run {uri} cannot be continued: {difference}. Put the old setting back, or give "
-            f"{_new_name(config)}"
+            f"{_new_name(config.run.name)}"
         )
     if has_grown and any(store.list(table_folder("labels", sae, None)) for sae in axes.latents):
         raise ConfigError(
             f"Labels of {uri} are published, and `{has_grown}` differs from what made them: give "
-            f"{_new_name(config)}"
+            f"{_new_name(config.run.name)}"
         )
     run = _run(config, axes, uri, decided)
     return replace(run, inherits=known["inherits"], answered_by=known["answered_by"])
 
 
-def _new_name(config: Config) -> str:
-    return (
-        f'run.name another value, with `run.parent = "{config.run.name}"` to keep what does not '
-        "differ."
-    )
+def _new_name(run: str) -> str:
+    return f'run.name another value, with `run.parent = "{run}"` to keep what does not differ.'
 
 
 def _begun(config: Config, axes: Axes, uri: str, decided: dict[str, Any]) -> Run:
@@ -195,13 +193,24 @@ def _read(store: Store) -> dict[str, Any]:
     if not store.exists(MANIFEST):
         raise StoreError(f"There is no run at {store.uri}: it has no {MANIFEST}.")
     manifest: dict[str, Any] = json.loads(store.get(MANIFEST))
-    if manifest["schema_version"] != SCHEMA_VERSION:
+    if manifest["schema_version"] > SCHEMA_VERSION:
         raise RunMismatch(
-            f"The run at {store.uri} has schema version {manifest['schema_version']}, this "
-            f"ray_autointerp writes {SCHEMA_VERSION}: read it with the version that made it "
-            f"({manifest['code_version']})."
+            f"The run at {store.uri} has schema version {manifest['schema_version']}, and this "
+            f"ray_autointerp knows those up to {SCHEMA_VERSION}: read it with the version that "
+            f"made it ({manifest['code_version']}), or a later one."
         )
     return manifest
+
+
+def _require_same_schema(store: Store, manifest: dict[str, Any]) -> None:
+    """Tables of an older version are read; another's are not written beside them."""
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise RunMismatch(
+            f"The run {store.uri} has schema version {manifest['schema_version']}, and this "
+            f"ray_autointerp writes {SCHEMA_VERSION}: continue it with the version that began it "
+            f"({manifest['code_version']}), or give "
+            f"{_new_name(manifest['run'])}"
+        )
 
 
 def _has_grown(config: Config, known: dict[str, Any]) -> str | None:

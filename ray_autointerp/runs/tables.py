@@ -172,11 +172,11 @@ class Tables:
             part_name(table, sae, method, shard, count)
             for shard in (range(count) if shards is None else sorted(set(shards)))
         ]
+        schema = TABLES[table.split("/")[0]].schema
         if names:
-            return read_tables(
-                self._store_of(table, sae, method), names, columns, row_group, having
-            )
-        return empty_table(TABLES[table.split("/")[0]].schema, columns)
+            store = self._store_of(table, sae, method)
+            return read_tables(store, names, columns, row_group, having, schema)
+        return empty_table(schema, columns)
 
     def metadata(self, table: str, sae: str | None, shard: int) -> dict[str, str]:
         """What one part's file says of itself."""

@@ -5,20 +5,26 @@ What a label was checked by is copied, so that a later run needs this one's tabl
 sentences, and the row of the parent's labels with its scores.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
+from ray_autointerp.errors import StoreError
 from ray_autointerp.methods.carry_over import (
     Check,
     Likeness,
     Thresholds,
     failed_likeness,
+    is_below_a_score,
     sentences_hold,
 )
 from ray_autointerp.methods.input_score import auroc
 from ray_autointerp.passes.peak_activations import LatentText, encoded, peak_activations
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
+from ray_autointerp.runs.ledger import labelled_on
+from ray_autointerp.runs.manifest import load_run
+from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 
 _SIDES = ("activating", "neutral")
@@ -52,12 +58,23 @@ def run(task: Task, context: WorkerContext) -> None:
     )
     latents = context.tables.latents(task)
     matches = context.tables.row("matches", task.sae, latents)
+    tables, earlier_id = context.earlier, context.run.config.earlier_id(task.sae)
     olds = [i for row in matches.values() if (i := row["earlier_latent"]) is not None]
-    known = _earlier(context.earlier, context.run.config.earlier_id(task.sae), olds)
-    failed = {
-        latent: _failed_before_reading(row, known.get(row["earlier_latent"]), thresholds)
-        for latent, row in matches.items()
-    }
+    known = _earlier(tables, earlier_id, olds)
+    too_old = _too_old(tables, earlier_id, known, section.carry_since)
+    failed: dict[int, Check | None] = {}
+    for latent, row in matches.items():
+        label = known.get(row["earlier_latent"])
+        if row["earlier_latent"] is None:
+            failed[latent] = "match"
+        elif label is None or not label.was_scored:
+            failed[latent] = "label"
+        elif is_below_a_score(label.label, section.carry_scores):
+            failed[latent] = "score"
+        elif row["earlier_latent"] in too_old:
+            failed[latent] = "age"
+        else:
+            failed[latent] = failed_likeness(_likeness(row), thresholds)
     alike = {
         latent: known[row["earlier_latent"]]
         for latent, row in matches.items()
@@ -72,22 +89,37 @@ def run(task: Task, context: WorkerContext) -> None:
         "carry_checks",
         [_check(row, failed[row["latent"]], alike, now) for row in matches.values()],
     )
-    origin = context.earlier.run.folder, context.run.config.earlier_id(task.sae)
+    origin = tables.run.folder, earlier_id
     carried = [latent for latent in alike if failed[latent] is None]
     context.write(
         task, "carried_labels", [_label(latent, alike[latent].label, *origin) for latent in carried]
     )
 
 
-def _failed_before_reading(
-    match: Row, earlier: _Earlier | None, thresholds: Thresholds
-) -> Check | None:
-    if match["earlier_latent"] is None:
-        return "match"
-    if earlier is None or not earlier.was_scored:
-        return "label"
-    likeness = Likeness(match["cosine"], match["correlation"], match["promoted_overlap"])
-    return failed_likeness(likeness, thresholds)
+def _likeness(match: Row) -> Likeness:
+    return Likeness(match["cosine"], match["correlation"], match["promoted_overlap"])
+
+
+def _too_old(
+    tables: Tables, sae: str, labels: Mapping[int, _Earlier], since: date | None
+) -> frozenset[int]:
+    """The earlier latents whose label was made before that day, or in a run that is gone."""
+    if since is None:
+        return frozenset()
+    origins = {
+        latent: (found.label["origin_run"] or tables.run.folder, found.label["origin_sae"] or sae)
+        for latent, found in labels.items()
+    }
+    days = {origin: _labelled_on(tables.run, *origin) for origin in set(origins.values())}
+    made = {latent: days[origin] for latent, origin in origins.items()}
+    return frozenset(latent for latent, day in made.items() if day is None or day < since)
+
+
+def _labelled_on(run: Run, folder: str, sae: str) -> date | None:
+    try:
+        return labelled_on(run if folder == run.folder else load_run(run.sibling(folder)), sae)
+    except StoreError:
+        return None
 
 
 def _aurocs(context: WorkerContext, sae: str, labels: dict[int, _Earlier]) -> dict[int, float]:

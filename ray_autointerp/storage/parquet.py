@@ -57,6 +57,7 @@ def read_table(
     columns: Sequence[str] | None = None,
     row_group: int | None = None,
     having: tuple[str, npt.NDArray[np.integer[Any]]] | None = None,
+    schema: pa.Schema | None = None,
 ) -> pa.Table:
     """The rows, or one row group, with all or the named columns.
 
@@ -64,15 +65,19 @@ def read_table(
     asked for so are dictionaries, as few of their texts differ.
     `having`: a column of integers and rising values; only rows with one of them are returned, and
     row groups that can hold none are not read.
+    `schema`: that of the table as it is written today. Columns of it that the object lacks, since
+    an older version wrote it, are null; columns that it has no more are left out.
     The file's metadata is left out (see `read_metadata`). MissingObject if the object is not
     there, StoreError if it is corrupt or lacks a column. A large object is read by ranges.
     """
     is_whole = columns is None and row_group is None and having is None
     source = _source(store, name, is_whole)
-    file = _with_dictionaries(source, _opened(store, name, source), columns)
+    file = _opened(store, name, source)
+    is_older = schema is not None and not file.schema_arrow.equals(schema)
+    file = _with_dictionaries(source, file, columns)
     names = file.schema_arrow.names
     absent = [column for column in columns or () if column.split(".")[0] not in names]
-    if absent:
+    if absent and not is_older:
         raise StoreError(f"{name} in {store.uri} has no column {', '.join(absent)}.")
     if row_group is not None and not 0 <= row_group < file.num_row_groups:
         raise StoreError(f"{name} in {store.uri} has no row group {row_group}.")
@@ -91,6 +96,8 @@ def read_table(
         is_wanted = pc.is_in(table[column], pa.array(values, table[column].type))
         # To copy lists takes as long as to read them.
         table = table if pc.all(is_wanted, min_count=0).as_py() else table.filter(is_wanted)
+    if schema is not None and is_older:
+        table = _as_written_today(table, empty_table(schema, columns).schema)
     return table.replace_schema_metadata(None)
 
 
@@ -100,12 +107,13 @@ def read_tables(
     columns: Sequence[str] | None = None,
     row_group: int | None = None,
     having: tuple[str, npt.NDArray[np.integer[Any]]] | None = None,
+    schema: pa.Schema | None = None,
 ) -> pa.Table:
     """As `read_table`, of at least one object; the rows follow in the order of the names."""
     assert names, "no names, no schema"
 
     def read(name: str) -> pa.Table:
-        return read_table(store, name, columns, row_group, having)
+        return read_table(store, name, columns, row_group, having, schema)
 
     if len(names) == 1:
         return read(names[0])
@@ -158,6 +166,18 @@ class _StoredFile(io.RawIOBase):
         data = self._store.get_range(self._name, self._position, wanted)
         self._position += wanted
         return data
+
+
+def _as_written_today(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The same rows with the columns of a schema; fields inside nested values likewise."""
+    held = set(table.column_names)
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in held
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _may_hold(

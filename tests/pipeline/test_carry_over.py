@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.pipeline import label
+from ray_autointerp.runs.ledger import labelled_on
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
@@ -219,6 +221,48 @@ def test_label_carried_twice_keeps_its_origin_and_its_sentences(
         assert checks[latent]["auroc"] == checks[latent]["auroc_before"]
     once = set(Tables(third).carried(SAE)) - set(twice)
     assert {labels[latent]["origin_run"] for latent in once} == {"second"}
+
+
+def test_labels_that_scored_low_are_made_anew_by_another_llm(
+    quick_config: Planted, first: Run, planted: PlantedTruth
+) -> None:
+    before = rows(first, "labels")
+    scores = sorted(s for row in before.values() if (s := row["detection_auroc"]) is not None)
+    least = scores[len(scores) // 2]
+    assert least > scores[0], "some labels are better than others"
+    match = {"carry_scores": {"detection_auroc": least}, "carry_despite_changes": True}
+    other = {"temperature": 0.3}
+    root = Path(first.config.run.root)
+    path = planted.folder / "sae"
+    run = label(
+        config_of(quick_config, root, "poor", "first", path, match, llm=other), run_local, Silent()
+    )
+    labels, checks = rows(run, "labels"), rows(run, "carry_checks")
+    reasons = {row["failed_check"] for row in checks.values()}
+    assert {"score", None} <= reasons
+    for latent, row in before.items():
+        is_poor = row["detection_auroc"] is None or row["detection_auroc"] < least
+        if checks[latent]["failed_check"] in ("score", None):
+            assert (checks[latent]["failed_check"] == "score") == is_poor, latent
+        if labels[latent]["origin_run"]:
+            assert not is_poor and labels[latent]["label"] == row["label"]
+    assert any(row["origin_run"] for row in labels.values())
+
+
+@pytest.mark.parametrize("num_days", [0, 1])
+def test_labels_that_are_too_old_are_made_anew(
+    num_days: int, quick_config: Planted, first: Run, second: Run, later: Later
+) -> None:
+    """Labels of `second` are as old as the run that made them."""
+    made_on = labelled_on(first, SAE)
+    assert made_on is not None
+    match = {"carry_since": made_on + timedelta(days=num_days)}
+    root, name = Path(first.config.run.root), f"since-{num_days}"
+    run = label(
+        config_of(quick_config, root, name, "second", later.folder, match), run_local, Silent()
+    )
+    failed = {row["failed_check"] for row in rows(run, "carry_checks").values()}
+    assert ("age" in failed) == (num_days == 1) == (not Tables(run).carried(SAE))
 
 
 @pytest.mark.parametrize("section", ["describe", "llm"])

@@ -1,13 +1,16 @@
 """Every new checkpoint is labelled once, oldest first, by whoever polls."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from ray_autointerp.cli import app
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError
@@ -148,6 +151,34 @@ def test_second_poller_leaves_the_checkpoint_to_the_first(
     assert len(names(first.poll())) == 2
     assert polls == [Poll((), 0)]
     assert "is being driven by process" in other.said[0]
+
+
+def test_watch_polls_until_it_is_stopped_and_outlives_a_poll_that_fails(
+    config: Config, training: Path, planted: PlantedTruth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = training.with_name("away")
+
+    def arrive() -> None:
+        shutil.copytree(planted.folder / "sae", training / "step_2000")
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    between = iter([arrive, lambda: training.rename(away), lambda: away.rename(training), stop])
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        next(between)()
+
+    monkeypatch.setattr("ray_autointerp.cli.read_config", lambda _: config)
+    monkeypatch.setattr("ray_autointerp.cli.time.sleep", sleep)
+    result = CliRunner().invoke(app, ["relabel", "nightly.toml", "--local", "--watch", "30m"])
+    printed = " ".join(result.output.split())
+    counts = re.findall(r"Labelled (\d) checkpoint", printed)
+    assert counts == ["2", "1", "0"], printed
+    assert printed.count("The next poll tries again.") == 1
+    assert slept == [1800.0] * 4
 
 
 def test_config_without_checkpoints_and_series_of_others_are_refused(

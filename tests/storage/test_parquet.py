@@ -181,6 +181,25 @@ def test_tables_with_different_columns_are_not_joined(store: Store) -> None:
         read_tables(store, ["a", "absent"])
 
 
+@pytest.mark.parametrize("columns", [None, ["added", "latent", "examples"]])
+def test_columns_and_nested_fields_that_an_older_object_lacks_are_null(
+    folder: Store, columns: list[str] | None
+) -> None:
+    rows = some_rows(3)
+    write_table(folder, "t.parquet", rows, SCHEMA, METADATA, key=KEY)
+    example = pa.struct([*SCHEMA.field("examples").type.value_type, ("peak", pa.int16())])
+    today = pa.schema(
+        [*(SCHEMA.field(i) for i in (0, 1, 2)), ("added", pa.string())]
+        + [("examples", pa.list_(example))]
+    )
+    found = read_table(folder, "t.parquet", columns, schema=today)
+    assert found.schema.equals(today if columns is None else empty_table(today, columns).schema)
+    assert found["added"].null_count == len(found) == len(rows)
+    for now, then in zip(found.to_pylist(), rows.to_pylist(), strict=True):
+        assert now["examples"] == [{**one, "peak": None} for one in then["examples"]]
+        assert now["latent"] == then["latent"] and "values" not in now
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_of_the_package_survives_the_round_trip(folder: Store, name: str) -> None:
     schema = TABLES[name].schema
