@@ -20,19 +20,19 @@ step() {
   "$@" || failed+=("$name")
   echo "== $name: $((SECONDS - started)) s"
 }
-# Two processes: tests with Ray and vLLM wait for other processes as much as they compute.
+# Two processes: tests with Ray and vLLM mostly wait for other processes.
 run_tests() {
   local pytest=("$bin/python" -m pytest --durations=20)
   if (($#)); then
     "${pytest[@]}" "$@"
     return
   fi
-  local heavy="slow or ray or vllm" printed light status=0
+  local waiting="ray or vllm" printed others status=0
   printed="$(mktemp)"
-  "${pytest[@]}" -m "not ($heavy)" >"$printed" 2>&1 &
-  light=$!
-  "${pytest[@]}" -m "$heavy" || status=$?
-  wait "$light" || status=$?
+  "${pytest[@]}" -m "not ($waiting)" >"$printed" 2>&1 &
+  others=$!
+  "${pytest[@]}" -m "$waiting" || status=$?
+  wait "$others" || status=$?
   cat "$printed"
   rm "$printed"
   return "$status"

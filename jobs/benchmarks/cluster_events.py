@@ -73,8 +73,6 @@ class _Worker:
     first: float = math.inf
     saes: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
     """Those it holds."""
-    seen: set[str | None] = field(default_factory=set)
-    """SAEs it has worked on, which cluster/pool.py prefers it for."""
 
 
 class _Pool:
@@ -101,12 +99,12 @@ class _Pool:
         return self._least_busy() is not None
 
     def worker_for(self, task: Task) -> _Worker:
-        """The least busy worker with room, of a few one that has worked on the task's SAE."""
+        """The least busy worker with room, of a few one that holds the task's SAE."""
         best = self._least_busy()
         assert best is not None
-        if task.sae is None or not self._looks_at_saes or task.sae in best.seen:
+        if task.sae is None or not self._looks_at_saes or task.sae in best.saes:
             return best
-        equal = (w for w in self.workers if w.load == best.load and task.sae in w.seen)
+        equal = (w for w in self.workers if w.load == best.load and task.sae in w.saes)
         return next(equal, best)
 
     def _least_busy(self) -> _Worker | None:
@@ -145,6 +143,7 @@ class Run:
         self._starts = {"subject": rates.subject_start_s, "llm": rates.engine_start_s, "cpu": 0.0}
         self._turn = "subject" if workers and workers.take_turns else None
         self._is_bound = workers is None
+        self._most_of_a_room = config.llm.requests_in_flight
         room = {"subject": _AHEAD, "llm": _AHEAD * config.llm.requests_in_flight, "cpu": 1}
         counts = {name: 0 if workers is None else getattr(workers, name) for name in room}
         self._pools = {
@@ -214,7 +213,7 @@ class Run:
             pool.busy.overhead += asked.overhead
         pool.busy.work += asked.work
         worker.first = min(worker.first, start)
-        number = max(asked.requests, 1)
+        number = min(max(asked.requests, 1), self._most_of_a_room if name == "llm" else 1)
         pool.hold(worker, number)
         self._num_tasks += 1
         heapq.heappush(self._events, (end, next(self._number), name, worker, number, task))
@@ -224,7 +223,6 @@ class Run:
         if task.sae is None or self._is_bound:
             return 0.0
         is_held = task.sae in worker.saes
-        worker.seen.add(task.sae)
         worker.saes[task.sae] = None
         worker.saes.move_to_end(task.sae)
         while len(worker.saes) > SAES_HELD:
