@@ -7,7 +7,7 @@ small adapter per family; a family without one cannot be a subject, and the erro
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -38,6 +38,14 @@ class Family:
     """Attribute of the norm before the MLP in a layer."""
     mlp_post_norm: str | None = None
     """Attribute of the norm after the MLP, where the family has one."""
+    attention: str = "self_attn"
+    """Attribute of the attention in a layer."""
+    attention_output: str = "o_proj"
+    """Attribute of the output projection in the attention."""
+    attention_post_norm: str | None = None
+    """Attribute of the norm after the attention, where the family has one."""
+    parallel: str | None = None
+    """Field of the config that says whether the MLP reads the state before the attention."""
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -49,8 +57,19 @@ FAMILIES: tuple[Family, ...] = (
         norm_kind="layer",
         context="n_positions",
         mlp_norm="ln_2",
+        attention="attn",
+        attention_output="c_proj",
     ),
-    Family(("gpt_neox",), "gpt_neox", "layers", "final_layer_norm", norm_kind="layer"),
+    Family(
+        ("gpt_neox",),
+        "gpt_neox",
+        "layers",
+        "final_layer_norm",
+        norm_kind="layer",
+        attention="attention",
+        attention_output="dense",
+        parallel="use_parallel_residual",
+    ),
     Family(("llama", "qwen2", "qwen3", "mistral"), "model", "layers", "norm"),
     Family(("gemma",), "model", "layers", "norm", unit_offset=True),
     Family(
@@ -61,6 +80,7 @@ FAMILIES: tuple[Family, ...] = (
         unit_offset=True,
         mlp_norm="pre_feedforward_layernorm",
         mlp_post_norm="post_feedforward_layernorm",
+        attention_post_norm="post_attention_layernorm",
     ),
 )
 
@@ -76,6 +96,11 @@ class Parts:
     final_norm: FinalNorm
     softcap: float | None
     """Gemma 2's cap on the final logits; None elsewhere."""
+
+    def attention_output(self, layer: int) -> nn.Module:
+        """The projection from the heads' outputs to the residual stream."""
+        attention = getattr(self.layers[layer], self.family.attention)
+        return cast(nn.Module, getattr(attention, self.family.attention_output))
 
 
 def family_of(model_type: str) -> Family | None:

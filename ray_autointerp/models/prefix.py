@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ray_autointerp.models.hook_point import Site
+
 KeysAndValues = dict[int, tuple[Tensor, Tensor]]
 """By layer index: keys and values [W, heads, T, width of a head]."""
 
@@ -23,7 +25,7 @@ KeysAndValues = dict[int, tuple[Tensor, Tensor]]
 class Prefix:
     """A clean pass over some windows above a site, with what later suffixes attend to."""
 
-    site: int
+    site: Site
     normed_WTD: Tensor
     """Final normed states."""
     layers: KeysAndValues

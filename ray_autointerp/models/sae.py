@@ -1,14 +1,17 @@
 """SAEs, loaded by SAELens: what a latent reads, where it writes, and what its metadata promises.
 
-A latent's direction in residual space must be its decoder row for the clamp's algebra to hold
-(h + (v - a_i) W_dec[i]); SAEs for which it is not are refused with a sentence. A transcoder reads
-at one hook point and writes at another; of an SAE the two are one.
+A latent's direction must be its decoder row for the clamp's algebra to hold (h + (v - a_i)
+W_dec[i]); SAEs for which it is not are refused with a sentence. Of an SAE that normalises its
+input token by token that row is as long as the token's norm says; of one that writes to the heads'
+outputs it goes through the attention's output projection. A transcoder reads at one hook point and
+writes at another; of an SAE the two are one.
 """
 
-# X any leading dimensions, L d_sae, D d_model
+# X any leading dimensions, L d_sae, D d_model, Z width of what is written: D, or the heads' outputs
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from sae_lens import SAE
@@ -18,13 +21,18 @@ from torch import Tensor
 
 from ray_autointerp.errors import SaeError
 from ray_autointerp.methods.max_act import ActiveEntries
+from ray_autointerp.models.attention_output import AttentionOutput
 from ray_autointerp.models.finite_weights import require_finite
 from ray_autointerp.models.random_weights import randomize, require_top_k
 from ray_autointerp.models.sae_checkpoint import TRAINING_ONLY, SaeCheckpoint
 from ray_autointerp.models.sparse_encode import encode_sparse
 
-_STATEFUL = ("layer_norm", "constant_norm_rescale", "covariance_whitening")
-"""Normalisations under which a latent's direction differs from token to token."""
+if TYPE_CHECKING:
+    from ray_autointerp.models.subject import Subject
+    from ray_autointerp.models.subject_card import SubjectCard
+
+_BY_TOKEN = ("layer_norm", "constant_norm_rescale")
+"""Normalisations under which the length of a latent's direction differs from token to token."""
 
 _CLAMPABLE = (
     "standard",
@@ -88,13 +96,19 @@ class SaeCard:
                 "stream without its mean; only layer norms ignore that, and the subject has others."
             )
 
-    def require_fits(self, d_model: int, hook_point: str) -> None:
-        """Raises SaeError, naming both shapes, unless the SAE has that residual stream's width."""
-        for does, width in (("reads", self.d_in), ("writes", self.d_out)):
-            if width != d_model:
+    def require_fits(self, subject: "SubjectCard", hook_point: str, read_point: str) -> None:
+        """Raises SaeError, naming both shapes, unless the SAE has the widths of where it reads and
+        writes; SubjectError where the subject has no such places.
+        """
+        for does, width, point in (
+            ("reads", self.d_in, read_point),
+            ("writes", self.d_out, hook_point),
+        ):
+            subject_has = subject.width(subject.blocks.read_place(point))
+            if width != subject_has:
                 raise SaeError(
                     f"The SAE {self.source} {does} vectors of {width}, the subject has "
-                    f"{d_model} at {hook_point}: it was trained on another model."
+                    f"{subject_has} at {point}: it was trained on another model."
                 )
 
 
@@ -141,18 +155,11 @@ def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
             f"The SAE {source} is of architecture `{architecture}`, which cannot be clamped along "
             f"its decoder; supported are {', '.join(_CLAMPABLE)}."
         )
-    if normalization in _STATEFUL:
-        raise SaeError(
-            f"The SAE {source} normalises activations by `{normalization}`, so that a latent's "
-            "direction differs from token to token and cannot be clamped."
-        )
-    if normalization != "none":
+    if normalization not in ("none", *_BY_TOKEN):
         raise SaeError(
             f"The SAE {source} expects activations scaled by `{normalization}`, and the scale is "
             "not stored with it: fold it into the weights and save the SAE again."
         )
-    if config.get("reshape_activations", "none") not in ("none", None):
-        raise SaeError(f"The SAE {source} reads reshaped attention heads, not the residual stream.")
     d_out = config.get("d_out") or config["d_in"]
     metadata = {**config, **(config.get("metadata") or {})}
     model_kwargs = dict(metadata.get("model_from_pretrained_kwargs") or {})
@@ -166,6 +173,12 @@ def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
     excluded = metadata.get("exclude_special_tokens") or False
     read = _read_point(metadata)
     write = metadata.get("hook_name_out") or read
+    is_transcoder = "transcode" in architecture or bool(config.get("transcode")) or write != read
+    if is_transcoder and normalization in _BY_TOKEN:
+        raise SaeError(
+            f"The transcoder {source} normalises what it reads by `{normalization}`, token by "
+            "token; what it writes then has no length of its own, and cannot be clamped."
+        )
     return SaeCard(
         source=source,
         d_in=config["d_in"],
@@ -174,7 +187,7 @@ def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
         architecture=architecture,
         read_point=read,
         hook_point=write,
-        is_transcoder="transcode" in architecture or bool(config.get("transcode")) or write != read,
+        is_transcoder=is_transcoder,
         context_size=metadata.get("context_size"),
         prepend_bos=metadata.get("prepend_bos"),
         exclude_special_tokens=tuple(excluded) if isinstance(excluded, list) else bool(excluded),
@@ -220,6 +233,8 @@ class Sae:
         """Where latents write."""
         self.read_point = read_point
         """Where activations are encoded from."""
+        self._output: AttentionOutput | None = None
+        self._probe_NZ: Tensor | None = None
 
     @classmethod
     def load(
@@ -248,7 +263,7 @@ class Sae:
             sae = checkpoint.load(device, dtype)
         # Here too: the files may differ from those that were checked when the run began.
         require_finite(card.source, sae.state_dict(), dtype)
-        if card.is_centered:
+        if card.is_centered and not _reads_heads(card.read_point):
             _center_input(sae)
         if random_seed is not None:
             require_top_k(card.source, card.architecture)
@@ -256,11 +271,69 @@ class Sae:
         write, read = points(card, hook_point, read_point)
         if write is None or read is None:
             raise SaeError(f"The SAE {card.source} names no hook point; give one.")
+        if getattr(sae.cfg, "reshape_activations", "none") == "hook_z":
+            sae.turn_off_forward_pass_hook_z_reshaping()  # the heads come side by side here
         return cls(sae, write, read)
 
+    def bound_to(self, subject: "Subject") -> "Sae":
+        """The same SAE, which then knows what the subject makes of what it writes; needed where it
+        `needs_subject`.
+        """
+        self._output = subject.attention_output(self.hook_point)
+        if self.needs_subject:
+            self._probe_NZ = subject.probe(subject.place(self.read_point))
+        return self
+
     @property
+    def needs_subject(self) -> bool:
+        """Whether what a latent adds to the residual stream depends on more than its decoder row:
+        it is projected first, or as long as the token's norm says.
+        """
+        return self._normalization in _BY_TOKEN or self._output is not None
+
+    @cached_property
     def W_dec_LD(self) -> Tensor:
-        """Decoder rows: a latent's direction at unit activation, in residual space."""
+        """A latent's direction at unit activation, in residual space. Of one whose direction
+        differs from token to token, its mean over the tokens of a fixed text.
+        """
+        rows_LZ = self.W_dec_LZ
+        if self._normalization in _BY_TOKEN:
+            assert self._probe_NZ is not None, "bind it to its subject first"
+            rows_LZ = rows_LZ * self._lengths(self._probe_NZ).mean()
+        if self._output is None:
+            return rows_LZ
+        assert self._probe_NZ is not None
+        return self._output.directions(rows_LZ, self._probe_NZ)
+
+    def added(self, change_X: Tensor, rows_XZ: Tensor, read_XZ: Tensor | None) -> Tensor:
+        """What changes of activations add to the residual stream [X, D]. `rows_XZ` are the latents'
+        decoder rows, and `read_XZ` what was read, needed where the SAE `needs_subject`; all are
+        broadcast.
+        """
+        delta_XZ = change_X[..., None] * rows_XZ
+        if not self.needs_subject:
+            return delta_XZ
+        assert read_XZ is not None, "what was read is needed"
+        if self._normalization in _BY_TOKEN:
+            delta_XZ = delta_XZ * self._lengths(read_XZ)[..., None]
+        return delta_XZ if self._output is None else self._output.change(read_XZ, delta_XZ)
+
+    @property
+    def _normalization(self) -> str:
+        return str(getattr(self._sae.cfg, "normalize_activations", None) or "none")
+
+    def _lengths(self, read_XZ: Tensor) -> Tensor:
+        """How long a unit of what is decoded is, by token [X]: as SAELens undoes its normalisation,
+        but for the mean, which no latent changes.
+        """
+        wide_XZ = read_XZ.to(torch.promote_types(read_XZ.dtype, torch.float32))
+        if self._normalization == "layer_norm":
+            return wide_XZ.std(dim=-1)
+        return cast(Tensor, wide_XZ.norm(dim=-1) / wide_XZ.shape[-1] ** 0.5)
+
+    @property
+    def W_dec_LZ(self) -> Tensor:
+        """Decoder rows, in the space of what is written."""
         rows = self._sae.W_dec
         if getattr(self._sae.cfg, "rescale_acts_by_decoder_norm", False):
             # Activations carry the decoder's norm, decoding divides by it.
@@ -276,7 +349,7 @@ class Sae:
         """
         columns = getattr(self._sae, "W_enc", None)
         if columns is None:
-            return self.W_dec_LD.T
+            return self.W_dec_LZ.T
         if getattr(self._sae.cfg, "rescale_acts_by_decoder_norm", False):
             columns = columns * self._sae.W_dec.norm(dim=-1)
         return cast(Tensor, columns)
@@ -304,6 +377,11 @@ class Sae:
         flat = h_XD.reshape(-1, h_XD.shape[-1])
         parts = [self.activations(chunk)[:, latents_B] for chunk in torch.split(flat, 4096)]
         return torch.cat(parts).reshape(*h_XD.shape[:-1], len(latents_B))
+
+
+def _reads_heads(read_point: str | None) -> bool:
+    """Heads' outputs are the same whether the weights that write are centred or not."""
+    return str(read_point).endswith(("attn.hook_z", "attn.o.hook_in"))
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.models.families import Family, family_of, supported
-from ray_autointerp.models.hook_point import Place, read_place, write_site
+from ray_autointerp.models.hook_point import Blocks, Inside, Place
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 
 
@@ -29,6 +29,10 @@ class SubjectCard:
     context_length: int
     num_parameters: int
     tokenizer_digest: str
+    num_head_outputs: int
+    """Width of attn.hook_z, all heads together."""
+    is_parallel: bool = False
+    """Whether attention and MLP of a block read the same state."""
 
     @property
     def family(self) -> Family:
@@ -36,6 +40,16 @@ class SubjectCard:
         family = family_of(self.model_type)
         assert family is not None
         return family
+
+    @property
+    def blocks(self) -> Blocks:
+        """What its hook points are."""
+        return Blocks(self.model, self.num_layers, self.family, self.is_parallel)
+
+    def width(self, place: Place) -> int:
+        """Numbers in a vector at a place."""
+        is_heads = isinstance(place, Inside) and place.where == "z"
+        return self.num_head_outputs if is_heads else self.d_model
 
     def hook_points(self) -> list[str]:
         """The residual-stream hook points that a pass can be resumed from."""
@@ -76,17 +90,10 @@ def describe(
         context_length=getattr(config, family.context),
         num_parameters=sum(p.numel() for p in without_weights(model, revision).parameters()),
         tokenizer_digest=tokenizer.digest(),
+        num_head_outputs=config.num_attention_heads
+        * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads),
+        is_parallel=family.parallel is not None and getattr(config, family.parallel),
     )
-
-
-def check_hook_point(card: SubjectCard, hook_point: str) -> int:
-    """The site at which a write to the hook point takes effect. Raises SubjectError."""
-    return write_site(hook_point, card.num_layers, card.family, card.model)
-
-
-def check_read_point(card: SubjectCard, hook_point: str) -> Place:
-    """What a latent that reads at the hook point is given. Raises SubjectError."""
-    return read_place(hook_point, card.num_layers, card.family, card.model)
 
 
 def subject_digest(model: str, *, revision: str | None = None) -> str:

@@ -22,7 +22,7 @@ from ray_autointerp.methods.firing_stats import FiringStats
 from ray_autointerp.methods.max_act import ActiveEntries, ExampleSieve
 from ray_autointerp.methods.top_examples import TopExamples
 from ray_autointerp.models.clamped_pass import position_mask
-from ray_autointerp.models.hook_point import Place
+from ray_autointerp.models.hook_point import Place, Site
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.passes.example_tables import (
     example_refs_table,
@@ -42,7 +42,7 @@ class _Watch:
     """One SAE during the pass."""
 
     sae: Sae
-    site: int
+    site: Site
     place: Place
     latents: slice
     sieve: ExampleSieve | DeviceSieve

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -10,11 +11,13 @@ from ray_autointerp.models.jacobian import window_jacobians
 from ray_autointerp.models.subject import Subject
 
 
+@pytest.mark.parametrize("hook_point", ["blocks.1.hook_resid_post", "blocks.1.hook_attn_out"])
 def test_rows_equal_central_differences_window_by_window(
-    tiny: Callable[..., Subject], windows_WT: Tensor, model_type: str
+    tiny: Callable[..., Subject], windows_WT: Tensor, model_type: str, hook_point: str
 ) -> None:
     """All counted positions move together; BOS and specials neither move nor count."""
-    subject, site = tiny(model_type), 2
+    subject = tiny(model_type)
+    site = subject.site(hook_point)
     h_WTD = subject.residual(windows_WT, site)
     mask_WT = position_mask(subject, windows_WT, h_WTD, site)
     assert not bool(mask_WT.all())
