@@ -67,6 +67,8 @@ class Blocks:
     family: Family
     is_parallel: bool = False
     """Whether attention and MLP read the same state, so that there is none between them."""
+    linear_layers: frozenset[int] = frozenset()
+    """Blocks whose attention is linear: what it adds is known, but no heads' outputs."""
 
     def write_site(self, hook_point: str) -> Site:
         """The site at which a write to the hook point takes effect. Raises SubjectError."""
@@ -97,10 +99,13 @@ class Blocks:
     def _split(self, hook_point: str) -> tuple[int | None, str]:
         if hook_point == "hook_embed":
             hook_point = "blocks.0.hook_resid_pre"
+        hook_point = self._of_module(hook_point) or hook_point
         found = re.fullmatch(r"blocks\.(\d+)\.([a-z0-9_.]+)", hook_point)
         if found is None or int(found[1]) >= self.num_layers:
             return None, ""
-        if self.is_parallel and found[2] == "hook_resid_mid":
+        layer = int(found[1])
+        has_no_heads = layer in self.linear_layers and _INSIDE.get(found[2]) == "z"
+        if has_no_heads or (self.is_parallel and found[2] == "hook_resid_mid"):
             return None, ""
         # What is added to the residual stream has one name, whatever module ends with it.
         family = self.family
@@ -110,7 +115,34 @@ class Blocks:
             if family.attention_post_norm is None
             else "ln1_post.hook_out": "hook_attn_out",
         }
-        return int(found[1]), added.get(found[2], found[2])
+        return layer, added.get(found[2], found[2])
+
+    def _of_module(self, name: str) -> str | None:
+        """The hook point of a Hugging Face module, such as `model.layers.3.mlp`: of its output, or
+        by an ending of its `input`. None where it is no name of one.
+        """
+        family = self.family
+        found = re.fullmatch(
+            rf"(?:[a-z_]+\.)*{family.layers}\.(\d+)(?:\.([a-z0-9_.]+?))?(?:\.(input|output))?", name
+        )
+        if found is None:
+            return None
+        heads = f"{family.attention}.{family.attention_output}"
+        points = {
+            ("", "input"): "hook_resid_pre",
+            ("", "output"): "hook_resid_post",
+            (heads, "input"): "attn.hook_z",
+            (heads, "output"): "attn.hook_out",
+            (family.attention, "output"): "attn.hook_out",
+            (family.attention_post_norm, "output"): "ln1_post.hook_out",
+            (family.mlp_norm, "input"): "ln2.hook_in",
+            (family.mlp_norm, "output"): "ln2.hook_out",
+            (family.mlp, "input"): "mlp.hook_in",
+            (family.mlp, "output"): "mlp.hook_out",
+            (family.mlp_post_norm, "output"): "ln2_post.hook_out",
+        }
+        point = points.get((found[2] or "", found[3] or "output"))
+        return None if point is None else f"blocks.{found[1]}.{point}"
 
     def _unknown(self, hook_point: str) -> SubjectError:
         return SubjectError(
@@ -205,9 +237,9 @@ def hidden_states(arguments: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 
 def _attention_end(parts: Parts, layer: int) -> torch.nn.Module:
     """The module whose output attention adds to the residual stream."""
-    family = parts.family
-    end = getattr(parts.layers[layer], family.attention_post_norm or family.attention)
-    return cast(torch.nn.Module, end)
+    if parts.family.attention_post_norm is None:
+        return parts.attention(layer)
+    return cast(torch.nn.Module, getattr(parts.layers[layer], parts.family.attention_post_norm))
 
 
 def _before(module: torch.nn.Module, keep: Callable[[Tensor], None]) -> RemovableHandle:

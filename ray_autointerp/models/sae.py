@@ -9,7 +9,7 @@ writes at another; of an SAE the two are one.
 
 # X any leading dimensions, L d_sae, D d_model, Z width of what is written: D, or the heads' outputs
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +25,7 @@ from ray_autointerp.models.attention_output import AttentionOutput
 from ray_autointerp.models.finite_weights import require_finite
 from ray_autointerp.models.random_weights import randomize, require_top_k
 from ray_autointerp.models.sae_checkpoint import TRAINING_ONLY, SaeCheckpoint
+from ray_autointerp.models.sae_registry import releases
 from ray_autointerp.models.sparse_encode import encode_sparse
 
 if TYPE_CHECKING:
@@ -87,6 +88,19 @@ class SaeCard:
     center_writing_weights)."""
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     """How the subject was loaded for training, without TransformerLens' own arguments."""
+    expected_l0: float | None = None
+    """Latents active at a token, on average, by its k or its metadata."""
+    reconstructs: bool = True
+    """Whether what it decodes is meant to be what it read: not where a skip connection is left out,
+    nor with random weights."""
+
+    @property
+    def reads_without_mean(self) -> bool:
+        """Whether the mean over d_model is to be taken off what it reads. Heads' outputs are the
+        same whether the weights that write to the stream are centred or not.
+        """
+        is_of_heads = str(self.read_point).endswith(("attn.hook_z", "o.hook_in", "proj.input"))
+        return self.is_centered and not is_of_heads
 
     def require_norm(self, norm_kind: str) -> None:
         """Raises SaeError where it was trained without a mean that the subject's norms read."""
@@ -126,12 +140,12 @@ def check_card(
     fetched) by SAELens; without `fetch` its configuration alone is. Raises SaeError.
     """
     if path is None and not fetch:
-        return _card(
+        return card_of_config(
             f"{release}/{sae_id}", _registry_config(release, sae_id), f"{release}/{sae_id}"
         )
     if path is None:
         sae, source = _from_registry(release, sae_id, "cpu", "float32"), f"{release}/{sae_id}"
-        card = _card(source, sae.cfg.to_dict(), source)
+        card = card_of_config(source, _with_l0(sae.cfg.to_dict(), release, sae_id), source)
         require_finite(source, sae.state_dict(), dtype)
         return card
     checkpoint = SaeCheckpoint.read(path)
@@ -144,10 +158,13 @@ def _card_of(path: str, checkpoint: SaeCheckpoint) -> SaeCard:
     config = checkpoint.config
     if checkpoint.is_unscaled and checkpoint.scale is not None:
         config = {**config, "normalize_activations": "none"}  # folded when it is loaded
-    return _card(path, config, checkpoint.digest())
+    return card_of_config(path, config, checkpoint.digest())
 
 
-def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
+def card_of_config(source: str, config: dict[str, Any], digest: str) -> SaeCard:
+    """The facts of a configuration in SAELens' words. Raises SaeError where such an SAE cannot be
+    clamped.
+    """
     architecture = config.get("architecture", "standard")
     normalization = config.get("normalize_activations") or "none"
     if architecture not in _CLAMPABLE:
@@ -194,6 +211,8 @@ def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
         digest=digest,
         is_centered=is_centered,
         model_kwargs={k: v for k, v in model_kwargs.items() if k not in _PROCESSING},
+        expected_l0=metadata.get("l0") or metadata.get("k"),
+        reconstructs=not config.get("lacks_skip"),
     )
 
 
@@ -227,7 +246,10 @@ def points(
 class Sae:
     """A loaded SAE. Inference only."""
 
-    def __init__(self, sae: Any, hook_point: str, read_point: str) -> None:
+    def __init__(
+        self, sae: Any, hook_point: str, read_point: str, card: SaeCard | None = None
+    ) -> None:
+        self._card = card
         self._sae = sae.eval().requires_grad_(False)
         self.hook_point = hook_point
         """Where latents write."""
@@ -256,24 +278,25 @@ class Sae:
         """
         if path is None:
             sae, source = _from_registry(release, sae_id, device, dtype), f"{release}/{sae_id}"
-            card = _card(source, sae.cfg.to_dict(), source)
+            card = card_of_config(source, _with_l0(sae.cfg.to_dict(), release, sae_id), source)
         else:
             checkpoint = SaeCheckpoint.read(path)
             card = _card_of(path, checkpoint)
             sae = checkpoint.load(device, dtype)
         # Here too: the files may differ from those that were checked when the run began.
         require_finite(card.source, sae.state_dict(), dtype)
-        if card.is_centered and not _reads_heads(card.read_point):
+        if card.reads_without_mean:
             _center_input(sae)
         if random_seed is not None:
             require_top_k(card.source, card.architecture)
             randomize(sae, random_seed)
+            card = replace(card, reconstructs=False)
         write, read = points(card, hook_point, read_point)
         if write is None or read is None:
             raise SaeError(f"The SAE {card.source} names no hook point; give one.")
         if getattr(sae.cfg, "reshape_activations", "none") == "hook_z":
             sae.turn_off_forward_pass_hook_z_reshaping()  # the heads come side by side here
-        return cls(sae, write, read)
+        return cls(sae, write, read, card)
 
     def bound_to(self, subject: "Subject") -> "Sae":
         """The same SAE, which then knows what the subject makes of what it writes; needed where it
@@ -364,6 +387,47 @@ class Sae:
         """Activations [..., L] of residual states, in the SAE's dtype."""
         return cast(Tensor, self._sae.encode(h_XD.to(self._sae.dtype)))
 
+    @torch.inference_mode()
+    def reconstruct(self, read_NZ: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations [N, L], and what the SAE makes of them [N, Z] in the space of what it
+        reconstructs, a skip connection's part with it.
+        """
+        read_NZ = read_NZ.to(self._sae.dtype)
+        acts_NL = self._sae.encode(read_NZ)
+        made_NZ = self._sae.decode(acts_NL)
+        skip = getattr(self._sae, "W_skip", None)
+        return acts_NL, made_NZ if skip is None else made_NZ + read_NZ @ skip.T
+
+    def target(self, written_NZ: Tensor) -> Tensor:
+        """What is to be reconstructed, of the tensor where latents write."""
+        if self._card is None or not self._card.reads_without_mean:
+            return written_NZ
+        return written_NZ - written_NZ.mean(dim=-1, keepdim=True)
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether what it decodes is meant to be what it read."""
+        return self._card is not None and self._card.reconstructs
+
+    def facts(self) -> dict[str, str | int | None]:
+        """Architecture, sizes, places, and what is done to the input before activations are read
+        from it, which is what their units depend on.
+        """
+        cfg = self._sae.cfg
+        return {
+            "architecture": None if self._card is None else self._card.architecture,
+            "d_in": int(cfg.d_in),
+            "d_sae": self.d_sae,
+            "read_point": self.read_point,
+            "hook_point": self.hook_point,
+            "normalization": self._normalization,
+        }
+
+    @property
+    def expected_l0(self) -> float | None:
+        """Latents active at a token, on average, by its k or its metadata."""
+        return None if self._card is None else self._card.expected_l0
+
     def active_entries(self, h_WTD: Tensor, mask_WT: Tensor, latents: slice) -> ActiveEntries:
         """The non-zero activations of some latents where the mask is true; cost goes by those."""
         return encode_sparse(self._sae, h_WTD, mask_WT, latents)
@@ -379,11 +443,6 @@ class Sae:
         return torch.cat(parts).reshape(*h_XD.shape[:-1], len(latents_B))
 
 
-def _reads_heads(read_point: str | None) -> bool:
-    """Heads' outputs are the same whether the weights that write are centred or not."""
-    return str(read_point).endswith(("attn.hook_z", "attn.o.hook_in"))
-
-
 @torch.no_grad()
 def _center_input(sae: Any) -> None:
     """Fold into the encoder that it reads h less its mean over d_model: as the subject runs with
@@ -395,6 +454,13 @@ def _center_input(sae: Any) -> None:
     sae.W_enc.copy_(W_enc_DL - mean_L)
     if sae.cfg.apply_b_dec_to_input:  # what is taken off the input was meant for the old encoder
         sae.b_enc.copy_(sae.b_enc.double() - sae.b_dec.double().sum() * mean_L)
+
+
+def _with_l0(config: dict[str, Any], release: str | None, sae_id: str | None) -> dict[str, Any]:
+    """With the number of active latents that the registry gives, if it does."""
+    known = releases().get(str(release))
+    l0 = None if known is None else known.l0.get(str(sae_id))
+    return config if l0 is None else {**config, "l0": l0}
 
 
 def _registry_config(release: str | None, sae_id: str | None) -> dict[str, Any]:
@@ -409,7 +475,9 @@ def _registry_config(release: str | None, sae_id: str | None) -> dict[str, Any]:
 
 
 def _not_loaded(release: str | None, sae_id: str | None, error: Exception) -> SaeError:
-    return SaeError(f"SAELens cannot load {release}/{sae_id}: {str(error).splitlines()[0]}")
+    same = [name for name, known in releases().items() if known.repository == release]
+    advice = f"; the releases of that repository are {', '.join(same)}" if same else ""
+    return SaeError(f"SAELens cannot load {release}/{sae_id}: {str(error).splitlines()[0]}{advice}")
 
 
 def _from_registry(

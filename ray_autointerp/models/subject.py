@@ -33,6 +33,7 @@ from ray_autointerp.models.prefix import (
     Prefix,
     named_arguments,
     suffix_arguments,
+    whole_windows,
     with_cache,
 )
 from ray_autointerp.models.rms_norm import quicken_norms
@@ -225,6 +226,8 @@ class Subject:
     @torch.inference_mode()
     def keep_keys(self, h_WTD: Tensor, site: Site) -> Prefix:
         """Run clean windows above a site and keep every layer's keys and values."""
+        if self._parts.has_linear_attention:
+            return Prefix(site, self.resume(h_WTD, site), {}, h_WTD)
         kept = KeptKeys()
         h_WTD, above = self._to_next_block(h_WTD, site)
         arguments = self._arguments(h_WTD.shape[1])[above:]
@@ -244,6 +247,10 @@ class Subject:
         where the positions before the suffix are clean.
         """
         places_BS = starts_B[:, None] + torch.arange(h_BSD.shape[1], device=starts_B.device)
+        if self._parts.has_linear_attention:
+            whole_BTD = whole_windows(prefix, h_BSD, windows_B, places_BS)
+            states_BTD = self.resume(whole_BTD, prefix.site)
+            return states_BTD[torch.arange(len(h_BSD), device=h_BSD.device)[:, None], places_BS]
         places: dict[tuple[int, torch.device], Tensor] = {}
         h_BSD, above = self._to_next_block(h_BSD, prefix.site)
         arguments = self._arguments(prefix.normed_WTD.shape[1])[above:]

@@ -33,6 +33,8 @@ class SubjectCard:
     """Width of attn.hook_z, all heads together."""
     is_parallel: bool = False
     """Whether attention and MLP of a block read the same state."""
+    linear_layers: frozenset[int] = frozenset()
+    """Blocks whose attention is linear."""
 
     @property
     def family(self) -> Family:
@@ -44,7 +46,9 @@ class SubjectCard:
     @property
     def blocks(self) -> Blocks:
         """What its hook points are."""
-        return Blocks(self.model, self.num_layers, self.family, self.is_parallel)
+        return Blocks(
+            self.model, self.num_layers, self.family, self.is_parallel, self.linear_layers
+        )
 
     def width(self, place: Place) -> int:
         """Numbers in a vector at a place."""
@@ -93,6 +97,11 @@ def describe(
         num_head_outputs=config.num_attention_heads
         * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads),
         is_parallel=family.parallel is not None and getattr(config, family.parallel),
+        linear_layers=frozenset(
+            layer
+            for layer, kind in enumerate(getattr(config, "layer_types", None) or ())
+            if kind == "linear_attention"
+        ),
     )
 
 
@@ -109,13 +118,18 @@ def subject_digest(model: str, *, revision: str | None = None) -> str:
 
 
 def model_config(model: str, revision: str | None) -> Any:
-    """The Hugging Face configuration of a hub name or directory. Raises SubjectError."""
+    """The Hugging Face configuration of a hub name or directory; of a model that also reads images,
+    of its text part, which is all that is loaded. Raises SubjectError.
+    """
+    return whole_config(model, revision).get_text_config()
+
+
+def whole_config(model: str, revision: str | None) -> Any:
+    """The same, of the whole model."""
     looks_local = model.startswith(("/", ".", "~"))
     if looks_local and not Path(model).is_dir():
         raise SubjectError(f"The subject's directory {model} does not exist; set subject.model.")
     try:
-        # The config as it is, not its text part: a model that also reads images has its layers
-        # elsewhere, and to boot one TransformerLens installs packages.
         return AutoConfig.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
         raise SubjectError(f"The subject {model} cannot be found: {first_line(error)}") from error

@@ -122,6 +122,8 @@ def test_sae_on_attention_is_clamped_as_saelens_clamps_it_there(
     """On what it adds, and on its heads' outputs: through their projection, and the norm behind it
     in Gemma 2 and 3.
     """
+    if model_type.startswith("qwen3_5"):
+        pytest.skip("TransformerLens boots the whole of these models, and needs torchvision for it")
     heads = {"reshape_activations": "hook_z"} if hook_point.endswith("_z") else {}
     folder = sae_folder("topk", f"blocks.1.{hook_point}", k=6, **heads)
     subject = tiny(model_type)

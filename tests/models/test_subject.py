@@ -146,6 +146,39 @@ def test_attention_is_added_within_its_block_or_where_both_read_the_same_state_b
     assert tiny("gemma2").site("blocks.1.ln1_post.hook_out") == Inside(1, "mid")
 
 
+@pytest.mark.parametrize(
+    ("model_type", "module", "hook_point"),
+    [
+        ("llama", "model.layers.2", "blocks.2.hook_resid_post"),
+        ("llama", "model.layers.2.input", "blocks.2.hook_resid_pre"),
+        ("llama", "model.layers.2.mlp", "blocks.2.hook_mlp_out"),
+        ("llama", "model.layers.2.mlp.input", "blocks.2.mlp.hook_in"),
+        ("llama", "model.layers.2.self_attn.o_proj.input", "blocks.2.attn.hook_z"),
+        ("llama", "model.layers.2.self_attn", "blocks.2.hook_attn_out"),
+        ("gpt2", "transformer.h.3.mlp", "blocks.3.hook_mlp_out"),
+        ("gpt2", "transformer.h.3.attn.c_proj.input", "blocks.3.attn.hook_z"),
+        ("gpt_neox", "gpt_neox.layers.1.attention.dense", "blocks.1.hook_attn_out"),
+        ("gemma2", "model.layers.1.post_feedforward_layernorm.output", "blocks.1.hook_mlp_out"),
+        ("gemma2", "model.layers.1.post_attention_layernorm", "blocks.1.hook_attn_out"),
+        ("gemma2", "model.layers.1.pre_feedforward_layernorm.output", "blocks.1.ln2.hook_out"),
+        ("gemma3", "model.language_model.layers.1", "blocks.1.hook_resid_post"),
+    ],
+)
+def test_hugging_face_modules_are_hook_points_too(
+    tiny: Tiny, model_type: str, module: str, hook_point: str
+) -> None:
+    subject = tiny(model_type)
+    assert subject.place(module) == subject.place(hook_point)
+
+
+def test_module_that_is_no_hook_point_is_refused(tiny: Tiny) -> None:
+    for module in ("model.layers.9", "model.layers.1.self_attn.q_proj", "model.embed_tokens"):
+        with pytest.raises(SubjectError, match="is not one of"):
+            tiny("llama").place(module)
+    with pytest.raises(SubjectError, match="inside a block"):
+        tiny("gemma2").site("model.layers.1.mlp")
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @torch.inference_mode()
 def test_split_pass_equals_the_full_pass_in_half_precision(
