@@ -123,7 +123,8 @@ class Blocks:
         """
         family = self.family
         found = re.fullmatch(
-            rf"(?:[a-z_]+\.)*{family.layers}\.(\d+)(?:\.([a-z0-9_.]+?))?(?:\.(input|output))?", name
+            rf"(?:[a-z_]+\.)*{family.layers}\.(\d+)(?:\.((?!(?:in|out)put$)[a-z0-9_.]+?))?(?:\.(input|output))?",
+            name,
         )
         if found is None:
             return None

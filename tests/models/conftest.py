@@ -167,6 +167,7 @@ def plain(tiny_folder: Callable[[str], str]) -> Callable[[str], Any]:
     """The same weights as Hugging Face loads and runs them: the oracle of every pass."""
 
     @cache
+    @torch.inference_mode(False)
     def load(model_type: str) -> Any:
         # Eager attention is the one that caps its scores; for the others the default serves.
         attention = {"attn_implementation": "eager"} if model_type == "gemma2" else {}
