@@ -280,6 +280,19 @@ class MatchSection(Section):
     anew only the poor ones, or the old ones, with something better."""
 
 
+class SaeFitSection(Section):
+    """Whether an SAE fits the subject, looked at on the corpus's first tokens before anything else
+    is done with it.
+    """
+
+    num_tokens: int = Field(default=20_000, ge=1)
+    """How many tokens, of the corpus's first shard at most."""
+    warn_unexplained: Annotated[float, _OPERATIONS] = Field(default=0.5, ge=0, allow_inf_nan=False)
+    """Share of the variance that an SAE may leave unexplained without a warning."""
+    most_unexplained: Annotated[float, _OPERATIONS] = Field(default=0.9, ge=0, allow_inf_nan=False)
+    """Share above which the run stops. It can be above 1: a large number never stops a run."""
+
+
 class SelectSection(Section):
     """Which latents deserve LLM money and exact clamps."""
 
@@ -587,6 +600,7 @@ class Config(Section):
     """One `[[sae]]` table each; one with `sae_ids` stands for many (SuiteSection)."""
     corpus: CorpusSection
     evidence: EvidenceSection = EvidenceSection()
+    sae_fit: SaeFitSection = SaeFitSection()
     match: MatchSection | None = None
     """None matches nothing."""
     select: SelectSection = SelectSection()

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ray_autointerp.config import LabelScore
-
 Check = Literal["match", "label", "score", "age", "cosine", "correlation", "overlap", "sentences"]
 """What a label did not pass: there is no earlier latent, that one has no label that was scored on
 sentences, the label scored too low or is too old, or what is alike is too little."""
@@ -46,7 +44,7 @@ def failed_likeness(found: Likeness, thresholds: Thresholds) -> Check | None:
     return "overlap" if _is_below(found.overlap, thresholds.overlap) else None
 
 
-def is_below_a_score(label: Mapping[str, Any], least: Mapping[LabelScore, float]) -> bool:
+def is_below_a_score(label: Mapping[str, Any], least: Mapping[str, float]) -> bool:
     """Whether one of the label's scores, by column, is missing or less than is asked for."""
     return any(label[score] is None or label[score] < value for score, value in least.items())
 

@@ -1,24 +1,36 @@
 """Clamping: setting one latent's activation to a value, with the SAE's error term kept.
 
 For a linear decoder, h + (v - a) d with d = W_dec[i] is the spliced-in reconstruction plus the
-error term, so no decode is needed (methods 9). The inputs are states, activations
-and directions.
+error term, so no decode is needed (methods 9). The inputs are states, activations, and what a
+change of activation adds to the residual stream.
 """
 
 # B clamped rows (one latent and value each), W windows, T positions, D d_model
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 
+def along(directions_BD: Tensor) -> Callable[[Tensor], Tensor]:
+    """What changes [B, W, T] of activations add: so much of each row's direction."""
+    return lambda change_BWT: change_BWT[..., None] * directions_BD[:, None, None, :]
+
+
 def clamp(
-    h_WTD: Tensor, acts_BWT: Tensor, values_B: Tensor, directions_BD: Tensor, mask_WT: Tensor
+    h_WTD: Tensor,
+    acts_BWT: Tensor,
+    values_B: Tensor,
+    added: Callable[[Tensor], Tensor],
+    mask_WT: Tensor,
 ) -> Tensor:
     """States [B, W, T, D] in which row b's latent has the value `values_B[b]`.
 
-    Positions where the mask is false (BOS, pads, sinks) come back bit for bit, and so does a
-    position whose activation already is the value. The mask may be [W, T] or [B, W, T] (for
-    instance only where the latent is active). `h_WTD` may have a leading B of its own.
+    `added` gives what changes [B, W, T] of the activations add to the states. Positions where the
+    mask is false (BOS, pads, sinks) come back bit for bit, and so does a position whose activation
+    already is the value. The mask may be [W, T] or [B, W, T] (for instance only where the latent is
+    active). `h_WTD` may have a leading B of its own.
     """
     change_BWT = (values_B[:, None, None] - acts_BWT).masked_fill(~mask_WT, 0)
-    moved_BWTD = h_WTD + (change_BWT[..., None] * directions_BD[:, None, None, :]).to(h_WTD.dtype)
+    moved_BWTD = h_WTD + added(change_BWT).to(h_WTD.dtype)
     return moved_BWTD.where((change_BWT != 0)[..., None], h_WTD)

@@ -60,10 +60,11 @@ def active_changes(
     rows_W1 = windows_W[:, None]
     active_WS = active_WT.gather(1, places_WS)
     h_WSD, normed_WSD = clean.h_WTD[rows_W1, places_WS], clean.normed_WTD[rows_W1, places_WS]
-    direction_D = sae.W_dec_LD[latent].to(torch.promote_types(h_WSD.dtype, torch.float32))
+    row_Z = sae.W_dec_LZ[latent].to(torch.promote_types(h_WSD.dtype, torch.float32))
+    read_WSZ = None if clean.read_WTZ is None else clean.read_WTZ[rows_W1, places_WS]
     num_changes = len(changes_NWT)
     changes_NWS = changes_NWT.gather(2, places_WS.expand(num_changes, -1, -1))
-    moved_NWSD = h_WSD + changes_NWS.masked_fill(~active_WS, 0)[..., None] * direction_D
+    moved_NWSD = h_WSD + sae.added(changes_NWS.masked_fill(~active_WS, 0), row_Z, read_WSZ)
     flat_BSD = moved_NWSD.to(h_WSD.dtype).flatten(0, 1)
     windows_B, starts_B = windows_W.repeat(num_changes), starts_W.repeat(num_changes)
     prefix = clean.prefix

@@ -19,6 +19,7 @@ from ray_autointerp.methods.confidence import token_confidence
 from ray_autointerp.methods.kl import kl_divergence, mean_kl
 from ray_autointerp.methods.token_change import normed_diff_sums
 from ray_autointerp.models.halving import is_out_of_memory
+from ray_autointerp.models.hook_point import Site
 from ray_autointerp.models.prefix import Prefix, joined_prefixes
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
@@ -28,7 +29,7 @@ from ray_autointerp.models.subject import Subject
 class CleanRun:
     """The unclamped pass over some windows of equal length, shared by every latent."""
 
-    site: int
+    site: Site
     h_WTD: Tensor
     """Residual stream where the latents write."""
     normed_WTD: Tensor
@@ -40,6 +41,8 @@ class CleanRun:
     latents: tuple[int, ...]
     prefix: Prefix | None = None
     """Keys and values of the clean windows, where asked for."""
+    read_WTZ: Tensor | None = None
+    """What the latents read, where what they add depends on it."""
 
     @property
     def num_positions(self) -> int:
@@ -64,10 +67,24 @@ class CleanRun:
             mask_WT=self.mask_WT[start:stop],
             acts_WTL=self.acts_WTL[start:stop],
             prefix=None,
+            read_WTZ=None if self.read_WTZ is None else self.read_WTZ[start:stop],
+        )
+
+    def position(self, index: int) -> "CleanRun":
+        """Of every window one position, without their keys."""
+        place = slice(index, index + 1 or None)
+        return replace(
+            self,
+            h_WTD=self.h_WTD[:, place],
+            normed_WTD=self.normed_WTD[:, place],
+            mask_WT=self.mask_WT[:, place],
+            acts_WTL=self.acts_WTL[:, place],
+            prefix=None,
+            read_WTZ=None if self.read_WTZ is None else self.read_WTZ[:, place],
         )
 
 
-def position_mask(subject: Subject, token_ids_WT: Tensor, h_WTD: Tensor, site: int) -> Tensor:
+def position_mask(subject: Subject, token_ids_WT: Tensor, h_WTD: Tensor, site: Site) -> Tensor:
     """True where a latent may be read, clamped and counted: no special tokens, no sinks."""
     special = torch.tensor(sorted(subject.tokenizer.special_ids), dtype=torch.long)
     is_special_WT = torch.isin(token_ids_WT.cpu(), special).to(h_WTD.device)
@@ -99,6 +116,7 @@ def clean_run(
             acts_WTL=sae.activations_of(seen[place], torch.tensor(latents, device=h_WTD.device)),
             latents=tuple(latents),
             prefix=prefix,
+            read_WTZ=seen[place] if sae.needs_subject else None,
         )
 
     num_windows = len(token_ids_WT)
@@ -110,6 +128,7 @@ def _joined(parts: Sequence[CleanRun]) -> CleanRun:
     if len(parts) == 1:
         return parts[0]
     prefixes = [part.prefix for part in parts if part.prefix is not None]
+    read = [part.read_WTZ for part in parts if part.read_WTZ is not None]
     return replace(
         parts[0],
         h_WTD=torch.cat([part.h_WTD for part in parts]),
@@ -117,6 +136,7 @@ def _joined(parts: Sequence[CleanRun]) -> CleanRun:
         mask_WT=torch.cat([part.mask_WT for part in parts]),
         acts_WTL=torch.cat([part.acts_WTL for part in parts]),
         prefix=joined_prefixes(prefixes) if prefixes else None,
+        read_WTZ=torch.cat(read) if read else None,
     )
 
 
@@ -139,11 +159,12 @@ def clamped_residual(sae: Sae, clean: CleanRun, latent_B: Sequence[int], value_B
     place = {latent: i for i, latent in enumerate(clean.latents)}
     index_B = torch.tensor([place[latent] for latent in latent_B], device=clean.h_WTD.device)
     wide = torch.promote_types(clean.h_WTD.dtype, torch.float32)
+    rows_B11Z = sae.W_dec_LZ[list(latent_B)].to(wide)[:, None, None]
     return clamp(
         clean.h_WTD.to(wide),
         clean.acts_WTL[..., index_B].movedim(-1, 0).to(wide),
         value_B.to(clean.h_WTD.device, wide),
-        sae.W_dec_LD[list(latent_B)].to(wide),
+        lambda change_BWT: sae.added(change_BWT, rows_B11Z, clean.read_WTZ),
         clean.mask_WT,
     ).to(clean.h_WTD.dtype)
 
@@ -209,12 +230,7 @@ def last_position_states(
     prefix = clean.prefix
     assert prefix is not None, "the clean run kept no keys and values"
     num_windows, num_positions = clean.mask_WT.shape
-    last = replace(
-        clean,
-        h_WTD=clean.h_WTD[:, -1:],
-        acts_WTL=clean.acts_WTL[:, -1:],
-        mask_WT=clean.mask_WT[:, -1:],
-    )
+    last = clean.position(-1)
 
     def states(rows: slice) -> Tensor:
         h_BW1D = clamped_residual(sae, last, latent_B[rows], value_B[rows])

@@ -7,7 +7,7 @@ small adapter per family; a family without one cannot be a subject, and the erro
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -20,7 +20,8 @@ class Family:
     """How to find the parts of one family's causal language model."""
 
     model_types: tuple[str, ...]
-    """`model_type` in the Hugging Face config."""
+    """`model_type` in the Hugging Face config: of a model that also reads images, its text part's.
+    """
     body: str
     """Attribute path from the causal LM to the stack that holds layers and final norm."""
     layers: str
@@ -38,7 +39,17 @@ class Family:
     """Attribute of the norm before the MLP in a layer."""
     mlp_post_norm: str | None = None
     """Attribute of the norm after the MLP, where the family has one."""
+    attention: str = "self_attn"
+    """Attribute of the attention in a layer; `linear_attn` where its attention is linear."""
+    attention_output: str = "o_proj"
+    """Attribute of the output projection in the attention."""
+    attention_post_norm: str | None = None
+    """Attribute of the norm after the attention, where the family has one."""
+    parallel: str | None = None
+    """Field of the config that says whether the MLP reads the state before the attention."""
 
+
+LINEAR_ATTENTION = "linear_attn"
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -49,10 +60,25 @@ FAMILIES: tuple[Family, ...] = (
         norm_kind="layer",
         context="n_positions",
         mlp_norm="ln_2",
+        attention="attn",
+        attention_output="c_proj",
     ),
-    Family(("gpt_neox",), "gpt_neox", "layers", "final_layer_norm", norm_kind="layer"),
-    Family(("llama", "qwen2", "qwen3", "mistral"), "model", "layers", "norm"),
-    Family(("gemma",), "model", "layers", "norm", unit_offset=True),
+    Family(
+        ("gpt_neox",),
+        "gpt_neox",
+        "layers",
+        "final_layer_norm",
+        norm_kind="layer",
+        attention="attention",
+        attention_output="dense",
+        parallel="use_parallel_residual",
+    ),
+    Family(
+        ("llama", "qwen2", "qwen3", "qwen3_moe", "gpt_oss", "mistral"), "model", "layers", "norm"
+    ),
+    Family(
+        ("gemma", "qwen3_5_text", "qwen3_5_moe_text"), "model", "layers", "norm", unit_offset=True
+    ),
     Family(
         ("gemma2", "gemma3_text"),
         "model",
@@ -61,6 +87,7 @@ FAMILIES: tuple[Family, ...] = (
         unit_offset=True,
         mlp_norm="pre_feedforward_layernorm",
         mlp_post_norm="post_feedforward_layernorm",
+        attention_post_norm="post_attention_layernorm",
     ),
 )
 
@@ -76,6 +103,21 @@ class Parts:
     final_norm: FinalNorm
     softcap: float | None
     """Gemma 2's cap on the final logits; None elsewhere."""
+
+    def attention(self, layer: int) -> nn.Module:
+        """A layer's attention."""
+        block = self.layers[layer]
+        found = getattr(block, self.family.attention, None) or getattr(block, LINEAR_ATTENTION)
+        return cast(nn.Module, found)
+
+    def attention_output(self, layer: int) -> nn.Module:
+        """The projection from the heads' outputs to the residual stream."""
+        return cast(nn.Module, getattr(self.attention(layer), self.family.attention_output))
+
+    @property
+    def has_linear_attention(self) -> bool:
+        """Whether some layer carries a state in place of keys and values."""
+        return any(hasattr(layer, LINEAR_ATTENTION) for layer in self.layers)
 
 
 def family_of(model_type: str) -> Family | None:

@@ -9,11 +9,12 @@ over many windows at once gives the row of every window's own Jacobian.
 import torch
 from torch import Tensor
 
+from ray_autointerp.models.hook_point import Site
 from ray_autointerp.models.subject import Subject
 
 
 def window_jacobians(
-    subject: Subject, h_WTD: Tensor, mask_WT: Tensor, site: int, directions: range
+    subject: Subject, h_WTD: Tensor, mask_WT: Tensor, site: Site, directions: range
 ) -> Tensor:
     """Rows `directions` of each window's Jacobian, float32 [K, W, D].
 

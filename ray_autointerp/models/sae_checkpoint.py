@@ -207,6 +207,7 @@ def _of_sparsify(folder: Path, raw: dict[str, Any]) -> dict[str, Any]:
         "normalize_activations": "none",
         "reshape_activations": "none",
         "transcode": is_transcoder,
+        "lacks_skip": bool(raw.get("skip_connection")),
         "metadata": {"hook_name": read, "hook_name_out": write if is_transcoder else None},
     }
 

@@ -23,6 +23,11 @@ def releases() -> Mapping[str, Release]:
     with (Path(spec.origin).parent / "pretrained_saes.yaml").open(encoding="utf-8") as file:
         raw = yaml.load(file, Loader=loader)  # noqa: S506
     return {
-        name: Release(release["model"], tuple(sae["id"] for sae in release["saes"]))
+        name: Release(
+            release["model"],
+            tuple(sae["id"] for sae in release["saes"]),
+            release["repo_id"],
+            {sae["id"]: float(sae["l0"]) for sae in release["saes"] if sae.get("l0")},
+        )
         for name, release in raw.items()
     }

@@ -17,6 +17,7 @@ from torch import Tensor
 from ray_autointerp.methods.clamp import clamp
 from ray_autointerp.methods.gumbel import gumbel_noise, sample
 from ray_autointerp.models.clamped_pass import position_mask
+from ray_autointerp.models.hook_point import Site
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
 
@@ -63,7 +64,7 @@ def steer(
 class _Clamps:
     """Clamps each row's latent in the residual stream of the positions it is given in turn."""
 
-    def __init__(self, subject: Subject, sae: Sae, rows: Sequence[SteeredRow], site: int) -> None:
+    def __init__(self, subject: Subject, sae: Sae, rows: Sequence[SteeredRow], site: Site) -> None:
         self._subject, self._sae, self._site = subject, sae, site
         subject.sink_threshold(site)  # a pass of its own, which must not run inside the hook
         self._latents_R = torch.tensor([row.latent or 0 for row in rows], device=subject.device)
@@ -72,17 +73,18 @@ class _Clamps:
             [row.latent is not None for row in rows], device=subject.device
         )
 
-    def __call__(self, tokens_RT: Tensor, h_RTD: Tensor, read_RTD: Tensor) -> Tensor:
+    def __call__(self, tokens_RT: Tensor, h_RTD: Tensor, read_RTZ: Tensor) -> Tensor:
         mask_RT = position_mask(self._subject, tokens_RT, h_RTD, self._site)
         mask_RT &= self._is_steered_R[:, None]
         wide = torch.promote_types(h_RTD.dtype, torch.float32)
-        acts_RTL = self._sae.activations_of(read_RTD, self._latents_R)
+        acts_RTL = self._sae.activations_of(read_RTZ, self._latents_R)
+        rows_R11Z = self._sae.W_dec_LZ[self._latents_R].to(wide)[:, None, None]
         index_R = torch.arange(len(h_RTD), device=h_RTD.device)
         moved_R1TD = clamp(
             h_RTD[:, None].to(wide),
             acts_RTL[index_R, :, index_R][:, None].to(wide),
             self._values_R.to(wide),
-            self._sae.W_dec_LD[self._latents_R].to(wide),
+            lambda change_R1T: self._sae.added(change_R1T, rows_R11Z, read_RTZ[:, None]),
             mask_RT[:, None],
         )
         return moved_R1TD[:, 0].to(h_RTD.dtype)

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from ray_autointerp.methods.vocab_proj import FinalNorm
+from ray_autointerp.models.attention_output import AttentionOutput
 from ray_autointerp.models.device_map import device_of, move_inputs, moved
 from ray_autointerp.models.families import Parts, first_tensor, parts_of
 from ray_autointerp.models.halving import Halving
-from ray_autointerp.models.hook_point import Place, entrance, hidden_states, watch
+from ray_autointerp.models.hook_point import Place, Site, after_attention, change_at, watch
 from ray_autointerp.models.load_model import load_model
 from ray_autointerp.models.prefix import (
     JoinedKeys,
@@ -32,15 +33,11 @@ from ray_autointerp.models.prefix import (
     Prefix,
     named_arguments,
     suffix_arguments,
+    whole_windows,
     with_cache,
 )
 from ray_autointerp.models.rms_norm import quicken_norms
-from ray_autointerp.models.subject_card import (
-    SubjectCard,
-    check_hook_point,
-    check_read_point,
-    describe,
-)
+from ray_autointerp.models.subject_card import SubjectCard, describe
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 
 SINK_FACTOR = 10.0
@@ -78,7 +75,7 @@ class Subject:
         self._parts: Parts = parts_of(model, card.family)
         move_inputs([*self._parts.layers, self._parts.norm])
         self._layer_arguments: dict[int, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
-        self._sink_thresholds: dict[int, float] = {}
+        self._sink_thresholds: dict[Site, float] = {}
         self.halving = Halving()
         self._run_layer = torch.compile(_run_layer) if compile_layers else _run_layer
 
@@ -153,13 +150,30 @@ class Subject:
         """The cap on final logits, where the family has one."""
         return self._parts.softcap
 
-    def site(self, hook_point: str) -> int:
+    def site(self, hook_point: str) -> Site:
         """The site at which a write to a hook point takes effect. Raises SubjectError."""
-        return check_hook_point(self.card, hook_point)
+        return self.card.blocks.write_site(hook_point)
 
     def place(self, hook_point: str) -> Place:
         """What is read at a hook point, for `residuals`. Raises SubjectError."""
-        return check_read_point(self.card, hook_point)
+        return self.card.blocks.read_place(hook_point)
+
+    def attention_output(self, hook_point: str) -> AttentionOutput | None:
+        """What a write to the hook point goes through on its way to the site; None of others than
+        the heads' outputs. Raises SubjectError.
+        """
+        place = self.place(hook_point)
+        if isinstance(place, int) or place.where != "z":
+            return None
+        return AttentionOutput.of(self._parts, place.layer)
+
+    def probe(self, place: Place) -> Tensor:
+        """The tensor [N, D] at a place, at ordinary tokens of a fixed text: no BOS, no sinks."""
+        ids_1T = self._probe_ids()
+        site = place if isinstance(place, int) else place.layer
+        seen = self.residuals(ids_1T, [place, site])
+        is_sink_T = seen[site][0].float().norm(dim=-1) > self.sink_threshold(site)
+        return seen[place][0, 1:][~is_sink_T[1:]]
 
     @torch.inference_mode()
     def residuals(self, token_ids_BT: Tensor, places: Sequence[Place]) -> dict[Place, Tensor]:
@@ -185,12 +199,12 @@ class Subject:
                 handle.remove()
         return seen
 
-    def residual(self, token_ids_BT: Tensor, site: int) -> Tensor:
+    def residual(self, token_ids_BT: Tensor, site: Site) -> Tensor:
         """Residual stream [B, T, D] at one site; the layers above it do not run."""
         return self.residuals(token_ids_BT, [site])[site]
 
     @torch.inference_mode()
-    def resume(self, h_BTD: Tensor, site: int) -> Tensor:
+    def resume(self, h_BTD: Tensor, site: Site) -> Tensor:
         """Final normed states [B, T, D] from the residual stream at a site.
 
         Equals the full pass bit for bit at equal batch shape, unless layers are compiled; only
@@ -198,22 +212,26 @@ class Subject:
         """
         return self._resumed(h_BTD, site, self._run_layer)
 
-    def resume_with_gradients(self, h_BTD: Tensor, site: int) -> Tensor:
+    def resume_with_gradients(self, h_BTD: Tensor, site: Site) -> Tensor:
         """The same pass, never compiled, differentiable in `h_BTD` where autograd is on."""
         return self._resumed(h_BTD, site, _run_layer)
 
-    def _resumed(self, h_BTD: Tensor, site: int, run_layer: Callable[..., Tensor]) -> Tensor:
-        arguments = self._arguments(h_BTD.shape[1])
-        for layer, (rest, kwargs) in zip(self._parts.layers[site:], arguments[site:], strict=True):
+    def _resumed(self, h_BTD: Tensor, site: Site, run_layer: Callable[..., Tensor]) -> Tensor:
+        h_BTD, above = self._to_next_block(h_BTD, site)
+        arguments = self._arguments(h_BTD.shape[1])[above:]
+        for layer, (rest, kwargs) in zip(self._parts.layers[above:], arguments, strict=True):
             h_BTD = run_layer(layer, h_BTD, rest, kwargs)
         return cast(Tensor, self._parts.norm(h_BTD))
 
     @torch.inference_mode()
-    def keep_keys(self, h_WTD: Tensor, site: int) -> Prefix:
+    def keep_keys(self, h_WTD: Tensor, site: Site) -> Prefix:
         """Run clean windows above a site and keep every layer's keys and values."""
+        if self._parts.has_linear_attention:
+            return Prefix(site, self.resume(h_WTD, site), {}, h_WTD)
         kept = KeptKeys()
-        arguments = self._arguments(h_WTD.shape[1])
-        for layer, (rest, kwargs) in zip(self._parts.layers[site:], arguments[site:], strict=True):
+        h_WTD, above = self._to_next_block(h_WTD, site)
+        arguments = self._arguments(h_WTD.shape[1])[above:]
+        for layer, (rest, kwargs) in zip(self._parts.layers[above:], arguments, strict=True):
             named = named_arguments(layer, rest, kwargs)
             h_WTD = first_tensor(layer(h_WTD, **with_cache(named, kept)))
         return Prefix(site, cast(Tensor, self._parts.norm(h_WTD)), kept.layers)
@@ -229,11 +247,15 @@ class Subject:
         where the positions before the suffix are clean.
         """
         places_BS = starts_B[:, None] + torch.arange(h_BSD.shape[1], device=starts_B.device)
+        if self._parts.has_linear_attention:
+            whole_BTD = whole_windows(prefix, h_BSD, windows_B, places_BS)
+            states_BTD = self.resume(whole_BTD, prefix.site)
+            return states_BTD[torch.arange(len(h_BSD), device=h_BSD.device)[:, None], places_BS]
         places: dict[tuple[int, torch.device], Tensor] = {}
-        arguments = self._arguments(prefix.normed_WTD.shape[1])
+        h_BSD, above = self._to_next_block(h_BSD, prefix.site)
+        arguments = self._arguments(prefix.normed_WTD.shape[1])[above:]
         keys = JoinedKeys(prefix.layers, windows_B)
-        layers = zip(self._parts.layers[prefix.site :], arguments[prefix.site :], strict=True)
-        for layer, (rest, kwargs) in layers:
+        for layer, (rest, kwargs) in zip(self._parts.layers[above:], arguments, strict=True):
             here_BS = moved(places_BS, device_of(layer), places)
             named = suffix_arguments(named_arguments(layer, rest, kwargs), here_BS, h_BSD.dtype)
             h_BSD = first_tensor(layer(h_BSD, **with_cache(named, keys)))
@@ -251,7 +273,7 @@ class Subject:
         self,
         token_ids_BT: Tensor,
         cache: Any,
-        site: int,
+        site: Site,
         read: Place,
         change: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
@@ -262,18 +284,12 @@ class Subject:
         """
         seen: list[Tensor] = []
 
-        def hook(
-            _module: nn.Module, arguments: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            h_BTD = hidden_states(arguments, kwargs)
-            changed = change(h_BTD.to(self.device), seen[0].to(self.device)).to(h_BTD.device)
-            if arguments:
-                return (changed, *arguments[1:]), kwargs
-            return arguments, {**kwargs, "hidden_states": changed}
+        def changed(h_BTD: Tensor) -> Tensor:
+            return change(h_BTD.to(self.device), seen[0].to(self.device)).to(h_BTD.device)
 
         handles = [
             watch(self._parts, read, seen.append),
-            entrance(self._parts, site).register_forward_pre_hook(hook, with_kwargs=True),
+            *change_at(self._parts, site, changed),
         ]
         try:
             output = self._model(
@@ -293,20 +309,29 @@ class Subject:
 
         return DynamicCache(config=self._model.config)
 
-    def sink_threshold(self, site: int) -> float:
+    def sink_threshold(self, site: Site) -> float:
         """Residual norm above which a position is an attention sink at this site.
 
         Ten times the median norm over a fixed text: sinks are a hundred times the median, other
         positions within a third of it, so the exact factor decides nothing (methods 10).
         """
         if site not in self._sink_thresholds:
-            ids = self.tokenizer.encode(_PROBE_TEXT)
-            if self.tokenizer.bos_id is not None:
-                ids = [self.tokenizer.bos_id, *ids]
-            ids = ids[: self.card.context_length]
-            norms_T = self.residual(torch.tensor([ids]), site)[0].float().norm(dim=-1)
+            norms_T = self.residual(self._probe_ids(), site)[0].float().norm(dim=-1)
             self._sink_thresholds[site] = SINK_FACTOR * float(norms_T[1:].median())
         return self._sink_thresholds[site]
+
+    def _probe_ids(self) -> Tensor:
+        ids = self.tokenizer.encode(_PROBE_TEXT)
+        if self.tokenizer.bos_id is not None:
+            ids = [self.tokenizer.bos_id, *ids]
+        return torch.tensor([ids[: self.card.context_length]])
+
+    def _to_next_block(self, h_BTD: Tensor, site: Site) -> tuple[Tensor, int]:
+        """The state at the next site between blocks, and the number of layers below it."""
+        if isinstance(site, int):
+            return h_BTD, site
+        h_BTD = h_BTD.to(device_of(self._parts.layers[site.layer]))
+        return after_attention(self._parts, site.layer, h_BTD), site.layer + 1
 
     def _arguments(self, num_positions: int) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         """What each layer is given beside the hidden states, for windows of this length.

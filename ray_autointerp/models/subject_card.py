@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.models.families import Family, family_of, supported
-from ray_autointerp.models.hook_point import Place, read_place, write_site
+from ray_autointerp.models.hook_point import Blocks, Inside, Place
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 
 
@@ -29,6 +29,12 @@ class SubjectCard:
     context_length: int
     num_parameters: int
     tokenizer_digest: str
+    num_head_outputs: int
+    """Width of attn.hook_z, all heads together."""
+    is_parallel: bool = False
+    """Whether attention and MLP of a block read the same state."""
+    linear_layers: frozenset[int] = frozenset()
+    """Blocks whose attention is linear."""
 
     @property
     def family(self) -> Family:
@@ -36,6 +42,18 @@ class SubjectCard:
         family = family_of(self.model_type)
         assert family is not None
         return family
+
+    @property
+    def blocks(self) -> Blocks:
+        """What its hook points are."""
+        return Blocks(
+            self.model, self.num_layers, self.family, self.is_parallel, self.linear_layers
+        )
+
+    def width(self, place: Place) -> int:
+        """Numbers in a vector at a place."""
+        is_heads = isinstance(place, Inside) and place.where == "z"
+        return self.num_head_outputs if is_heads else self.d_model
 
     def hook_points(self) -> list[str]:
         """The residual-stream hook points that a pass can be resumed from."""
@@ -76,17 +94,15 @@ def describe(
         context_length=getattr(config, family.context),
         num_parameters=sum(p.numel() for p in without_weights(model, revision).parameters()),
         tokenizer_digest=tokenizer.digest(),
+        num_head_outputs=config.num_attention_heads
+        * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads),
+        is_parallel=family.parallel is not None and getattr(config, family.parallel),
+        linear_layers=frozenset(
+            layer
+            for layer, kind in enumerate(getattr(config, "layer_types", None) or ())
+            if kind == "linear_attention"
+        ),
     )
-
-
-def check_hook_point(card: SubjectCard, hook_point: str) -> int:
-    """The site at which a write to the hook point takes effect. Raises SubjectError."""
-    return write_site(hook_point, card.num_layers, card.family, card.model)
-
-
-def check_read_point(card: SubjectCard, hook_point: str) -> Place:
-    """What a latent that reads at the hook point is given. Raises SubjectError."""
-    return read_place(hook_point, card.num_layers, card.family, card.model)
 
 
 def subject_digest(model: str, *, revision: str | None = None) -> str:
@@ -102,13 +118,18 @@ def subject_digest(model: str, *, revision: str | None = None) -> str:
 
 
 def model_config(model: str, revision: str | None) -> Any:
-    """The Hugging Face configuration of a hub name or directory. Raises SubjectError."""
+    """The Hugging Face configuration of a hub name or directory; of a model that also reads images,
+    of its text part, which is all that is loaded. Raises SubjectError.
+    """
+    return whole_config(model, revision).get_text_config()
+
+
+def whole_config(model: str, revision: str | None) -> Any:
+    """The same, of the whole model."""
     looks_local = model.startswith(("/", ".", "~"))
     if looks_local and not Path(model).is_dir():
         raise SubjectError(f"The subject's directory {model} does not exist; set subject.model.")
     try:
-        # The config as it is, not its text part: a model that also reads images has its layers
-        # elsewhere, and to boot one TransformerLens installs packages.
         return AutoConfig.from_pretrained(model, revision=revision)
     except (OSError, ValueError) as error:
         raise SubjectError(f"The subject {model} cannot be found: {first_line(error)}") from error

@@ -1,10 +1,11 @@
 """Which of two ready tasks goes first: pure, from the flow and the config.
 
-The LLM is the slowest and dearest pool, so a worker first does what most LLM steps still wait
-for, and last what only publishing waits for. Among equals goes first what is made once for all
-chosen latents (a shard of those feeds the LLM with itself alone, and there are thousands); then the
-deeper step, so that finished scores stream out early; then one SAE after the other, so that workers
-seldom load another, and of each the panel's shards, which every output score reads.
+What may refuse the run goes before all else. The LLM is the slowest and dearest pool, so a worker
+then does what most LLM steps still wait for, and last what only publishing waits for. Among equals
+goes first what is made once for all chosen latents (a shard of those feeds the LLM with itself
+alone, and there are thousands); then the deeper step, so that finished scores stream out early;
+then one SAE after the other, so that workers seldom load another, and of each the panel's shards,
+which every output score reads.
 """
 
 from functools import cache
@@ -19,7 +20,7 @@ from ray_autointerp.records.task import Task
 _Node = tuple[str, str | None]
 """A step and one of its methods."""
 
-Rank = tuple[int, bool, int, str, int, str]
+Rank = tuple[bool, int, bool, int, str, int, str]
 """What ready tasks are sorted by."""
 
 
@@ -28,14 +29,22 @@ class Priority:
 
     def __init__(self, config: Config) -> None:
         self._depth = {step.name: depth for depth, step in enumerate(FLOW)}
+        self._may_refuse = {step.name: step.may_refuse for step in FLOW}
         self._is_by_chosen = {step.name: step.split == "selection" for step in FLOW}
         self._llm_steps_after = llm_steps_after(config)
 
     def rank(self, task: Task) -> Rank:
         """Smaller goes first."""
         after, depth = self._llm_steps_after[task.step, task.method], self._depth[task.step]
-        is_by_chosen = self._is_by_chosen[task.step]
-        return (-after, is_by_chosen, -depth, task.sae or "", task.shard, task.method or "")
+        return (
+            not self._may_refuse[task.step],
+            -after,
+            self._is_by_chosen[task.step],
+            -depth,
+            task.sae or "",
+            task.shard,
+            task.method or "",
+        )
 
 
 def llm_steps_after(config: Config) -> dict[_Node, int]:

@@ -216,7 +216,8 @@ class Schedule:
         for read, step, method in variants_read(group.step, group.method, self._config):
             for owner in owners_read(step, group.sae, self._axes):
                 made = self._group(step, owner, method)
-                if read.which == "whole" or not _is_cut_alike(made.step, group.step):
+                is_aligned = read.which == "first" or _is_cut_alike(made.step, group.step)
+                if read.which == "whole" or not is_aligned:
                     whole.add(made)
                 else:
                     aligned.add(made)

@@ -69,11 +69,12 @@ class Read:
     """One input table of a step.
 
     `which` says what of it a task needs: `aligned` is the same shard where both are cut along the
-    same axis, else all of it; `panel` adds the shards that hold the panel; `whole` is all of it.
+    same axis, else all of it; `panel` adds the shards that hold the panel; `whole` is all of it;
+    `first` is the first shard, for a step that is not cut.
     """
 
     table: str
-    which: Literal["aligned", "panel", "whole"] = "aligned"
+    which: Literal["aligned", "panel", "whole", "first"] = "aligned"
     method: str | None = None
     """Of a table per method, map or mode: this one."""
 
@@ -120,6 +121,8 @@ class Step:
     """A config field that switches the step off where it is 0 or false: then it has no task."""
     is_chain: bool = False
     """Whether each shard goes on where the shard before ended, and so waits for it."""
+    may_refuse: bool = False
+    """Whether it looks at what the run is made from, and may end it: it goes before all others."""
     label_columns: tuple[tuple[str, str], ...] = ()
     """Columns of `labels`, and those of the last table that it writes from which they are copied:
     of the label's own method, for a step with one task per method."""

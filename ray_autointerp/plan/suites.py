@@ -6,7 +6,7 @@ Pure: the registry is passed in (models/sae_registry.py reads SAELens').
 import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -24,6 +24,10 @@ class Release:
     subject: str
     """The model they were trained on, by the registry's name."""
     sae_ids: tuple[str, ...]
+    repository: str = ""
+    """On the hub, from which the SAEs are fetched."""
+    l0: Mapping[str, float] = field(default_factory=dict)
+    """Latents active at a token, on average, by SAE where that is known."""
 
 
 def expand(
@@ -55,7 +59,11 @@ def expand(
 
 def _release(name: str, releases: Mapping[str, Release]) -> Release:
     if name not in releases:
-        raise ConfigError(f"SAELens' registry has no release `{name}`; {_close(name, releases)}.")
+        of_repository = [other for other, one in releases.items() if one.repository == name]
+        advice = _close(name, releases)
+        if of_repository:
+            advice = f"the releases of that repository are {', '.join(of_repository)}"
+        raise ConfigError(f"SAELens' registry has no release `{name}`; {advice}.")
     return releases[name]
 
 

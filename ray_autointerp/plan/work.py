@@ -43,6 +43,12 @@ def max_act(sizes: Sizes) -> Work:
     return Work(f"{tokens:,} tokens to layer {sizes.layer}", tokens)
 
 
+def sae_fit(sizes: Sizes) -> Work:
+    """A pass over the first tokens, for each SAE."""
+    tokens = min(sizes.config.sae_fit.num_tokens, sizes.config.corpus.num_tokens)
+    return Work(f"{tokens:,} tokens to layer {sizes.layer}", tokens)
+
+
 def calibrate(sizes: Sizes) -> Work:
     """The search for clamp values."""
     prompts = sizes.config.steering.num_prompts

@@ -15,12 +15,11 @@ from pathlib import Path
 from ray_autointerp.config import Config, LLMSection, SaeSection
 from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
+from ray_autointerp.models.hook_point import height
 from ray_autointerp.models.random_weights import random_seed, require_top_k
 from ray_autointerp.models.sae import SaeCard, points
 from ray_autointerp.models.subject_card import (
     SubjectCard,
-    check_hook_point,
-    check_read_point,
     describe,
     subject_digest,
 )
@@ -73,7 +72,7 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
     subject = describe(section.model, revision=section.revision, device=section.device)
     saes = _checked_saes(config, subject, fetch_saes)
     config = _completed(config, subject, saes)
-    config, earlier_saes = checked_match(config, subject.d_model)
+    config, earlier_saes = checked_match(config, subject)
     _check_corpus(config)
     operations = config.operations
     check_llm(config.llm, gpus=operations.llm_gpus, kinds=answer_kinds(config, "llm"))
@@ -99,10 +98,11 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
     )
     hook_point = config.sae[0].hook_point
     assert hook_point is not None
-    site = check_hook_point(subject, hook_point)
+    site = subject.blocks.write_site(hook_point)
+    layer = site - 1 if isinstance(site, int) else site.layer
     require_conditional_put(store)  # last, as it is the one check that writes
     fits = fitting_micro_batch(config, subject, saes)
-    return Checked(config, axes, inputs, subject, tuple(saes), site - 1, fits)
+    return Checked(config, axes, inputs, subject, tuple(saes), layer, fits)
 
 
 def _with_points_of_random(config: Config) -> Config:
@@ -139,7 +139,7 @@ def _check_sae(section: SaeSection, card: SaeCard, subject: SubjectCard) -> None
             f"The metadata of SAE {section.id} names no hook point: set hook_point in its [[sae]]."
         )
     _check_order(subject, section.id, hook_point, read_point)
-    card.require_fits(subject.d_model, hook_point)
+    card.require_fits(subject, hook_point, read_point)
     card.require_norm(subject.family.norm_kind)
     if card.hook_point not in (None, hook_point):
         _log.warning(
@@ -149,9 +149,8 @@ def _check_sae(section: SaeSection, card: SaeCard, subject: SubjectCard) -> None
 
 def _check_order(subject: SubjectCard, sae: str, hook_point: str, read_point: str) -> None:
     """A latent's activation must not depend on what it writes."""
-    site, place = check_hook_point(subject, hook_point), check_read_point(subject, read_point)
-    depth = place if isinstance(place, int) else place.layer + 1
-    if depth > site:
+    site, place = subject.blocks.write_site(hook_point), subject.blocks.read_place(read_point)
+    if height(place) > height(site):
         raise ConfigError(
             f"SAE {sae} reads at {read_point}, above {hook_point} where it writes: set read_point "
             "to a place below."

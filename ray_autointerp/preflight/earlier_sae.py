@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.errors import ConfigError, SaeError, StoreError
+from ray_autointerp.models.subject_card import SubjectCard
 from ray_autointerp.plan.identity import Node, digest, identity_fields
 from ray_autointerp.preflight.section_card import section_card
 from ray_autointerp.runs.manifest import load_run, uri_under_root
@@ -19,7 +20,7 @@ _READ = ("max_act", "jacobian_proj", "publish")
 """Steps of the parent whose tables are read."""
 
 
-def checked_match(config: Config, d_model: int) -> tuple[Config, Mapping[str, str] | None]:
+def checked_match(config: Config, subject: SubjectCard) -> tuple[Config, Mapping[str, str] | None]:
     """The config, and a digest of the earlier SAE and its tables by SAE id; None where nothing is
     matched. Where the earlier weights are gone, as those of old checkpoints are, the config comes
     back without `[match]`, and a warning says so; where labels are made otherwise than the
@@ -45,7 +46,7 @@ def checked_match(config: Config, d_model: int) -> tuple[Config, Mapping[str, st
                 f"[match]: the run {parent.uri} has no labels of `{earlier}` yet: finish it first."
             )
         try:
-            weights = _digest(parent, earlier, d_model)
+            weights = _digest(parent, earlier, subject)
         except (SaeError, StoreError) as error:
             _log.warning("Latents are not matched with those of %s: %s", parent.uri, error)
             return config.model_copy(update={"match": None}), None
@@ -81,10 +82,10 @@ def _deciding(section: LLMSection) -> dict[str, object]:
     return {**identity_fields(section, "llm"), "model": Path(section.model).name}
 
 
-def _digest(parent: Run, sae: str, d_model: int) -> str:
+def _digest(parent: Run, sae: str, subject: SubjectCard) -> str:
     section = parent.section(sae)
     source = parent.config.source_of(section)
     card = section_card(source, parent.config.subject.dtype)
-    assert section.hook_point is not None, "a manifest names it"
-    card.require_fits(d_model, section.hook_point)
+    assert section.hook_point and section.read_point, "a manifest names them"
+    card.require_fits(subject, section.hook_point, section.read_point)
     return card.digest

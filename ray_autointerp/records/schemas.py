@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _I8, _I16, _I32, _I64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
 _F32, _F64, _STR, _BOOL = pa.float32(), pa.float64(), pa.string(), pa.bool_()
@@ -189,6 +189,22 @@ TABLES: dict[str, Table] = {
         num_windows=_I64,
         num_overlapping=_I64,
         share=_F64,
+    ),
+    "sae_fit": _table(
+        {"sae": _STR},
+        status=_STR,
+        architecture=_STR,
+        d_in=_I32,
+        d_sae=_I32,
+        read_point=_STR,
+        hook_point=_STR,
+        normalization=_STR,
+        num_tokens=_I64,
+        l0=_F64,
+        expected_l0=_F64,
+        unexplained=_F64,
+        silent_share=_F64,
+        sink_share=_F64,
     ),
     "top_examples": _table(
         {"latent": _I32, "split": _STR},

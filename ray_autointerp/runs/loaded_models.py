@@ -94,7 +94,7 @@ class LoadedModels:
                 random_seed=random_seed(config.run.seed, section.id)
                 if section.random_like
                 else None,
-            )
+            ).bound_to(self.subject)
             while len(self._saes) > SAES_HELD:
                 self._saes.popitem(last=False)
         self._saes.move_to_end(name)

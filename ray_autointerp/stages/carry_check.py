@@ -62,6 +62,7 @@ def run(task: Task, context: WorkerContext) -> None:
     olds = [i for row in matches.values() if (i := row["earlier_latent"]) is not None]
     known = _earlier(tables, earlier_id, olds)
     too_old = _too_old(tables, earlier_id, known, section.carry_since)
+    least = {str(score): value for score, value in section.carry_scores.items()}
     failed: dict[int, Check | None] = {}
     for latent, row in matches.items():
         label = known.get(row["earlier_latent"])
@@ -69,7 +70,7 @@ def run(task: Task, context: WorkerContext) -> None:
             failed[latent] = "match"
         elif label is None or not label.was_scored:
             failed[latent] = "label"
-        elif is_below_a_score(label.label, section.carry_scores):
+        elif is_below_a_score(label.label, least):
             failed[latent] = "score"
         elif row["earlier_latent"] in too_old:
             failed[latent] = "age"

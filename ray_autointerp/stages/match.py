@@ -32,10 +32,10 @@ def run(task: Task, context: WorkerContext) -> None:
     section = context.run.config.match
     assert section is not None, "the step is switched off without"
     earlier_id = context.run.config.earlier_id(task.sae)
-    W_old_MD = context.earlier_sae(task.sae).W_dec_LD
-    found = match(context.sae(task.sae).W_dec_LD, W_old_MD, section.cosine)
+    W_old_MZ = context.earlier_sae(task.sae).W_dec_LZ
+    found = match(context.sae(task.sae).W_dec_LZ, W_old_MZ, section.cosine)
     correlations_N = _correlations(
-        found.olds_N, len(W_old_MD), context.tables, task.sae, context.earlier, earlier_id
+        found.olds_N, len(W_old_MZ), context.tables, task.sae, context.earlier, earlier_id
     )
     latents = context.run.axes.latents[task.sae]
     own = slice(latents.start, latents.stop)
@@ -59,7 +59,7 @@ def run(task: Task, context: WorkerContext) -> None:
             },
             schema=TABLES["matches"].schema,
         ),
-        metadata={"num_earlier": str(len(W_old_MD)), "num_lost": str(len(found.lost))},
+        metadata={"num_earlier": str(len(W_old_MZ)), "num_lost": str(len(found.lost))},
     )
 
 

@@ -22,13 +22,14 @@ from ray_autointerp.methods.firing_stats import FiringStats
 from ray_autointerp.methods.max_act import ActiveEntries, ExampleSieve
 from ray_autointerp.methods.top_examples import TopExamples
 from ray_autointerp.models.clamped_pass import position_mask
-from ray_autointerp.models.hook_point import Place
+from ray_autointerp.models.hook_point import Place, Site
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.passes.example_tables import (
     example_refs_table,
     firing_stats_table,
     window_sample_table,
 )
+from ray_autointerp.passes.padded_windows import padded_windows
 from ray_autointerp.passes.process_memory import return_freed_memory
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.records.keys import SPLITS
@@ -42,7 +43,7 @@ class _Watch:
     """One SAE during the pass."""
 
     sae: Sae
-    site: int
+    site: Site
     place: Place
     latents: slice
     sieve: ExampleSieve | DeviceSieve
@@ -59,8 +60,7 @@ def run(task: Task, context: WorkerContext) -> None:
     windows.sort(key=lambda row: (-len(row["token_ids"]), row["window"]))
 
     def look(rows: slice) -> None:
-        tokens_WT, lengths_W = _padded(windows[rows], context)
-        is_token_WT = torch.arange(tokens_WT.shape[1]) < lengths_W[:, None]
+        tokens_WT, is_token_WT = padded_windows(windows[rows], context)
         residuals = context.subject.residuals(tokens_WT, places)
         # All that can run out of memory first: what is then taken in must be taken in once.
         seen = [
@@ -123,14 +123,6 @@ def _watch(sae_id: str, context: WorkerContext) -> _Watch:
         ),
         [],
     )
-
-
-def _padded(windows: list[Row], context: WorkerContext) -> tuple[Tensor, Tensor]:
-    """Token ids, padded on the right (under causal attention a pad changes nothing before it)."""
-    lengths = [len(row["token_ids"]) for row in windows]
-    pad = context.tokenizer.eos_id or 0
-    padded = [row["token_ids"] + [pad] * (max(lengths) - len(row["token_ids"])) for row in windows]
-    return torch.tensor(padded), torch.tensor(lengths)
 
 
 @dataclass(frozen=True)

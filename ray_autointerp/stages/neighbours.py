@@ -11,10 +11,10 @@ def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `neighbours`."""
     assert task.sae is not None
     latents = context.tables.latents(task)
-    W_dec_LD = context.sae(task.sae).W_dec_LD
+    W_dec_LZ = context.sae(task.sae).W_dec_LZ
     nearest = nearest_neighbours(
-        W_dec_LD,
-        torch.arange(latents.start, latents.stop, device=W_dec_LD.device),
+        W_dec_LZ,
+        torch.arange(latents.start, latents.stop, device=W_dec_LZ.device),
         context.run.config.evidence.num_neighbours,
     )
     ids, cosines = nearest.latents_QK.tolist(), nearest.cosines_QK.tolist()

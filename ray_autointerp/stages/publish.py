@@ -96,14 +96,17 @@ def run(task: Task, context: WorkerContext) -> None:
 
 
 def publish_labels(run: Run, sae: str) -> None:
-    """Join the shards of `labels` into `labels.parquet`, written last; nothing if it is there."""
+    """Join the shards of `labels` into `labels.parquet`, written last; nothing if it is there. Its
+    metadata says what the SAE is and how well it fits.
+    """
     tables = Tables(run)
+    (fit,) = tables.read("sae_fit", sae).to_pylist()
     write_table(
         tables.store,
         labels_file(sae),
         pa.concat_tables([tables.read("labels", sae)]).combine_chunks(),
         TABLES["labels"].schema,
-        run.stamp("publish", sae),
+        {**run.stamp("publish", sae), **{name: str(value) for name, value in fit.items()}},
         key=TABLES["labels"].key,
     )
 

@@ -123,7 +123,7 @@ def test_sae_of_another_model_is_refused_with_both_shapes(
         ({"architecture": "transcoder"}, "set read_point and hook_point"),
         ({"architecture": "temporal"}, "`temporal`"),
         ({"architecture": "batchtopk"}, "topk_threshold"),
-        ({"normalize_activations": "layer_norm"}, "`layer_norm`"),
+        ({"normalize_activations": "covariance_whitening"}, "`covariance_whitening`"),
         ({"metadata": {}}, "hook_point"),
         ({"d_in": None}, "d_in"),
     ],

@@ -73,7 +73,9 @@ def test_run_that_follows_says_what_it_takes_over_and_may_cost(quick_run: Run) -
         f"planted follows old. Beyond what it takes over it asks the LLM at most {num_asked:,}"
     )
     assert more.startswith("what old asked the same LLM is not asked again. Taken over from")
-    assert "old: overlap, neighbours, jacobian," in more and more.endswith("older: corpus.")
+    assert "old: overlap, sae_fit, neighbours, jacobian," in more and more.endswith(
+        "older: corpus."
+    )
 
 
 def test_failed_attempt_is_told_at_once_with_the_task() -> None:

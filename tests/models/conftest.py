@@ -12,7 +12,12 @@ from sae_lens import SAE
 from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedTokenizerFast,
+)
 
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
@@ -31,6 +36,15 @@ SHAPE = {
 GROUPED = {**SHAPE, "num_key_value_heads": 2, "head_dim": 8}
 # Windows of 8 are shorter than the texts of the tests, so that sliding matters.
 SLIDING = {**GROUPED, "sliding_window": 8}
+VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+LINEAR = {
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
 CONFIGS: dict[str, dict[str, Any]] = {
     "gpt2": {
         "vocab_size": VOCAB,
@@ -54,6 +68,21 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "attn_logit_softcapping": 1.0,
     },
     "gemma3_text": {**SLIDING, "query_pre_attn_scalar": 8},
+    "gemma3": {
+        "text_config": {**SLIDING, "query_pre_attn_scalar": 8},
+        "vision_config": {**VISION, "num_attention_heads": 2, "image_size": 28, "patch_size": 14},
+        "mm_tokens_per_image": 1,
+    },
+    "qwen3_moe": {**GROUPED, **EXPERTS},
+    "gpt_oss": {**SLIDING, **EXPERTS, "num_local_experts": 4},
+    "qwen3_5": {
+        "text_config": {**GROUPED, **LINEAR},
+        "vision_config": {**VISION, "depth": 1, "num_heads": 2, "out_hidden_size": WIDTH},
+    },
+    "qwen3_5_moe": {
+        "text_config": {**GROUPED, **LINEAR, **EXPERTS, "shared_expert_intermediate_size": 16},
+        "vision_config": {**VISION, "depth": 1, "num_heads": 2, "out_hidden_size": WIDTH},
+    },
 }
 MODEL_TYPES = sorted(CONFIGS)
 
@@ -108,9 +137,9 @@ def tiny_folder(
     def write(model_type: str) -> str:
         folder = tmp_path_factory.mktemp(model_type)
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(
-            AutoConfig.for_model(model_type, **CONFIGS[model_type])
-        )
+        config = AutoConfig.for_model(model_type, **CONFIGS[model_type])
+        kind = AutoModelForImageTextToText if "vision_config" in CONFIGS[model_type] else None
+        model = (kind or AutoModelForCausalLM).from_config(config)
         draws = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in model.parameters():
@@ -138,6 +167,7 @@ def plain(tiny_folder: Callable[[str], str]) -> Callable[[str], Any]:
     """The same weights as Hugging Face loads and runs them: the oracle of every pass."""
 
     @cache
+    @torch.inference_mode(False)
     def load(model_type: str) -> Any:
         # Eager attention is the one that caps its scores; for the others the default serves.
         attention = {"attn_implementation": "eager"} if model_type == "gemma2" else {}

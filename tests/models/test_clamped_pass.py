@@ -11,6 +11,7 @@ from sae_lens import SAE
 from torch import Tensor
 from transformer_lens_bridge import boot
 
+from ray_autointerp.errors import SubjectError
 from ray_autointerp.models.clamped_pass import (
     all_positions_kl,
     clamped_states,
@@ -106,6 +107,122 @@ def test_sae_on_the_mlps_contribution_is_clamped_as_saelens_clamps_it_there(
 
         expected = spliced_logits(spliceable(model_type), folder, windows_WT, edit)
         torch.testing.assert_close(subject.unembed(states[row]), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("hook_point", ["hook_attn_out", "attn.hook_z"])
+@torch.inference_mode()
+def test_sae_on_attention_is_clamped_as_saelens_clamps_it_there(
+    tiny: Tiny,
+    spliceable: Callable[[str], Any],
+    sae_folder: MakeSae,
+    windows_WT: Tensor,
+    model_type: str,
+    hook_point: str,
+) -> None:
+    """On what it adds, and on its heads' outputs: through their projection, and the norm behind it
+    in Gemma 2 and 3.
+    """
+    if model_type.startswith("qwen3_5"):
+        pytest.skip("TransformerLens boots the whole of these models, and needs torchvision for it")
+    heads = {"reshape_activations": "hook_z"} if hook_point.endswith("_z") else {}
+    folder = sae_folder("topk", f"blocks.1.{hook_point}", k=6, **heads)
+    subject = tiny(model_type)
+    sae = Sae.load(folder).bound_to(subject)
+    clean = clean_run(subject, sae, LATENTS, windows_WT)
+    clamps = [(3, 4.0), (17, -6.0)]
+    latents, values = zip(*clamps, strict=True)
+    states = clamped_states(subject, sae, clean, latents, torch.tensor(values))
+    for row, (latent, value) in enumerate(clamps):
+
+        def edit(acts_WTL: Tensor, latent: int = latent, value: float = value) -> None:
+            acts_WTL[..., latent][clean.mask_WT] = value
+
+        expected = spliced_logits(spliceable(model_type), folder, windows_WT, edit)
+        unchanged = subject.unembed(clean.normed_WTD)
+        assert not torch.allclose(expected, unchanged, atol=0.01)
+        torch.testing.assert_close(subject.unembed(states[row]), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gemma2", "qwen3"])
+@torch.inference_mode()
+def test_direction_of_heads_outputs_is_the_mean_of_what_a_small_change_adds(
+    tiny: Tiny, sae_folder: MakeSae, model_type: str
+) -> None:
+    subject = tiny(model_type)
+    folder = sae_folder("topk", "blocks.1.attn.hook_z", k=6, normalize_activations="layer_norm")
+    sae = Sae.load(folder).bound_to(subject)
+    z_NZ = subject.probe(subject.place("blocks.1.attn.hook_z")).double()
+    small = torch.full((len(z_NZ),), 1e-3, dtype=torch.float64)
+    for latent in LATENTS:
+        row_Z = sae.W_dec_LZ[latent].double()
+        added_ND = sae.added(small, row_Z, z_NZ) - sae.added(-small, row_Z, z_NZ)
+        slope_D = (added_ND / 2e-3).mean(0)
+        error = (sae.W_dec_LD[latent] - slope_D).norm() / slope_D.norm()
+        assert error < 0.03, error
+        assert slope_D.norm() > 1e-3
+
+
+@torch.inference_mode()
+def test_sae_between_attention_and_mlp_changes_what_both_the_mlp_and_the_stream_get(
+    tiny: Tiny,
+    plain: Callable[[str], Any],
+    sae_folder: MakeSae,
+    windows_WT: Tensor,
+    model_type: str,
+) -> None:
+    """TransformerLens' own hooks: read before the MLP, and add (v - a) W_dec[i] to what attention
+    adds. A parallel block has no state between the two.
+    """
+    folder = sae_folder("topk", "blocks.1.hook_resid_mid", k=6)
+    if model_type == "gpt_neox":
+        with pytest.raises(SubjectError, match="hook_resid_mid` is not one of"):
+            clean_run(tiny(model_type), Sae.load(folder), LATENTS, windows_WT)
+        return
+    subject, sae, clean = ran(tiny, folder, windows_WT, model_type)
+    bridge = boot(subject.card.model, deepcopy(plain(model_type)), subject.tokenizer)
+    oracle = SAE.load_from_disk(folder)
+    _, seen = bridge.run_with_cache(windows_WT, prepend_bos=False)
+    acts_WTL = oracle.encode(seen["blocks.1.hook_resid_mid"])
+    states = clamped_states(subject, sae, clean, [3], torch.tensor([4.0]))
+    added = (
+        "attn.hook_out" if subject.card.family.attention_post_norm is None else "ln1_post.hook_out"
+    )
+
+    def write(out_WTD: Tensor, hook: Any) -> Any:
+        change_WT = (4.0 - acts_WTL[..., 3]) * clean.mask_WT
+        return out_WTD + change_WT[..., None] * oracle.W_dec[3]
+
+    expected = bridge.run_with_hooks(
+        windows_WT, prepend_bos=False, fwd_hooks=[(f"blocks.1.{added}", write)]
+    )
+    torch.testing.assert_close(subject.unembed(states[0]), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("normalization", ["layer_norm", "constant_norm_rescale"])
+@pytest.mark.parametrize("hook_point", ["hook_resid_post", "attn.hook_z"])
+@torch.inference_mode()
+def test_sae_that_normalises_by_token_is_clamped_as_saelens_clamps_it(
+    tiny: Tiny,
+    spliceable: Callable[[str], Any],
+    sae_folder: MakeSae,
+    windows_WT: Tensor,
+    normalization: str,
+    hook_point: str,
+) -> None:
+    heads = {"reshape_activations": "hook_z"} if hook_point.endswith("_z") else {}
+    folder = sae_folder(
+        "topk", f"blocks.1.{hook_point}", k=6, normalize_activations=normalization, **heads
+    )
+    subject = tiny("gemma2")
+    sae = Sae.load(folder).bound_to(subject)
+    clean = clean_run(subject, sae, LATENTS, windows_WT)
+    states = clamped_states(subject, sae, clean, [3], torch.tensor([4.0]))
+
+    def edit(acts_WTL: Tensor) -> None:
+        acts_WTL[..., 3][clean.mask_WT] = 4.0
+
+    expected = spliced_logits(spliceable("gemma2"), folder, windows_WT, edit)
+    torch.testing.assert_close(subject.unembed(states[0]), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("read", ["mlp.hook_in", "ln2.hook_normalized"])

@@ -28,7 +28,7 @@ from ray_autointerp.models.jacobian import window_jacobians
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.steering import SteeredRow, steer
 from ray_autointerp.models.subject import Subject
-from ray_autointerp.models.subject_card import without_weights
+from ray_autointerp.models.subject_card import model_config, without_weights
 
 TinyFolder = Callable[[str], str]
 GPUS = [torch.device("cuda", number) for number in range(3)]
@@ -85,6 +85,8 @@ def test_every_pass_over_three_gpus_equals_that_on_one_bit_for_bit(
     tiny_folder: TinyFolder, sae_folder: Callable[..., str], windows_WT: Tensor, model_type: str
 ) -> None:
     """A tensor left on another GPU fails in the pass."""
+    if model_type in ("gpt_oss", "qwen3_moe", "qwen3_5_moe"):
+        pytest.skip("a pretended GPU has no kernel that counts the tokens of each expert")
     sae = Sae.load(sae_folder("topk", k=6))
     one, three = (passes(tiny_folder(model_type), n, sae, windows_WT) for n in (1, 3))
     for name, tensors in one.items():
@@ -136,7 +138,8 @@ def test_more_gpus_than_the_worker_sees_are_refused(
 def test_map_names_every_weight_and_keeps_tied_ones_together(
     tiny_folder: TinyFolder, model_type: str
 ) -> None:
-    model, family = without_weights(tiny_folder(model_type), None), family_of(model_type)
+    folder = tiny_folder(model_type)
+    model, family = without_weights(folder, None), family_of(model_config(folder, None).model_type)
     assert family is not None
     placed = device_map(model, family, GPUS)
     check_device_map(model, placed)

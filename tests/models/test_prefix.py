@@ -1,6 +1,7 @@
 """Suffixes over kept keys against whole windows: the same states, of which only some were run."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,14 +16,16 @@ Tiny = Callable[..., Subject]
 LATENTS = (3, 17, 0, 29)
 
 
+@pytest.mark.parametrize("hook_point", ["blocks.1.hook_resid_post", "blocks.1.hook_attn_out"])
 def test_suffix_over_kept_keys_equals_the_whole_window(
-    tiny: Tiny, windows_WT: Tensor, model_type: str
+    tiny: Tiny, windows_WT: Tensor, model_type: str, hook_point: str
 ) -> None:
     """Every family, rows that begin at different places, sliding windows of 8 among them."""
     subject, draws = tiny(model_type), torch.Generator().manual_seed(1)
-    h_WTD = subject.residual(windows_WT, 2)
-    prefix = subject.keep_keys(h_WTD, 2)
-    assert torch.equal(prefix.normed_WTD, subject.resume(h_WTD, 2))
+    site = subject.site(hook_point)
+    h_WTD = subject.residual(windows_WT, site)
+    prefix = subject.keep_keys(h_WTD, site)
+    assert torch.equal(prefix.normed_WTD, subject.resume(h_WTD, site))
     windows_B, starts_B = torch.tensor([0, 2, 1, 2]), torch.tensor([1, 7, 14, 11])
     places_BS = starts_B[:, None] + torch.arange(6)
     h_BSD = h_WTD[windows_B[:, None], places_BS]
@@ -31,16 +34,22 @@ def test_suffix_over_kept_keys_equals_the_whole_window(
     for row, (window, start) in enumerate(zip(windows_B.tolist(), starts_B.tolist(), strict=True)):
         whole_1TD = h_WTD[window : window + 1].clone()
         whole_1TD[0, start : start + 6] = h_BSD[row]
-        expected = subject.resume(whole_1TD, 2)[0, start : start + 6]
+        expected = subject.resume(whole_1TD, site)[0, start : start + 6]
         torch.testing.assert_close(found[row], expected, rtol=0, atol=2e-5)
         assert (expected - prefix.normed_WTD[window, start : start + 6]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("hook_point", ["hook_resid_post", "attn.hook_z"])
 def test_last_position_alone_is_clamped(
-    tiny: Tiny, sae_folder: Callable[..., str], windows_WT: Tensor, model_type: str
+    tiny: Tiny,
+    sae_folder: Callable[..., str],
+    windows_WT: Tensor,
+    model_type: str,
+    hook_point: str,
 ) -> None:
-    subject, sae = tiny(model_type), Sae.load(sae_folder("topk", k=6))
+    subject = tiny(model_type)
+    sae = Sae.load(sae_folder("topk", f"blocks.1.{hook_point}", k=6)).bound_to(subject)
     clean = clean_run(subject, sae, LATENTS, windows_WT, keep_keys=True)
     is_last_WT = torch.zeros_like(clean.mask_WT)
     is_last_WT[:, -1] = True
@@ -51,11 +60,24 @@ def test_last_position_alone_is_clamped(
         torch.testing.assert_close(found, whole[:, :, -1], rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "fields"),
+    [
+        ("llama", {}),
+        ("llama", {"normalize_activations": "layer_norm"}),
+        ("gemma2", {"hook_point": "blocks.1.attn.hook_z"}),
+    ],
+)
 def test_active_positions_alone_are_clamped_and_counted(
-    tiny: Tiny, sae_folder: Callable[..., str], windows_WT: Tensor
+    tiny: Tiny,
+    sae_folder: Callable[..., str],
+    windows_WT: Tensor,
+    model_type: str,
+    fields: dict[str, Any],
 ) -> None:
     """Against the whole window with a mask that holds only where the latent fires."""
-    subject, sae = tiny("llama"), Sae.load(sae_folder("topk", k=6))
+    subject = tiny(model_type)
+    sae = Sae.load(sae_folder("topk", k=6, **fields)).bound_to(subject)
     every = list(range(sae.d_sae))
     clean = clean_run(subject, sae, every, windows_WT, keep_keys=True)
     fires_L = ((clean.acts_WTL > 0) & clean.mask_WT[..., None]).any(1).all(0)
@@ -68,7 +90,8 @@ def test_active_positions_alone_are_clamped_and_counted(
     assert torch.equal(done.counts_W, active_WT.sum(1))
     for row, change_WT in enumerate(changes_NWT):
         h_WTD = clean.h_WTD[windows_W]
-        moved_WTD = h_WTD + (change_WT * active_WT)[..., None] * sae.W_dec_LD[latent]
+        read_WTZ = None if clean.read_WTZ is None else clean.read_WTZ[windows_W]
+        moved_WTD = h_WTD + sae.added(change_WT * active_WT, sae.W_dec_LZ[latent], read_WTZ)
         diff_WTD = subject.resume(moved_WTD, clean.site) - clean.normed_WTD[windows_W]
         expected_WD = (diff_WTD * active_WT[..., None]).sum(1)
         torch.testing.assert_close(done.sums_NWD[row], expected_WD, rtol=0, atol=5e-5)

@@ -231,12 +231,16 @@ def test_scale_that_cannot_be_read_is_refused(training_folder: MakeSae, written:
         check_card(folder)
 
 
-@pytest.mark.parametrize(
-    "normalization", ["layer_norm", "constant_norm_rescale", "covariance_whitening"]
-)
-def test_stateful_normalisation_is_refused(sae_folder: MakeSae, normalization: str) -> None:
-    folder = sae_folder(normalize_activations=normalization)
-    with pytest.raises(SaeError, match=f"`{normalization}`.*token to token"):
+def test_normalisation_that_no_length_undoes_is_refused(sae_folder: MakeSae) -> None:
+    with pytest.raises(SaeError, match="scaled by `covariance_whitening`"):
+        check_card(sae_folder(normalize_activations="covariance_whitening"))
+    folder = sae_folder(
+        "transcoder",
+        d_out=WIDTH,
+        apply_b_dec_to_input=False,
+        normalize_activations="layer_norm",
+    )
+    with pytest.raises(SaeError, match="transcoder.*`layer_norm`"):
         check_card(folder)
 
 

@@ -40,7 +40,8 @@ def slow_text(
                 if token in (0, 1) or h_D.norm() > subject.sink_threshold(site):
                     continue
                 activation = sae.activations(read_1TD[0, t])[row.latent]
-                h_1TD[0, t] = h_D + (row.clamp_value - activation) * sae.W_dec_LD[row.latent]
+                change, row_Z = row.clamp_value - activation, sae.W_dec_LZ[row.latent]
+                h_1TD[0, t] = h_D + sae.added(change, row_Z, read_1TD[0, t])
         scores_V = subject.unembed(subject.resume(h_1TD, site))[0, -1]
         if temperature:
             noise_RV = gumbel_noise(torch.tensor([row.seed]), torch.tensor([step]), len(scores_V))
@@ -65,6 +66,17 @@ def test_cached_generation_at_the_first_and_the_last_site(
     tiny: Tiny, sae_folder: Callable[..., str], hook_point: str
 ) -> None:
     subject, sae = tiny("gpt2"), Sae.load(sae_folder("standard", hook_point))
+    texts = steer(subject, sae, PROMPT, ROWS, 6, 0.9)
+    assert texts == [slow_text(subject, sae, PROMPT, row, 6, 0.9) for row in ROWS]
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gpt_neox", "gemma2", "qwen3"])
+@pytest.mark.parametrize("hook_point", ["attn.hook_z", "hook_attn_out"])
+def test_cached_generation_with_a_latent_on_attention(
+    tiny: Tiny, sae_folder: Callable[..., str], model_type: str, hook_point: str
+) -> None:
+    subject = tiny(model_type)
+    sae = Sae.load(sae_folder("topk", f"blocks.1.{hook_point}", k=6)).bound_to(subject)
     texts = steer(subject, sae, PROMPT, ROWS, 6, 0.9)
     assert texts == [slow_text(subject, sae, PROMPT, row, 6, 0.9) for row in ROWS]
 

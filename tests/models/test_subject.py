@@ -14,6 +14,7 @@ from transformer_lens_bridge import boot
 
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.methods.vocab_proj import apply_norm
+from ray_autointerp.models.hook_point import Inside
 from ray_autointerp.models.subject import Subject
 
 Tiny = Callable[..., Subject]
@@ -25,7 +26,9 @@ def test_split_pass_equals_the_full_pass_bit_for_bit_at_every_site(
 ) -> None:
     subject = tiny(model_type)
     full = plain(model_type)(windows_WT, output_hidden_states=True)
-    for site in range(subject.card.num_layers + 1):
+    layers = range(subject.card.num_layers)
+    written = [subject.site(f"blocks.{layer}.hook_attn_out") for layer in layers]
+    for site in (*layers, subject.card.num_layers, *written):
         h_WTD = subject.residual(windows_WT, site)
         normed_WTD = subject.resume(h_WTD, site)
         assert torch.equal(normed_WTD, full.hidden_states[-1]), site
@@ -129,11 +132,51 @@ def test_write_to_the_mlps_contribution_is_a_write_behind_its_block(
 def test_one_name_may_mean_two_places_by_family(tiny: Tiny) -> None:
     """Where a norm follows the MLP, its own output is not what the residual stream is given."""
     assert tiny("llama").site("blocks.1.mlp.hook_out") == 2
-    for hook_point in ("blocks.1.mlp.hook_out", "blocks.1.hook_attn_out", "blocks.1.mlp.hook_in"):
+    for hook_point in ("blocks.1.mlp.hook_out", "blocks.1.attn.hook_out", "blocks.1.mlp.hook_in"):
         with pytest.raises(SubjectError, match=r"inside a block.*set hook_point to blocks\.1\."):
             tiny("gemma2").site(hook_point)
-    with pytest.raises(SubjectError, match="hook_attn_out"):
-        tiny("llama").place("blocks.1.hook_attn_out")
+
+
+def test_attention_is_added_within_its_block_or_where_both_read_the_same_state_behind_it(
+    tiny: Tiny,
+) -> None:
+    for name in ("attn.hook_out", "hook_attn_out", "attn.hook_z"):
+        assert tiny("llama").site(f"blocks.1.{name}") == Inside(1, "mid")
+        assert tiny("gpt_neox").site(f"blocks.1.{name}") == 2
+    assert tiny("gemma2").site("blocks.1.ln1_post.hook_out") == Inside(1, "mid")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "module", "hook_point"),
+    [
+        ("llama", "model.layers.2", "blocks.2.hook_resid_post"),
+        ("llama", "model.layers.2.input", "blocks.2.hook_resid_pre"),
+        ("llama", "model.layers.2.mlp", "blocks.2.hook_mlp_out"),
+        ("llama", "model.layers.2.mlp.input", "blocks.2.mlp.hook_in"),
+        ("llama", "model.layers.2.self_attn.o_proj.input", "blocks.2.attn.hook_z"),
+        ("llama", "model.layers.2.self_attn", "blocks.2.hook_attn_out"),
+        ("gpt2", "transformer.h.3.mlp", "blocks.3.hook_mlp_out"),
+        ("gpt2", "transformer.h.3.attn.c_proj.input", "blocks.3.attn.hook_z"),
+        ("gpt_neox", "gpt_neox.layers.1.attention.dense", "blocks.1.hook_attn_out"),
+        ("gemma2", "model.layers.1.post_feedforward_layernorm.output", "blocks.1.hook_mlp_out"),
+        ("gemma2", "model.layers.1.post_attention_layernorm", "blocks.1.hook_attn_out"),
+        ("gemma2", "model.layers.1.pre_feedforward_layernorm.output", "blocks.1.ln2.hook_out"),
+        ("gemma3", "model.language_model.layers.1", "blocks.1.hook_resid_post"),
+    ],
+)
+def test_hugging_face_modules_are_hook_points_too(
+    tiny: Tiny, model_type: str, module: str, hook_point: str
+) -> None:
+    subject = tiny(model_type)
+    assert subject.place(module) == subject.place(hook_point)
+
+
+def test_module_that_is_no_hook_point_is_refused(tiny: Tiny) -> None:
+    for module in ("model.layers.9", "model.layers.1.self_attn.q_proj", "model.embed_tokens"):
+        with pytest.raises(SubjectError, match="is not one of"):
+            tiny("llama").place(module)
+    with pytest.raises(SubjectError, match="inside a block"):
+        tiny("gemma2").site("model.layers.1.mlp")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

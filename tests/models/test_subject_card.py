@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from ray_autointerp.errors import SubjectError
 from ray_autointerp.models.subject import Subject
-from ray_autointerp.models.subject_card import check_hook_point, describe, subject_digest
+from ray_autointerp.models.subject_card import describe, subject_digest
 
 Tiny = Callable[..., Subject]
 
@@ -61,7 +61,7 @@ def test_digest_follows_the_weights_not_the_place(
     [
         "blocks.4.hook_resid_post",
         "blocks.4.hook_mlp_out",
-        "blocks.1.attn.hook_z",
+        "blocks.1.attn.hook_q",
         "blocks.-1.hook_resid_post",
         "blocks.1.hook_resid_post.extra",
         "blocks.x.hook_resid_post",
@@ -72,7 +72,7 @@ def test_hook_point_that_does_not_exist_is_refused_with_those_that_do(
     tiny: Tiny, hook_point: str
 ) -> None:
     with pytest.raises(SubjectError) as caught:
-        check_hook_point(tiny("llama").card, hook_point)
+        tiny("llama").card.blocks.write_site(hook_point)
     message = str(caught.value)
     assert f"`{hook_point}`" in message and "\n" not in message
     assert "blocks.0.hook_resid_pre" in message and "blocks.3.hook_resid_post" in message
@@ -101,10 +101,9 @@ def test_family_without_an_adapter_is_refused_with_those_that_have_one(
     )
 
 
-def test_model_that_also_reads_images_is_refused_by_its_configuration(tmp_path: Path) -> None:
-    """TransformerLens would install packages to boot it, and its layers lie elsewhere."""
-    AutoConfig.for_model("gemma3").save_pretrained(tmp_path)
-    with pytest.raises(SubjectError, match="`gemma3`"):
+def test_model_whose_text_part_reads_images_on_its_way_is_refused(tmp_path: Path) -> None:
+    AutoConfig.for_model("mllama").save_pretrained(tmp_path)
+    with pytest.raises(SubjectError, match="`mllama_text_model`"):
         describe(str(tmp_path))
 
 

@@ -54,7 +54,7 @@ def config(**changes: Any) -> Config:
         ("describe__structured", True, "explain"),
         ("score__num_sentences", 9, "write_sentences"),
         ("score__num_units", 2, "steering"),
-        ("operations__micro_batch", 2, "jacobian"),
+        ("operations__micro_batch", 2, "sae_fit"),
     ],
 )
 def test_identity_a_deciding_field_names_its_step(change: str, value: Any, step: str) -> None:

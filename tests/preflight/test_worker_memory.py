@@ -14,7 +14,7 @@ from ray_autointerp.models.subject_card import SubjectCard
 from ray_autointerp.preflight.worker_memory import check_weights, fitting_micro_batch
 
 Planted = Callable[..., Config]
-GEMMA_27B = SubjectCard("gemma", "gemma2", 4608, 46, 256_000, 8192, 27_227_128_320, "")
+GEMMA_27B = SubjectCard("gemma", "gemma2", 4608, 46, 256_000, 8192, 27_227_128_320, "", 4096)
 """54 GB in bfloat16."""
 
 
