@@ -87,6 +87,8 @@ def status(run: Run) -> Status:
     done = [row for row in rows if row["outcome"] == "done"]
     steps = []
     for progress in schedule_of(tables).progress():
+        if progress.step not in run.steps:  # it is newer than the run
+            continue
         seconds = [row["seconds"] for row in done if row["step"] == progress.step]
         steps.append(StepStatus(progress, sum(seconds) / len(seconds) if seconds else None))
     return Status(

@@ -34,6 +34,11 @@ class Run:
         return tuple(self.axes.latents)
 
     @property
+    def steps(self) -> frozenset[str]:
+        """The steps that it was begun with: those of the flow, or fewer of an older version's."""
+        return frozenset(name.partition("/")[0] for name in self.identity)
+
+    @property
     def folder(self) -> str:
         """The name of the run's folder under its root."""
         return self.uri.rstrip("/").rpartition("/")[2]

@@ -31,6 +31,7 @@ NEWER = {
     "descriptions": ("relation",),
 }
 """Columns that today's tables have and the older ones lack."""
+NEWER_STEP = "sae_fit/"
 
 
 def with_version(run: Path, version: int) -> Path:
@@ -54,6 +55,10 @@ def older(quick_run: Run, tmp_path: Path) -> Path:
             kept = pq.read_table(part)
             lacking = [name for name in columns if name in kept.column_names]
             pq.write_table(kept.drop_columns(lacking), part)
+    shutil.rmtree(folder / "sae" / SAE / "sae_fit")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    known = {node: r for node, r in manifest["identity"].items() if not node.startswith(NEWER_STEP)}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"identity": known}))
     return with_version(folder, SCHEMA_VERSION - 1)
 
 
