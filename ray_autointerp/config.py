@@ -260,12 +260,12 @@ class MatchSection(Section):
     about: if each of the following is passed. The panel and the sample are labelled anew, and all
     latents are where the LLM, the methods or the scores are others than the parent's, unless
     `carry_despite_changes`."""
-    carry_cosine: float = Field(default=0.8, ge=0, le=1)
+    carry_cosine: float = Field(default=0.7, ge=0, le=1)
     """The least cosine of the decoder rows."""
-    carry_correlation: float = Field(default=0.6, ge=0, le=1)
+    carry_correlation: float = Field(default=0.5, ge=0, le=1)
     """The least correlation of activations on the windows that both runs sampled; 0 asks for
     none."""
-    carry_overlap: float = Field(default=0.3, ge=0, le=1)
+    carry_overlap: float = Field(default=0.1, ge=0, le=1)
     """The least share of promoted tokens in common; 0 asks for none."""
     carry_auroc_loss: float = Field(default=0.1, ge=0, le=1)
     """How far the AUROC of the sentences that were written from the label may fall, from the latent
