@@ -233,6 +233,10 @@ class EvidenceSection(Section):
     """The multiple, the KL target (which must be one of `steering.kl_targets`), or the value."""
     change_examples: int = Field(default=16, ge=2)
     """TokenChange `active`: top examples in which the latent is raised and lowered."""
+    input_windows: int = Field(default=16, ge=0)
+    """Windows on which the map from the embeddings to what latents read is estimated, by as many
+    backward sweeps as that has numbers, once for all latents. 0 reads the embeddings as if no layer
+    came before the hook point."""
     jacobian_windows: int = Field(default=128, ge=2)
     """JacobianProj: windows behind the average Jacobian of a hook point. More than about 128 stop
     helping; the cost is d_model backward sweeps over them, once for all latents."""

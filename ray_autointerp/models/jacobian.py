@@ -1,4 +1,5 @@
-"""The Jacobian from a hook point to the final normed states, by gradients (methods 9.6, 10).
+"""Jacobians by gradients: from a hook point to the final normed states (methods 9.6, 10), and from
+the embeddings to what latents read.
 
 One backward sweep per output direction over one kept forward pass. Windows do not mix, so a sweep
 over many windows at once gives the row of every window's own Jacobian.
@@ -9,7 +10,7 @@ over many windows at once gives the row of every window's own Jacobian.
 import torch
 from torch import Tensor
 
-from ray_autointerp.models.hook_point import Site
+from ray_autointerp.models.hook_point import Place, Site
 from ray_autointerp.models.subject import Subject
 
 
@@ -31,4 +32,25 @@ def window_jacobians(
         for direction in directions:
             (gradient_WTD,) = torch.autograd.grad(total_D[direction], leaf_WTD, retain_graph=True)
             rows.append((gradient_WTD.float() * counted_WT1).sum(1))
+    return torch.stack(rows)
+
+
+def input_jacobian_sums(
+    subject: Subject, h_WTD: Tensor, mask_WT: Tensor, place: Place, directions: range
+) -> Tensor:
+    """Rows `directions` of the map from the embeddings to a place, summed over windows: [K, D].
+
+    Entry (k, j) is the derivative of the sum over counted positions of coordinate `directions[k]`
+    of what is read when coordinate j moves at every counted position of the states below the first
+    layer. So a token counts where it stands and wherever attention carries it.
+    """
+    rows = []
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf_WTD = h_WTD.clone().requires_grad_()
+        read_WTK = subject.read_with_gradients(leaf_WTD, place)
+        counted_WT1 = mask_WT[..., None].clone()
+        total_K = (read_WTK.float() * counted_WT1).sum((0, 1))
+        for direction in directions:
+            (gradient_WTD,) = torch.autograd.grad(total_K[direction], leaf_WTD, retain_graph=True)
+            rows.append((gradient_WTD.float() * counted_WT1).sum((0, 1)))
     return torch.stack(rows)

@@ -63,4 +63,7 @@ def owners_read(made: Step, sae: str | None, axes: Axes) -> tuple[str | None, ..
     if made.scope == "hook":
         assert sae is not None, "only an SAE's steps read a hook point's tables"
         return (axes.hook_points[sae],)
+    if made.scope == "read":
+        assert sae is not None, "only an SAE's steps read a read point's tables"
+        return (axes.read_points[sae],)
     return (sae,) if sae is not None else tuple(axes.latents)

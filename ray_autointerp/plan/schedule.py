@@ -196,7 +196,7 @@ class Schedule:
                 group = _Group(
                     step,
                     owner if step.scope == "sae" else None,
-                    owner if step.scope == "hook" else None,
+                    owner if step.scope in ("hook", "read") else None,
                     method,
                     objects_per_shard=len(writers) * len(step.writes),
                 )

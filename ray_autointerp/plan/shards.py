@@ -6,7 +6,7 @@ a scattered hundred still spreads over a cluster. Knows nothing of stores or wor
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.controls import is_control, shuffled
@@ -52,6 +52,10 @@ class Axes:
     d_model: int
     """Output directions of a Jacobian."""
     directions_per_shard: int
+    read_points: Mapping[str, str] = field(default_factory=dict)
+    """By SAE id: the hook point it reads at."""
+    read_widths: Mapping[str, int] = field(default_factory=dict)
+    """By read point: numbers in a vector there."""
 
     def num_latent_shards(self, sae: str) -> int:
         """Shards over all latents of the SAE's range."""
@@ -63,15 +67,19 @@ class Axes:
         start = whole.start + shard * self.latents_per_shard
         return range(start, min(start + self.latents_per_shard, whole.stop))
 
-    @property
-    def num_direction_shards(self) -> int:
-        """Shards over the output directions of one hook point's Jacobian."""
-        return num_shards(self.d_model, self.directions_per_shard)
+    def num_direction_shards(self, read_point: str | None = None) -> int:
+        """Shards over the output directions of one hook point's Jacobian; of a read point, over
+        those of the map from the embeddings to it.
+        """
+        return num_shards(self._num_directions(read_point), self.directions_per_shard)
 
-    def direction_shard(self, shard: int) -> range:
+    def direction_shard(self, shard: int, read_point: str | None = None) -> range:
         """The output directions of one shard."""
-        start = shard * self.directions_per_shard
-        return range(start, min(start + self.directions_per_shard, self.d_model))
+        start, stop = (n * self.directions_per_shard for n in (shard, shard + 1))
+        return range(start, min(stop, self._num_directions(read_point)))
+
+    def _num_directions(self, read_point: str | None) -> int:
+        return self.d_model if read_point is None else self.read_widths[read_point]
 
     def num_selection_shards(self, selected: Selected) -> int:
         """Shards over the chosen latents; none when nothing was chosen."""
@@ -134,11 +142,13 @@ def _shuffled_of(config: Config) -> Sequence[str]:
 
 
 def owners_of(step: Step, axes: Axes) -> Sequence[str | None]:
-    """Whom a step runs for: each SAE, each hook point once, or None for the whole run."""
+    """Whom a step runs for: each SAE, each hook or read point once, or None for the whole run."""
     if step.scope == "sae":
         return tuple(axes.latents)
     if step.scope == "hook":
         return tuple(dict.fromkeys(axes.hook_points.values()))
+    if step.scope == "read":
+        return tuple(dict.fromkeys(axes.read_points.values()))
     return (None,)
 
 
@@ -154,7 +164,7 @@ def shard_count(
         case "whole":
             return 1
         case "directions":
-            return axes.num_direction_shards
+            return axes.num_direction_shards(owner if step.scope == "read" else None)
         case "latents":
             assert owner is not None
             return axes.num_latent_shards(owner)
@@ -197,7 +207,7 @@ def tasks_of(
             method,
             shard,
             count,
-            owner if step.scope == "hook" else None,
+            owner if step.scope in ("hook", "read") else None,
         )
         for owner in owners
         for method in methods_of(step, config)
@@ -213,6 +223,7 @@ def objects_of(task: Task, saes: Sequence[str]) -> tuple[str, ...]:
         "corpus": [None],
         "subject": saes,
         "hook": [task.hook_point],
+        "read": [task.hook_point],
         "sae": [task.sae],
     }
     return tuple(

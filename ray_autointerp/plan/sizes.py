@@ -21,6 +21,9 @@ class Sizes:
     """Latents set aside for agreement."""
     hook_points: int
     d_model: int
+    read_points: int
+    num_read_directions: int
+    """Of all read points together."""
     layer: int
     """Of the hook, counted from 0."""
     above: int

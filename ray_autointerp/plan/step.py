@@ -16,13 +16,13 @@ from ray_autointerp.prompts import question
 from ray_autointerp.prompts.question import Question
 from ray_autointerp.prompts.shown import Rows, Shown
 
-Scope = Literal["corpus", "subject", "hook", "sae"]
+Scope = Literal["corpus", "subject", "hook", "read", "sae"]
 """corpus: once per run. subject: one pass for all SAEs, tables per SAE. hook: once per hook point,
-for all SAEs that write there. sae: once per SAE."""
+for all SAEs that write there. read: once per place that SAEs read. sae: once per SAE."""
 
 Split = Literal["token", "latents", "selection", "directions", "whole"]
 """The axis a step's work is cut along: token shards, all latents, the chosen latents, the output
-directions of a Jacobian, or not at all."""
+directions of a Jacobian (of a scope `read`, those of the place), or not at all."""
 
 Pool = Literal["cpu", "subject", "llm", "judge"]
 """Which workers run it: plain tasks, actors that hold the subject, actors that hold the LLM, and

@@ -75,6 +75,17 @@ def jacobian(sizes: Sizes) -> Work:
     )
 
 
+def input_jacobian(sizes: Sizes) -> Work:
+    """Backward sweeps below the hook."""
+    evidence = sizes.config.evidence
+    windows, window = evidence.input_windows, evidence.change_window_tokens
+    return Work(
+        f"{sizes.read_points} read point(s) x their width in backward sweeps over {windows} "
+        f"windows x {window} tokens, to layer {sizes.layer}",
+        sizes.num_read_directions * windows * window,
+    )
+
+
 def free_scores(sizes: Sizes) -> Work:
     """Two clamps at one position."""
     return Work(

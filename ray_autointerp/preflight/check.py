@@ -81,7 +81,7 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
         check_llm(config.judge, gpus=operations.judge_gpus, name="judge", kinds=kinds)
     _check_windows(config)
     check_weights(config, subject)
-    axes = _axes(config, saes, subject.d_model)
+    axes = _axes(config, saes, subject)
     store = open_store(config.run.root)
     inputs = Inputs(
         subject=subject_digest(section.model, revision=section.revision),
@@ -129,6 +129,7 @@ def _checked_saes(config: Config, subject: SubjectCard, fetch: bool) -> list[Sae
         if sae.random_like is not None:
             require_top_k(card.source, card.architecture)
         _check_sae(sae, card, subject)
+        _check_reading(sae, card, config, subject)
     return [cards[config.source_of(sae).id] for sae in config.sae]
 
 
@@ -144,6 +145,17 @@ def _check_sae(section: SaeSection, card: SaeCard, subject: SubjectCard) -> None
     if card.hook_point not in (None, hook_point):
         _log.warning(
             "SAE %s was trained at %s; the config says %s.", section.id, card.hook_point, hook_point
+        )
+
+
+def _check_reading(
+    section: SaeSection, card: SaeCard, config: Config, subject: SubjectCard
+) -> None:
+    """What is read must be comparable with embeddings."""
+    if card.d_in != subject.d_model and not config.evidence.input_windows:
+        raise ConfigError(
+            f"evidence.input_windows is 0, and SAE {section.id} reads vectors of {card.d_in}, "
+            f"which cannot be compared with embeddings of {subject.d_model}: set it to 1 or more."
         )
 
 
@@ -226,7 +238,7 @@ def _check_windows(config: Config) -> None:
         )
 
 
-def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
+def _axes(config: Config, saes: Sequence[SaeCard], subject: SubjectCard) -> Axes:
     corpus, operations = config.corpus, config.operations
     ranges = {}
     for section, card in zip(config.sae, saes, strict=True):
@@ -242,6 +254,7 @@ def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
                 )
         ranges[section.id] = LatentRange(start, stop)
     widest = max(map(len, ranges.values()))
+    read_points = {s.id: s.read_point or "" for s in config.sae}
     return Axes(
         num_token_shards=num_shards(
             corpus.num_tokens, shard_size(corpus.tokens_per_shard, corpus.num_tokens)
@@ -252,8 +265,12 @@ def _axes(config: Config, saes: Sequence[SaeCard], d_model: int) -> Axes:
             operations.selected_per_shard, expected_selection(config, widest).num_chosen
         ),
         hook_points={s.id: s.hook_point or "" for s in config.sae},
-        d_model=d_model,
+        d_model=subject.d_model,
         directions_per_shard=operations.directions_per_shard,
+        read_points=read_points,
+        read_widths={
+            point: subject.width(subject.blocks.read_place(point)) for point in read_points.values()
+        },
     )
 
 

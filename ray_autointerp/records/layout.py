@@ -27,8 +27,8 @@ LEASE = "lease"
 CORPUS_TABLES = ("tokens", "overlap")
 """Tables that belong to the corpus and not to an SAE."""
 
-HOOK_TABLES = ("jacobian",)
-"""Tables that belong to a hook point and serve every SAE that writes there."""
+HOOK_TABLES = ("jacobian", "input_jacobian")
+"""Tables that belong to a hook point and serve every SAE that writes, or reads, there."""
 
 
 def table_folder(table: str, owner: str | None, method: str | None) -> str:

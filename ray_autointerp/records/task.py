@@ -15,7 +15,7 @@ class Task:
     shard: int
     num_shards: int
     hook_point: str | None = None
-    """The hook point, where the step runs once for every SAE that writes there."""
+    """The hook point, where the step runs once for every SAE that writes there, or reads there."""
 
     @property
     def name(self) -> str:

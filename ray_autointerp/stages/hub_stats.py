@@ -10,6 +10,7 @@ from ray_autointerp.methods.jacobian import linear_change
 from ray_autointerp.methods.vocab_proj import apply_norm
 from ray_autointerp.passes.hub_stats import hub_table, reference_scale
 from ray_autointerp.passes.jacobian import jacobian_of
+from ray_autointerp.passes.read_rows import read_rows
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 
@@ -22,7 +23,7 @@ def run(task: Task, context: WorkerContext) -> None:
         rows_LD = apply_norm(sae.W_dec_LD, subject.final_norm)
         stats = hub_stats(rows_LD, subject.W_U_DV, subject.b_U_V)
     elif task.method == "reads":
-        stats = hub_stats(sae.W_enc_DL.T, subject.W_E_VD.T)
+        stats = hub_stats(read_rows(context, task.sae, slice(None)), subject.W_E_VD.T)
     else:
         whole, device = context.run.axes.latents[task.sae], sae.W_dec_LD.device
         scale_L1 = reference_scale(context.tables, task.sae, device)[:, None]

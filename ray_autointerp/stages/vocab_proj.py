@@ -2,6 +2,7 @@
 
 from ray_autointerp.methods.vocab_proj import embedding_reads, vocab_proj
 from ray_autointerp.passes.hub_stats import read_hub_stats
+from ray_autointerp.passes.read_rows import read_rows
 from ray_autointerp.passes.token_entries import token_entries
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -22,7 +23,7 @@ def run(task: Task, context: WorkerContext) -> None:
         rank_by=evidence.vocab_rank_by,
     )
     reads = embedding_reads(
-        sae.W_enc_DL.T[latents.start : latents.stop],
+        read_rows(context, task.sae, slice(latents.start, latents.stop)),
         subject.W_E_VD,
         evidence.num_read_tokens,
         read_hub_stats(context.tables, task.sae, "reads"),
