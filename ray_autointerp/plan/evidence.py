@@ -75,8 +75,8 @@ MAP_READS: dict[str, tuple[str, ...]] = {
     "jacobian": ("jacobian", "latent_stats"),
 }
 """The maps from a latent to the vocabulary, and what `hub_stats` reads for each: the decoder row
-through the final norm and through the Jacobian, and the encoder column, sent back through the layers
-below, against the embedding."""
+through the final norm and through the Jacobian, and the encoder column, sent back through the
+layers below, against the embedding."""
 
 MAPS: tuple[str, ...] = tuple(MAP_READS)
 
