@@ -245,7 +245,15 @@ def random_subject(shape: Shape, device: torch.device, *, compile_layers: bool =
     fast = word_tokenizer(shape.vocab_size)
     size = sum(parameter.numel() for parameter in model.parameters())
     card = SubjectCard(
-        "random", "gemma2", shape.d_model, shape.num_layers, shape.vocab_size, 8192, size, ""
+        "random",
+        "gemma2",
+        shape.d_model,
+        shape.num_layers,
+        shape.vocab_size,
+        context_length=8192,
+        num_parameters=size,
+        tokenizer_digest="",
+        num_head_outputs=model.config.num_attention_heads * model.config.head_dim,
     )
     return Subject(model, SubjectTokenizer(fast), card, compile_layers=compile_layers)
 

