@@ -65,5 +65,6 @@ def owners_read(made: Step, sae: str | None, axes: Axes) -> tuple[str | None, ..
         return (axes.hook_points[sae],)
     if made.scope == "read":
         assert sae is not None, "only an SAE's steps read a read point's tables"
-        return (axes.read_points[sae],)
+        point = axes.read_points.get(sae)  # none in a run that is older than these tables
+        return () if point is None else (point,)
     return (sae,) if sae is not None else tuple(axes.latents)

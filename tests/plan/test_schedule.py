@@ -47,7 +47,8 @@ def config(
 def axes(saes: int = 2, tokens: int = 3, latents: int = 10, per: int = 4, chosen: int = 2) -> Axes:
     ids = [f"s{i}" for i in range(saes)]
     ranges = {sae: LatentRange(0, latents) for sae in ids}
-    return Axes(tokens, ranges, per, chosen, dict.fromkeys(ids, "hook"), 4, 2)
+    points = dict.fromkeys(ids, "hook")
+    return Axes(tokens, ranges, per, chosen, points, 4, 2, points, {"hook": 4})
 
 
 SELECTED = Selected(num_chosen=5, num_panel=3, num_controls=4)
