@@ -12,11 +12,6 @@ from collections.abc import Callable
 from torch import Tensor
 
 
-def along(directions_BD: Tensor) -> Callable[[Tensor], Tensor]:
-    """What changes [B, W, T] of activations add: so much of each row's direction."""
-    return lambda change_BWT: change_BWT[..., None] * directions_BD[:, None, None, :]
-
-
 def clamp(
     h_WTD: Tensor,
     acts_BWT: Tensor,

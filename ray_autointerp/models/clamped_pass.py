@@ -88,8 +88,7 @@ def position_mask(subject: Subject, token_ids_WT: Tensor, h_WTD: Tensor, site: S
     """True where a latent may be read, clamped and counted: no special tokens, no sinks."""
     special = torch.tensor(sorted(subject.tokenizer.special_ids), dtype=torch.long)
     is_special_WT = torch.isin(token_ids_WT.cpu(), special).to(h_WTD.device)
-    is_sink_WT = h_WTD.float().norm(dim=-1) > subject.sink_threshold(site)
-    return torch.logical_not(is_special_WT | is_sink_WT)
+    return torch.logical_not(is_special_WT | subject.is_sink(h_WTD, site))
 
 
 def clean_run(

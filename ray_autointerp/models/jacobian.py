@@ -7,6 +7,9 @@ over many windows at once gives the row of every window's own Jacobian.
 
 # W windows, T positions, D d_model, K output directions asked
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -23,16 +26,8 @@ def window_jacobians(
     normed state's coordinate `directions[k]` when coordinate j moves at every counted position
     of the residual stream at the site. Divide by the number of counted positions for means.
     """
-    rows = []
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf_WTD = h_WTD.clone().requires_grad_()
-        normed_WTD = subject.resume_with_gradients(leaf_WTD, site)
-        counted_WT1 = mask_WT[..., None].clone()
-        total_D = (normed_WTD.float() * counted_WT1).sum((0, 1))
-        for direction in directions:
-            (gradient_WTD,) = torch.autograd.grad(total_D[direction], leaf_WTD, retain_graph=True)
-            rows.append((gradient_WTD.float() * counted_WT1).sum(1))
-    return torch.stack(rows)
+    run = partial(subject.resume_with_gradients, site=site)
+    return _swept(run, h_WTD, mask_WT, directions, over=(1,))
 
 
 def input_jacobian_sums(
@@ -44,13 +39,27 @@ def input_jacobian_sums(
     of what is read when coordinate j moves at every counted position of the states below the first
     layer. So a token counts where it stands and wherever attention carries it.
     """
+    run = partial(subject.read_with_gradients, place=place)
+    return _swept(run, h_WTD, mask_WT, directions, over=(0, 1))
+
+
+def _swept(
+    run: Callable[[Tensor], Tensor],
+    h_WTD: Tensor,
+    mask_WT: Tensor,
+    directions: range,
+    over: tuple[int, ...],
+) -> Tensor:
+    """A backward sweep for each direction of what `run` makes of the states, summed over counted
+    positions; its gradients there, summed over those dimensions.
+    """
     rows = []
     with torch.inference_mode(False), torch.enable_grad():
         leaf_WTD = h_WTD.clone().requires_grad_()
-        read_WTK = subject.read_with_gradients(leaf_WTD, place)
+        made_WTK = run(leaf_WTD)
         counted_WT1 = mask_WT[..., None].clone()
-        total_K = (read_WTK.float() * counted_WT1).sum((0, 1))
+        total_K = (made_WTK.float() * counted_WT1).sum((0, 1))
         for direction in directions:
             (gradient_WTD,) = torch.autograd.grad(total_K[direction], leaf_WTD, retain_graph=True)
-            rows.append((gradient_WTD.float() * counted_WT1).sum((0, 1)))
+            rows.append((gradient_WTD.float() * counted_WT1).sum(over))
     return torch.stack(rows)

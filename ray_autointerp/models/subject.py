@@ -172,8 +172,7 @@ class Subject:
         ids_1T = self._probe_ids()
         site = place if isinstance(place, int) else place.layer
         seen = self.residuals(ids_1T, [place, site])
-        is_sink_T = seen[site][0].float().norm(dim=-1) > self.sink_threshold(site)
-        return seen[place][0, 1:][~is_sink_T[1:]]
+        return seen[place][0, 1:][~self.is_sink(seen[site][0, 1:], site)]
 
     @torch.inference_mode()
     def residuals(self, token_ids_BT: Tensor, places: Sequence[Place]) -> dict[Place, Tensor]:
@@ -329,6 +328,10 @@ class Subject:
         from transformers import DynamicCache
 
         return DynamicCache(config=self._model.config)
+
+    def is_sink(self, h_XD: Tensor, site: Site) -> Tensor:
+        """Which positions [X] of the residual stream at a site are attention sinks."""
+        return cast(Tensor, h_XD.float().norm(dim=-1) > self.sink_threshold(site))
 
     def sink_threshold(self, site: Site) -> float:
         """Residual norm above which a position is an attention sink at this site.

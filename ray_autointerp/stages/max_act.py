@@ -144,7 +144,7 @@ def _seen(
     h_WTD = residuals[watch.site]
     is_token_WT = is_token_WT.to(h_WTD.device)
     mask_WT = position_mask(context.subject, tokens_WT, h_WTD, watch.site) & is_token_WT
-    is_sink_WT = h_WTD.float().norm(dim=-1) > context.subject.sink_threshold(watch.site)
+    is_sink_WT = context.subject.is_sink(h_WTD, watch.site)
     entries = watch.sae.active_entries(residuals[watch.place], mask_WT, watch.latents)
     return _Seen(mask_WT.sum(-1), entries, (is_sink_WT & is_token_WT).sum())
 

@@ -7,6 +7,8 @@ another model's, layer's, architecture's or scale's, and its labels would be of 
 
 import logging
 
+import numpy as np
+import pyarrow.compute as pc
 import torch
 
 from ray_autointerp.config import SaeFitSection
@@ -47,7 +49,7 @@ def _measured(sae_id: str, context: WorkerContext) -> Row:
         h_WTD = seen[site]
         is_token_WT = is_token_WT.to(h_WTD.device)
         mask_WT = position_mask(subject, tokens_WT, h_WTD, site) & is_token_WT
-        is_sink_WT = h_WTD.float().norm(dim=-1) > subject.sink_threshold(site)
+        is_sink_WT = subject.is_sink(h_WTD, site)
         counts = int((is_sink_WT & is_token_WT).sum()), int(is_token_WT.sum())
         return [(seen[read][mask_WT], seen[write][mask_WT], *counts)]
 
@@ -77,12 +79,10 @@ def _measured(sae_id: str, context: WorkerContext) -> Row:
 
 def _first_windows(context: WorkerContext, num_tokens: int) -> list[Row]:
     """Windows of the first token shard, until they hold so many tokens; longest first."""
-    windows, total = [], 0
-    for row in context.tables.read("tokens", None, shards=[0]).to_pylist():
-        if total >= num_tokens:
-            break
-        windows.append(row)
-        total += len(row["token_ids"])
+    shard = context.tables.read("tokens", None, shards=[0])
+    totals = np.cumsum(pc.list_value_length(shard["token_ids"]).to_numpy())
+    count = int(np.searchsorted(totals, num_tokens)) + 1
+    windows = shard.slice(0, count).to_pylist()
     return sorted(windows, key=lambda row: (-len(row["token_ids"]), row["window"]))
 
 

@@ -4,7 +4,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_autointerp.methods.clamp import along, clamp
+from ray_autointerp.methods.clamp import clamp
+
+
+def along(directions_BD):
+    """What changes [B, W, T] of activations add: so much of each row's direction."""
+    return lambda change_BWT: change_BWT[..., None] * directions_BD[:, None, None, :]
 
 
 def example(seed, dtype=torch.float32):
