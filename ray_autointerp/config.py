@@ -297,6 +297,18 @@ class SaeFitSection(Section):
     """Share above which the run stops. It can be above 1: a large number never stops a run."""
 
 
+class JudgeCheckSection(Section):
+    """Whether the judge can judge, looked at by questions whose answers are known, before any other
+    question to it.
+    """
+
+    kind: ClassVar[Kind] = "operations"
+
+    least_allowed: float = Field(default=0.5, ge=0, le=1)
+    """Share of the judge's probability that the allowed answers must hold; below it the run stops.
+    With 0 no judge stops a run."""
+
+
 class SelectSection(Section):
     """Which latents deserve LLM money and exact clamps."""
 
@@ -605,6 +617,7 @@ class Config(Section):
     corpus: CorpusSection
     evidence: EvidenceSection = EvidenceSection()
     sae_fit: SaeFitSection = SaeFitSection()
+    judge_check: JudgeCheckSection = JudgeCheckSection()
     match: MatchSection | None = None
     """None matches nothing."""
     select: SelectSection = SelectSection()

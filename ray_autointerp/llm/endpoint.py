@@ -150,7 +150,7 @@ class EndpointLLM:
         counts = {choice: found.count(choice) for choice in request.choices}
         logprobs = None
         if total := sum(counts.values()):
-            whole = math.log(total + 0.5 * len(counts))
+            whole = math.log(len(samples) + 0.5 * len(counts))
             logprobs = {choice: math.log(n + 0.5) - whole for choice, n in counts.items()}
         return Answer(
             text=max(counts, key=counts.__getitem__) if total else samples[0].text,

@@ -70,7 +70,10 @@ def num_requests(task: Task, config: Config, num_latents: int) -> int:
 
     An upper bound: of a latent without evidence, or without a description, less is asked.
     """
-    ordinary, more = _requests(step_named(task.step), task.method, config)
+    step = step_named(task.step)
+    ordinary, more = _requests(step, task.method, config)
+    if step.split != "selection":
+        return ordinary
     num_controls = config.select.controls - task.shard * num_latents  # they come first
     return num_latents * ordinary + min(max(num_controls, 0), num_latents) * more
 
@@ -80,6 +83,8 @@ def asked_about(step: Step, method: str | None, config: Config, axes: Axes) -> t
     method is for, and those of the control sample beside them.
     """
     ordinary, more = _requests(step, method, config)
+    if step.split != "selection":
+        return ordinary, more
     selected = [expected_selection(config, len(r)) for r in axes.latents.values()]
     num_controls = sum(s.num_controls for s in selected)
     return num_described(method, config, axes) * ordinary, num_controls * more

@@ -9,6 +9,7 @@ A step that is per method has one task per description method and shard; its tab
 folder of the method's name, so methods never wait for each other.
 """
 
+from ray_autointerp.config import Config
 from ray_autointerp.plan import units, work
 from ray_autointerp.plan.evidence import (
     answer_kind_of,
@@ -56,6 +57,13 @@ _SURPRISAL_UNITS = (
 )
 """The config behind the trials of intervention surprisal. No other step declares the first field: a
 run that switches the score on makes nothing else again."""
+
+
+def _texts_of_step(name: str, _: Config) -> tuple[str, ...]:
+    """The prompt texts of a step that has the same ones for every method."""
+    texts = step_named(name).texts
+    assert not callable(texts)
+    return texts
 
 
 def _columns(prefix: str, *names: str) -> tuple[tuple[str, str], ...]:
@@ -451,6 +459,21 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         work=work.write_sentences,
         requests=units.sentence_requests,
         answer_kind="json",
+    ),
+    Step(
+        "judge_check",
+        (),
+        ("judge_check",),
+        "run",
+        "whole",
+        "judge",
+        methods="judgements",
+        config=("judge",),
+        inputs=("judge",),
+        texts=_texts_of_step,
+        requests=units.known_answer_requests,
+        answer_kind="choice",
+        may_refuse=True,
     ),
     Step(
         "detection",

@@ -58,7 +58,7 @@ def variants_read(
 
 def owners_read(made: Step, sae: str | None, axes: Axes) -> tuple[str | None, ...]:
     """Of whom a step for this SAE (None: for the whole run) reads what another step made."""
-    if made.scope == "corpus":
+    if made.scope in ("corpus", "run"):
         return (None,)
     if made.scope == "hook":
         assert sae is not None, "only an SAE's steps read a hook point's tables"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ray_autointerp.config import Config
 from ray_autointerp.plan.controls import is_control, shuffled
 from ray_autointerp.plan.evidence import MAPS, REVIVAL_LISTS
-from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.step import Step
 from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.task import Task
@@ -133,12 +133,23 @@ def methods_of(step: Step, config: Config) -> Sequence[str | None]:
             return config.evidence.change_modes
         case "revivals":
             return (*REVIVAL_LISTS, *config.score.methods)
+        case "judgements":
+            return _judging_steps(config)
         case "control_texts":
             return config.score.control_texts if config.select.controls else ()
 
 
 def _shuffled_of(config: Config) -> Sequence[str]:
     return tuple(map(shuffled, config.score.methods)) if config.select.controls else ()
+
+
+def _judging_steps(config: Config) -> Sequence[str]:
+    """The steps that ask a judge to choose among answers."""
+    return tuple(
+        step.name
+        for step in FLOW
+        if step.methods == "scored" and step.answer_kind == "choice" and methods_of(step, config)
+    )
 
 
 def owners_of(step: Step, axes: Axes) -> Sequence[str | None]:
@@ -221,6 +232,7 @@ def objects_of(task: Task, saes: Sequence[str]) -> tuple[str, ...]:
     step = step_named(task.step)
     owners: dict[str, Sequence[str | None]] = {
         "corpus": [None],
+        "run": [None],
         "subject": saes,
         "hook": [task.hook_point],
         "read": [task.hook_point],

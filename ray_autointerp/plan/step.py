@@ -16,9 +16,10 @@ from ray_autointerp.prompts import question
 from ray_autointerp.prompts.question import Question
 from ray_autointerp.prompts.shown import Rows, Shown
 
-Scope = Literal["corpus", "subject", "hook", "read", "sae"]
-"""corpus: once per run. subject: one pass for all SAEs, tables per SAE. hook: once per hook point,
-for all SAEs that write there. read: once per place that SAEs read. sae: once per SAE."""
+Scope = Literal["corpus", "run", "subject", "hook", "read", "sae"]
+"""corpus: once for the corpus. run: once for all that the run asks. subject: one pass for all SAEs,
+tables per SAE. hook: once per hook point, for all SAEs that write there. read: once per place that
+SAEs read. sae: once per SAE."""
 
 Split = Literal["token", "latents", "selection", "directions", "whole"]
 """The axis a step's work is cut along: token shards, all latents, the chosen latents, the output
@@ -45,12 +46,13 @@ Methods = Literal[
     "modes",
     "control_texts",
     "revivals",
+    "judgements",
 ]
 """What a step has tasks for, each with a folder of its own: nothing of the kind, the description
 methods (keywords alone, those an LLM call or a joining makes, controls of those that the config
 scores, the scored ones with their controls), the maps from a decoder row to the vocabulary, the
-config's modes of TokenChange, its kinds of control text, or the sources of texts that may revive a
-dead latent."""
+config's modes of TokenChange, its kinds of control text, the sources of texts that may revive a
+dead latent, or the steps that ask a judge to choose."""
 
 
 Input = Literal["corpus", "tokenizer", "subject", "sae", "earlier_sae", "llm", "judge"]
@@ -110,7 +112,8 @@ class Step:
     config_reads: Callable[[Config], tuple[Read, ...]] | None = None
     """What every task reads beside `reads`, where the config decides."""
     requests: Callable[[str, Config], int] | None = None
-    """LLM requests for one latent with its evidence, by method; None where no LLM is asked."""
+    """LLM requests for one latent with its evidence, by method; of a step that is not cut over a
+    selection, all of them. None where no LLM is asked."""
     control_requests: Callable[[str, Config], int] | None = None
     """LLM requests for one latent of the control sample beside those, by method."""
     answer_kind: AnswerKind | Callable[[str, Config], AnswerKind | None] | None = None

@@ -178,6 +178,11 @@ def unseen_requests(method: str, config: Config) -> int:
     return len(unseen_trials(method, config)) * JUDGEMENTS_PER_UNIT
 
 
+def known_answer_requests(_: str, __: Config) -> int:
+    """Requests behind the check of a judge by one kind of question: one in each order."""
+    return 2
+
+
 def _is_chosen_among(method: str, config: Config) -> bool:
     """Whether the method's descriptions have choosing trials."""
     return config.describe.label_by == "trials" and can_be_label(method)

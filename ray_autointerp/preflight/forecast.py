@@ -38,6 +38,7 @@ from ray_autointerp.prompts import (
     sentences,
     unseen_tokens,
 )
+from ray_autointerp.prompts.known_answer import known_answers
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.records.usage import Usage
 
@@ -214,7 +215,12 @@ def _about_texts(
     ]
 
 
+def _checked(step: str, requests: int, _: Config, __: SamplePrompts) -> Iterator[_Kind]:
+    yield _Kind([known.messages for known in known_answers(step)], None, requests)
+
+
 KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], Iterator[_Kind]]] = {
+    "judge_check": _checked,
     "explain": _explained,
     "write_sentences": _sentences,
     "detection": _detected,

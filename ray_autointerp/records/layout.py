@@ -3,6 +3,7 @@
 <root>/series/<name>/00007.json
 <run>/manifest.json
 <run>/corpus/tokens/part-00003-of-00064.parquet
+<run>/judge_check/<step>/part-00000-of-00001.parquet
 <run>/hook/<slug>/jacobian/part-00003-of-00009.parquet
 <run>/sae/<slug>/<table>/[<method>/]part-00017-of-00128.parquet
 <run>/sae/<slug>/labels.parquet
@@ -27,15 +28,22 @@ LEASE = "lease"
 CORPUS_TABLES = ("tokens", "overlap")
 """Tables that belong to the corpus and not to an SAE."""
 
+RUN_TABLES = ("judge_check",)
+"""Tables that belong to the run as a whole."""
+
 HOOK_TABLES = ("jacobian", "input_jacobian")
 """Tables that belong to a hook point and serve every SAE that writes, or reads, there."""
 
 
 def table_folder(table: str, owner: str | None, method: str | None) -> str:
-    """The folder of a table. `owner` is an SAE's id, a hook point, or None for the corpus."""
-    assert (owner is None) == (table in CORPUS_TABLES), f"{table} and owner {owner!r}"
-    kind = "hook" if table in HOOK_TABLES else "sae"
-    scope = "corpus" if owner is None else f"{kind}/{slug(owner)}"
+    """The folder of a table. `owner` is an SAE's id, a hook point, or None for the corpus and the
+    run.
+    """
+    assert (owner is None) == (table in CORPUS_TABLES + RUN_TABLES), f"{table} and owner {owner!r}"
+    if owner is not None:
+        scope = f"{'hook' if table in HOOK_TABLES else 'sae'}/{slug(owner)}"
+    else:
+        scope = "corpus" if table in CORPUS_TABLES else ""
     return "/".join(part for part in (scope, table, method) if part)
 
 
@@ -68,13 +76,13 @@ def ledger_pools_part(writer: str, number: int) -> str:
 
 def answers_folder(task: Task) -> str:
     """Where the raw answers of an llm task lie, in segments numbered as they were written."""
-    assert task.sae is not None and task.method is not None
+    assert task.method is not None
     return "/".join(
         (
             ANSWERS,
             task.step,
             task.method,
-            slug(task.sae),
+            *([slug(task.sae)] if task.sae else []),
             f"{task.shard:05d}-of-{task.num_shards:05d}/",
         )
     )

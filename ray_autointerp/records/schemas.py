@@ -206,6 +206,15 @@ TABLES: dict[str, Table] = {
         silent_share=_F64,
         sink_share=_F64,
     ),
+    "judge_check": _table(
+        {"order": _I8},
+        status=_STR,
+        prompt_digest=_STR,
+        right_answer=_STR,
+        answer=_STR,
+        allowed=_F64,
+        log_odds=_F64,
+    ),
     "input_jacobian": _table({"direction": _I32}, num_windows=_I32, mean=pa.list_(_F32)),
     "top_examples": _table(
         {"latent": _I32, "split": _STR},

@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal, TextIO
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ray_autointerp.errors import UserError
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.shards import methods_of
 from ray_autointerp.records.layout import labels_file
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.reports.names import LEGEND, heads_label, is_broad, shown_name
@@ -195,7 +198,7 @@ def basis(run: Run) -> str:
         f"trials on sets of {score.texts_per_set} steered texts. No document is on both sides of "
         f"the split; {copied['num_overlapping']:,} of {copied['num_windows']:,} score-side windows "
         f"share 13 tokens in a row with the explain side. {_told_by_tokens(tables)}"
-        f"{_broad_names(run)}"
+        f"{_broad_names(run)}{_known_answers(tables)}"
     )
 
 
@@ -212,6 +215,25 @@ def _broad_names(run: Run) -> str:
     return (
         f" Of {len(rows):,} names {sum(map(is_broad, rows)):,} are too broad to be shown to tell "
         "their latents from others."
+    )
+
+
+def _known_answers(tables: Tables) -> str:
+    """How the judge did on questions with known answers, in one sentence; nothing if not asked."""
+    if "judge_check" not in tables.run.steps:
+        return ""
+    rows = [
+        row
+        for step in methods_of(step_named("judge_check"), tables.run.config)
+        for row in tables.read("judge_check", None, step).to_pylist()
+        if row["status"] == "ok"
+    ]
+    if not rows:
+        return ""
+    return (
+        f" The judge had {sum(row['log_odds'] > 0 for row in rows)} of {len(rows)} questions with "
+        f"known answers right; the allowed answers hold {fmean(r['allowed'] for r in rows):.0%} of "
+        "its probability."
     )
 
 

@@ -19,9 +19,11 @@ from ray_autointerp.runs.tables import Tables
 async def earlier_answers(tables: Tables, task: Task) -> dict[str, Answer]:
     """By key of a request, what the earlier run was answered about the task's latents.
 
-    Empty where the run has no parent, or another LLM. Raises StoreError.
+    Empty where the run has no parent, or another LLM, and of a task that is about no latents.
+    Raises StoreError.
     """
-    assert task.sae is not None
+    if task.sae is None:
+        return {}
     folder = tables.run.answered_by.get(Node(task.step, task.sae, task.method).name)
     if folder is None:
         return {}

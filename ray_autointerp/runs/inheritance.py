@@ -73,7 +73,9 @@ def most_requests(run: Run) -> int:
 
 
 def _of_one(run: Run, sae: str | None) -> Axes:
-    assert sae is not None, "an LLM is asked about the latents of an SAE"
+    """The run's axes with one SAE alone; None is the run as a whole."""
+    if sae is None:
+        return run.axes
     return replace(run.axes, latents={sae: run.axes.latents[sae]})
 
 

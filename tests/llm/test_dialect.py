@@ -281,7 +281,7 @@ def test_judgements_are_shares_of_sampled_answers_where_the_config_allows_it(
     assert answer == again and answer.text == "A" and answer.finish_reason == "stop"
     assert answer.choice_logprobs is not None
     shares = {choice: math.exp(value) for choice, value in answer.choice_logprobs.items()}
-    assert shares == pytest.approx({"A": 3.5 / 5, "B": 1.5 / 5})
+    assert shares == pytest.approx({"A": 3.5 / 6, "B": 1.5 / 6})
     assert (answer.num_prompt_tokens, answer.num_generated_tokens) == (35, 10)
     assert len(bodies) == 10 and len({body["seed"] for body in bodies}) == 5
     assert all(body["max_tokens"] == 1 and "logprobs" not in body for body in bodies)

@@ -15,7 +15,8 @@ Planted = Callable[..., Config]
 
 
 def label_with(script: str, quick_config: Planted, root: Path) -> Callable[..., list[Row]]:
-    run = label(quick_config(root, {"llm": {"script": f"bad_day:{script}"}}), run_local, Silent())
+    changes = {"llm": {"script": f"bad_day:{script}"}, "judge_check": {"least_allowed": 0}}
+    run = label(quick_config(root, changes), run_local, Silent())
     return lambda table, method=None: Tables(run).read(table, "planted", method).to_pylist()
 
 

@@ -137,11 +137,17 @@ def test_other_steps_ask_nothing(quick_config: Planted, step: str) -> None:
     assert asked(quick_config("x"), step, None) == 0
 
 
-@pytest.mark.parametrize("step", [step.name for step in FLOW if step.pool in LLM_POOLS])
+@pytest.mark.parametrize("step", [s.name for s in FLOW if s.requests and s.split == "selection"])
 def test_every_step_of_an_llm_asks_something(quick_config: Planted, step: str) -> None:
     config = quick_config("x", {"score": {"num_surprisal_trials": 2}})
     assert asked(config, step, "ensemble_raw", 1) > 0
     assert asked(config, step, "ensemble_raw", 0) == 0
+
+
+def test_judge_is_checked_once_a_run_in_both_orders(quick_config: Planted) -> None:
+    config = quick_config("x")
+    assert asked(config, "judge_check", "detection", 1) == 2
+    assert asked(config, "judge_check", "detection", 500) == 2
 
 
 def parsed(**changes: Any) -> Config:

@@ -2,11 +2,20 @@
 
 from ray_autointerp.llm.client import Request
 from ray_autointerp.prompts import detection
+from ray_autointerp.prompts.known_answer import known_answers
 from ray_autointerp.prompts.text import prompt_text
+
+_KNOWN = {
+    known.messages
+    for step in ("output_score", "unseen_tokens", "detection", "fuzzing")
+    for known in known_answers(step)
+}
 
 
 def step_of(request: Request) -> str:
     """The step's name."""
+    if request.messages in _KNOWN:
+        return "judge_check"
     if request.answer is not None:
         return "intervention_surprisal"
     if request.choices == detection.CHOICES:

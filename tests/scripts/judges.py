@@ -7,6 +7,7 @@ no exact tie decides. All else is answered as planted.
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 
 from ray_autointerp.llm.client import Answer, Request
@@ -42,6 +43,15 @@ def always_first(request: Request) -> Answer:
         return planted_script(request)
     logprobs = dict.fromkeys(request.choices, -math.inf) | {request.choices[0]: 0.0}
     return Answer(request.choices[0], "stop", choice_logprobs=logprobs)
+
+
+def thinking_aloud(request: Request) -> Answer:
+    """As planted, but 6 in 10 answers would begin with another token."""
+    answer = planted_script(request)
+    if answer.choice_logprobs is None:
+        return answer
+    kept = {c: logprob + math.log(0.4) for c, logprob in answer.choice_logprobs.items()}
+    return replace(answer, choice_logprobs=kept)
 
 
 def _judged(request: Request, opinion: Opinion) -> Answer:
