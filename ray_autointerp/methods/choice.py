@@ -5,7 +5,7 @@ score is not inflated by having been chosen. Each description has two half score
 trials. A latent with few trials is chosen for by noise; so what sets a description apart from its
 method and its latent is shrunk by its reliability, measured between the halves (split-half
 correlation, Spearman-Brown). A method's lead over the reference, the keywords, counts as far as its
-95 % interval lies above zero. Of a method without such a lead, a description takes the reference's
+95 % interval (of all methods together, by Bonferroni) lies above zero. Of a method without such a lead, a description takes the reference's
 place only where its own lead is larger than the standard error that is left in it. With useless
 trials the reference wins everywhere, with perfect ones each latent's best description.
 """
@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-_SURE = 0.975
-"""Quantile of Student's t behind a method's lead."""
+_UNSURE = 0.025
+"""Chance that any of several useless methods has a sure lead: shared evenly among them."""
 _ROUNDS = 100
 """Of alternating means; two or three suffice unless most cells are empty."""
 
@@ -130,11 +130,12 @@ def choose(
 def _credited(method_M: Array, scores_LM: Array, reference: int) -> Array:
     """Method effects, with as much above the reference's as trials of the same latents show."""
     credited_M: Array = np.minimum(method_M, method_M[reference])
+    quantile = 1 - _UNSURE / max(len(method_M) - 1, 1)
     for method, leads_L in enumerate((scores_LM - scores_LM[:, [reference]]).T):
         leads_N = leads_L[~np.isnan(leads_L)]
         if len(leads_N) > 1 and method != reference:
             error = np.std(leads_N, ddof=1) / np.sqrt(len(leads_N))
-            sure = np.mean(leads_N) - stats.t.ppf(_SURE, len(leads_N) - 1) * error
+            sure = np.mean(leads_N) - stats.t.ppf(quantile, len(leads_N) - 1) * error
             credited_M[method] += max(sure, 0.0)
     return credited_M
 

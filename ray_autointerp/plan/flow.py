@@ -664,7 +664,7 @@ FLOW: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=9,
+        revision=10,
         config=(
             *("evidence.change_modes", "describe.methods", "describe.label_by", "score.methods"),
             *("select.controls", "match"),

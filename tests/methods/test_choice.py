@@ -57,7 +57,7 @@ def test_estimate_is_the_additive_fit_less_unsure_leads_and_a_share_of_the_rest(
     for method in (0, 2, 3):
         leads = (scores[:, method] - scores[:, 1])[~np.isnan(scores[:, [1, method]]).any(1)]
         if len(leads) > 1:
-            low = stats.ttest_1samp(leads, 0).confidence_interval(0.95).low
+            low = stats.ttest_1samp(leads, 0).confidence_interval(1 - 0.05 / 3).low
             sure[method] = max(low, 0)
     change = np.minimum(effects, effects[1]) + sure - effects
     expected = fitted + change + made.reliability * (scores - fitted)
@@ -74,7 +74,7 @@ def test_trials_that_say_nothing_choose_the_reference(num_latents):
         made = estimates(halves, reference=0)
         winners = [choose(row, range(4), 0, made.needed_M).winner for row in made.expected_LM]
         chosen.append(np.mean(np.equal(winners, 0)))
-    assert np.mean(chosen) > 0.94
+    assert np.mean(chosen) > 0.97
 
 
 @pytest.mark.parametrize(("noise", "reliability"), [(0.0, 1.0), (0.1, 2 / 3), (0.3, 2 / 11)])
