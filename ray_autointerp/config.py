@@ -505,6 +505,10 @@ class LLMSection(Section):
     `enable_thinking` get false for it unless it is set here: answers are read as they come."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to vLLM's engine as they are."""
+    batch_invariant: bool = False
+    """Answers of a vLLM engine do not depend on what else is in its batch (VLLM_BATCH_INVARIANT):
+    a run made again gives the same ones. Needs a GPU (NVIDIA's of compute capability 8.0 or
+    more), and takes a fifth to a third of the throughput (Qwen3-1.7B, by vLLM's issue 27433)."""
     requests_in_flight: Annotated[int, _OPERATIONS] = Field(default=256, ge=1)
     """Requests one engine, or one endpoint, works on at once."""
     timeout_s: Annotated[float, _OPERATIONS] = Field(default=600.0, gt=0)

@@ -22,6 +22,11 @@ def check_llm(
 
     `name` is the config's section: `llm` or `judge`.
     """
+    if section.batch_invariant and (section.backend != "vllm" or not gpus):
+        raise LLMError(
+            f"{name}.batch_invariant needs a vLLM engine on a GPU: set operations.{name}_gpus, or "
+            "leave it out."
+        )
     if section.backend == "scripted":
         _script(section.script)
         return

@@ -136,7 +136,7 @@ class VLLMEngine:
         return running
 
     def _made(self) -> Any:
-        _set_environment(self._threads)
+        _set_environment(self._section, self._threads)
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -235,9 +235,11 @@ def engine_arguments(section: LLMSection, *, gpus: float, is_cpu: bool) -> dict[
     return arguments | section.engine_args
 
 
-def engine_environment(threads: int, *, is_cpu: bool) -> dict[str, str]:
+def engine_environment(section: LLMSection, threads: int, *, is_cpu: bool) -> dict[str, str]:
     """What vLLM reads at import. `threads` bounds the cores of an engine without a GPU."""
     variables = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    if section.batch_invariant:
+        variables["VLLM_BATCH_INVARIANT"] = "1"
     if is_cpu:
         variables |= {
             "VLLM_CPU_KVCACHE_SPACE": "2",
@@ -250,9 +252,9 @@ def engine_environment(threads: int, *, is_cpu: bool) -> dict[str, str]:
     return variables
 
 
-def _set_environment(threads: int) -> None:
+def _set_environment(section: LLMSection, threads: int) -> None:
     """Whoever set a variable already is left alone."""
-    for name, value in engine_environment(threads, is_cpu=_is_cpu()).items():
+    for name, value in engine_environment(section, threads, is_cpu=_is_cpu()).items():
         os.environ.setdefault(name, value)
 
 

@@ -5,9 +5,10 @@ score is not inflated by having been chosen. Each description has two half score
 trials. A latent with few trials is chosen for by noise; so what sets a description apart from its
 method and its latent is shrunk by its reliability, measured between the halves (split-half
 correlation, Spearman-Brown). A method's lead over the reference, the keywords, counts as far as its
-95 % interval (of all methods together, by Bonferroni) lies above zero. Of a method without such a lead, a description takes the reference's
-place only where its own lead is larger than the standard error that is left in it. With useless
-trials the reference wins everywhere, with perfect ones each latent's best description.
+95 % interval (of all methods together, by Bonferroni) lies above zero. Of a method without such a
+lead, a description takes the reference's place only where its own lead is larger than the standard
+error that is left in it. With useless trials the reference wins everywhere, with perfect ones each
+latent's best description.
 """
 
 # L latents, M methods; two halves H

@@ -23,7 +23,11 @@ from ray_autointerp.errors import LLMError
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.open import check_llm, open_llm
 from ray_autointerp.llm.reaper import marked
-from ray_autointerp.llm.vllm_engine import VLLMEngine, engine_arguments
+from ray_autointerp.llm.vllm_engine import (
+    VLLMEngine,
+    engine_arguments,
+    engine_environment,
+)
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.prompts import intervention_surprisal, judge, sentences
 from ray_autointerp.prompts.message import Message
@@ -381,6 +385,26 @@ def test_gpus_of_an_engine_are_as_many_as_it_is_split_over(
     section = LLMSection(model="some/model", engine_args=arguments)
     with contextlib.nullcontext() if fits else pytest.raises(LLMError, match="judge_gpus = "):
         check_llm(section, gpus=gpus, name="judge")
+
+
+def test_batch_invariance_is_a_switch_of_vllms_own_and_needs_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray_autointerp.llm.open._is_cpu_build", lambda: False)
+    section = LLMSection(model="some/model", batch_invariant=True)
+    served = LLMSection(
+        model="m", backend="endpoint", endpoints=("http://127.0.0.1:1/v1",), batch_invariant=True
+    )
+    check_llm(section, gpus=1)
+    for refused, gpus in ((section, 0), (served, 1)):
+        with pytest.raises(LLMError, match=r"judge\.batch_invariant needs a vLLM engine on a GPU"):
+            check_llm(refused, gpus=gpus, name="judge")
+    name = "VLLM_BATCH_INVARIANT"
+    assert engine_environment(section, 1, is_cpu=False)[name] == "1"
+    assert name not in engine_environment(LLMSection(model="some/model"), 1, is_cpu=False)
+    import vllm.envs
+
+    assert name in vllm.envs.environment_variables, "vLLM has another name for it"
 
 
 def test_open_llm_starts_nothing_before_the_first_question() -> None:
