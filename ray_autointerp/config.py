@@ -505,7 +505,7 @@ class LLMSection(Section):
     `enable_thinking` get false for it unless it is set here: answers are read as they come."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to vLLM's engine as they are."""
-    batch_invariant: bool = False
+    batch_invariant: Annotated[bool, _OPERATIONS] = False
     """Answers of a vLLM engine do not depend on what else is in its batch (VLLM_BATCH_INVARIANT):
     a run made again gives the same ones. Needs a GPU (NVIDIA's of compute capability 8.0 or
     more), and takes a fifth to a third of the throughput (Qwen3-1.7B, by vLLM's issue 27433)."""
