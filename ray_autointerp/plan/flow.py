@@ -73,7 +73,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         config=("corpus",),
         inputs=("corpus", "tokenizer"),
         work=work.corpus,
-        revision=2,
+        revision=3,
         is_chain=True,
     ),
     Step(
@@ -97,6 +97,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("subject", "sae"),
         work=work.sae_fit,
         may_refuse=True,
+        revision=2,
     ),
     Step(
         "neighbours",
@@ -118,6 +119,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         config=(*SUBJECT, "run.seed", *_CHANGE_WINDOWS, "evidence.jacobian_windows"),
         inputs=("subject",),
         work=work.jacobian,
+        revision=2,
     ),
     Step(
         "input_jacobian",
@@ -130,6 +132,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("subject",),
         work=work.input_jacobian,
         switch="evidence.input_windows",
+        revision=2,
     ),
     Step(
         "hub_stats",
@@ -154,7 +157,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "latents",
         "subject",
-        revision=4,
+        revision=5,
         config=(
             *WEIGHTS,
             "evidence.input_windows",
@@ -171,7 +174,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "latents",
         "subject",
-        revision=2,
+        revision=3,
         config=(*WEIGHTS, "evidence.num_changed_tokens"),
         inputs=("subject", "sae"),
     ),
@@ -182,7 +185,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "subject",
         "token",
         "subject",
-        revision=2,
+        revision=3,
         config=(
             *SUBJECT,
             "run.seed",
@@ -225,7 +228,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=2,
+        revision=3,
         config=(
             "run.seed",
             "evidence.num_top_examples",
@@ -243,7 +246,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "latents",
         "cpu",
         methods="keywords",
-        revision=5,
+        revision=6,
     ),
     Step(
         "keyword_score",
@@ -255,6 +258,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         config=("run.seed",),
         inputs=("tokenizer",),
         label_columns=_columns("keyword_", "f1", "f1_shuffled"),
+        revision=2,
     ),
     Step(
         "free_scores",
@@ -269,6 +273,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         label_columns=_columns(
             "", "s_in", "s_out", "effect_kl", "delta_confidence", "single_token_share"
         ),
+        revision=2,
     ),
     Step(
         "select",
@@ -369,7 +374,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "subject",
         methods="modes",
-        revision=3,
+        revision=4,
         config=(
             *SUBJECT,
             "run.seed",
@@ -400,6 +405,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         ),
         inputs=("subject", "sae"),
         work=work.held_out_change,
+        revision=2,
     ),
     Step(
         "explain",
@@ -478,6 +484,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             *_columns("detection_", "auroc", "auroc_low", "auroc_high", "near_miss_auroc"),
             ("detection_auprc", "average_precision"),
         ),
+        revision=2,
     ),
     Step(
         "fuzzing",
@@ -501,6 +508,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         answer_kind="choice",
         switch="score.fuzzing_texts",
         label_columns=_columns("fuzzing_", "auroc", "auroc_low", "auroc_high"),
+        revision=2,
     ),
     Step(
         "input_score",
@@ -510,7 +518,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "subject",
         methods="scored",
-        revision=3,
+        revision=4,
         config=(*SUBJECT, "corpus.window", *_DRAWS),
         inputs=("subject", "sae"),
         work=work.input_score,
@@ -532,6 +540,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("subject", "sae"),
         work=work.revive,
         method_reads=revival_reads,
+        revision=2,
     ),
     Step(
         "output_ceiling",
