@@ -132,6 +132,7 @@ def plan(
 ) -> None:
     """Say what a run would do and cost, and do nothing."""
     from ray_autointerp.preflight.check import check
+    from ray_autointerp.preflight.first_window import first_window
     from ray_autointerp.preflight.forecast import forecast
     from ray_autointerp.reports.plan_table import plan_table
 
@@ -146,6 +147,7 @@ def plan(
             checked.layer,
             checked.subject.num_parameters,
             foreseen,
+            first_window(checked.config, checked.subject.vocab_size),
         )
     )
 

@@ -182,7 +182,13 @@ class CorpusSection(Section):
     window: int | None = Field(default=None, ge=8)
     """Tokens per window; None takes the SAE's training context."""
     prepend_bos: bool | None = None
-    """Whether each window starts with BOS; None does as the SAE's training did."""
+    """Whether each window starts with BOS; None does as the SAE's training did. A document that
+    begins with BOS, or has token ids that begin with BOS or EOS, gets no second one."""
+    exclude_special_tokens: bool | tuple[int, ...] | None = None
+    """Tokens on which no latent is looked at, in SAELens' words: `true` is BOS, EOS, padding and
+    separator, not a chat template's others; `false` is none; or a list of token ids. None does as
+    the SAE's training did, and as `true` where its metadata does not say. The BOS that a window
+    begins with and attention sinks are left out in any case."""
     tokens_per_shard: Annotated[int, _OPERATIONS] = Field(default=1_000_000, gt=0)
     """Target size of a token shard: a forward pass of one to ten minutes."""
 

@@ -10,6 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ray_autointerp.methods.character_parts import part_of_a_character
+from ray_autointerp.records.split_characters import (
+    CONTINUED,
+    named_pieces,
+    whole_characters,
+    without_marks,
+)
+
 WHITESPACE = {
     "\n": "a newline",
     "\r\n": "a newline",
@@ -39,7 +47,7 @@ class FiredWord:
     """A word the latent fires on, without outer spaces."""
 
     token: str
-    """The token that it fires on."""
+    """The token that it fires on; of a character in pieces, as `named_pieces` writes them."""
     text: str
     """What a reader is shown: the word around a token that is mostly a piece of one word."""
 
@@ -59,7 +67,9 @@ class Keywords:
 def keywords(fired: Sequence[FiredWord], promoted: Sequence[str]) -> Keywords:
     """The words of `fired_words` and `promoted_words`, as people read them."""
     shown = dict.fromkeys(word.text for word in fired)  # two pieces may be of one word
-    return Keywords(*(", ".join(map(_quoted, words)) or None for words in (shown, promoted)))
+    return Keywords(
+        *(", ".join(dict.fromkeys(map(_quoted, words))) or None for words in (shown, promoted))
+    )
 
 
 def fired_words(
@@ -95,6 +105,15 @@ def fired_words(
     kept = [key for key, score in scores.items() if score > 0 and score >= MIN_SHARE * best]
     ranked = sorted(kept, key=lambda key: (-scores[key], key))[:num_words]
     return [_fired_word(_heaviest(forms[key]), words[key]) for key in ranked]
+
+
+def fired_token(texts: Sequence[str], place: int, activation: float) -> FiredToken:
+    """The token at a place of an example; without text if its character is not in the example."""
+    if not any(text.startswith(CONTINUED) for text in texts):
+        return FiredToken(texts[place], activation, whole_word(texts, place))
+    name = named_pieces(texts)[place]
+    whole, _, places = whole_characters(texts, [0] * len(texts))
+    return FiredToken(name, activation, whole_word(whole, places[place]))
 
 
 def whole_word(texts: Sequence[str], place: int) -> str:
@@ -140,8 +159,9 @@ def _fired_word(token: str, words: Mapping[str, Sequence[float]]) -> FiredWord:
     """
     word = _heaviest(words)
     half = sum(map(math.fsum, words.values())) / 2
-    is_piece = bool(word) and len(token) > 1 and math.fsum(words[word]) > half
-    return FiredWord(token, word if is_piece else token)
+    shown = without_marks(token)
+    is_piece = bool(word) and len(shown) > 1 and math.fsum(words[word]) > half
+    return FiredWord(token, word if is_piece else shown)
 
 
 def _heaviest(activations: Mapping[str, Sequence[float]]) -> str:
@@ -176,6 +196,6 @@ def _quoted(text: str) -> str:
     if text.isspace():
         lines = text.count("\n")
         return f"{lines} newlines" if lines > 1 else f"{len(text)} whitespace characters"
-    if "\ufffd" in text:
-        return "part of a character"
+    if part := part_of_a_character(text.strip()):
+        return part
     return json.dumps(text, ensure_ascii=False)

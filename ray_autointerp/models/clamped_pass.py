@@ -8,7 +8,7 @@ BOS and attention sinks are never clamped and never counted.
 
 # W windows, T positions, D d_model, V vocabulary, L latents asked, B rows = (latent, value) pairs
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -85,10 +85,19 @@ class CleanRun:
 
 
 def position_mask(subject: Subject, token_ids_WT: Tensor, h_WTD: Tensor, site: Site) -> Tensor:
-    """True where a latent may be read, clamped and counted: no special tokens, no sinks."""
-    special = torch.tensor(sorted(subject.tokenizer.special_ids), dtype=torch.long)
-    is_special_WT = torch.isin(token_ids_WT.cpu(), special).to(h_WTD.device)
-    return torch.logical_not(is_special_WT | subject.is_sink(h_WTD, site))
+    """True where a latent may be read, clamped and counted.
+
+    Not where SAELens' training would have left the token out (`corpus.exclude_special_tokens`), nor
+    on a window's first token where that is or stands for BOS, nor on sinks.
+    """
+    ids_WT = token_ids_WT.cpu()
+    is_out_WT = torch.isin(ids_WT, _ids(subject.excluded_ids))
+    is_out_WT[:, 0] |= torch.isin(ids_WT[:, 0], _ids(subject.tokenizer.begin_ids))
+    return torch.logical_not(is_out_WT.to(h_WTD.device) | subject.is_sink(h_WTD, site))
+
+
+def _ids(token_ids: Collection[int]) -> Tensor:
+    return torch.tensor(sorted(token_ids), dtype=torch.long)
 
 
 def clean_run(

@@ -80,7 +80,7 @@ class SaeCard:
     """Whether it reads at one place and writes at another."""
     context_size: int | None
     prepend_bos: bool | None
-    exclude_special_tokens: bool | tuple[int, ...]
+    exclude_special_tokens: bool | tuple[int, ...] | None
     """Whether (or which) special tokens were left out of training."""
     digest: str
     is_centered: bool = False
@@ -187,7 +187,7 @@ def card_of_config(source: str, config: dict[str, Any], digest: str) -> SaeCard:
             f"without its mean, which an SAE of architecture `{architecture}` cannot be read from "
             "here: the subject runs with its weights as they are."
         )
-    excluded = metadata.get("exclude_special_tokens") or False
+    excluded = metadata.get("exclude_special_tokens")
     read = _read_point(metadata)
     write = metadata.get("hook_name_out") or read
     is_transcoder = "transcode" in architecture or bool(config.get("transcode")) or write != read
@@ -207,7 +207,7 @@ def card_of_config(source: str, config: dict[str, Any], digest: str) -> SaeCard:
         is_transcoder=is_transcoder,
         context_size=metadata.get("context_size"),
         prepend_bos=metadata.get("prepend_bos"),
-        exclude_special_tokens=tuple(excluded) if isinstance(excluded, list) else bool(excluded),
+        exclude_special_tokens=tuple(excluded) if isinstance(excluded, list) else excluded,
         digest=digest,
         is_centered=is_centered,
         model_kwargs={k: v for k, v in model_kwargs.items() if k not in _PROCESSING},

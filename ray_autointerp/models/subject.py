@@ -66,9 +66,12 @@ class Subject:
         card: SubjectCard,
         *,
         compile_layers: bool = False,
+        exclude_special_tokens: bool | Sequence[int] = True,
     ) -> None:
         self.card = card
         self.tokenizer = tokenizer
+        self.excluded_ids = tokenizer.excluded_ids(exclude_special_tokens)
+        """Tokens on which no latent is read, clamped or counted."""
         self._model: Any = model.eval().requires_grad_(False)
         if not compile_layers:  # what is compiled needs no help, and is compiled anew for each norm
             quicken_norms(self._model)
@@ -91,11 +94,13 @@ class Subject:
         compile_layers: bool = False,
         num_gpus: int = 1,
         beside: int = 0,
+        exclude_special_tokens: bool | Sequence[int] = True,
     ) -> "Subject":
         """By hub name or local directory, raw weights (no folding), eval mode.
 
         `compile_layers` makes `resume` faster on a GPU, once its layers are compiled. On several
-        GPUs the last is left room for `beside` parameters, those of SAEs.
+        GPUs the last is left room for `beside` parameters, those of SAEs. On which tokens latents
+        are not looked at, `exclude_special_tokens` says in SAELens' words.
 
         TransformerLens must know the architecture. Raises SubjectError.
         """
@@ -111,7 +116,13 @@ class Subject:
             model_kwargs=model_kwargs or {},
             revision=revision,
         )
-        return cls(loaded, tokenizer, card, compile_layers=compile_layers)
+        return cls(
+            loaded,
+            tokenizer,
+            card,
+            compile_layers=compile_layers,
+            exclude_special_tokens=exclude_special_tokens,
+        )
 
     @property
     def device(self) -> torch.device:

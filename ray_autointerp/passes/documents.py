@@ -92,12 +92,13 @@ def _rows_from(corpus: CorpusSection, place: Place) -> Iterator[tuple[dict[str, 
         yield row, 0, 0
 
 
-def _content_column(corpus: CorpusSection) -> str:
+def content_column(corpus: CorpusSection) -> str:
+    """The column that documents are read from."""
     return corpus.tokens_column or corpus.messages_column or corpus.text_column
 
 
 def _document(index: int, row: dict[str, Any], corpus: CorpusSection) -> Document:
-    column = _content_column(corpus)
+    column = content_column(corpus)
     if column not in row:
         raise CorpusError(
             f"The corpus has no column `{column}` (document {index}); it has: "
@@ -135,7 +136,7 @@ def _token_id(token: Any, place: int) -> int:
 
 
 def _parquet_rows(path: Path, corpus: CorpusSection, skip: int) -> Iterator[dict[str, Any]]:
-    wanted = {_content_column(corpus), corpus.id_column}
+    wanted = {content_column(corpus), corpus.id_column}
     try:
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ray_autointerp.methods.offsets import offsets_of
 from ray_autointerp.models.tokenizer import SubjectTokenizer
+from ray_autointerp.passes.token_texts import token_texts
 from ray_autointerp.passes.token_windows import TokenWindows
 from ray_autointerp.records.schemas import EXAMPLE
 
@@ -54,6 +55,8 @@ class Excerpts:
     activations_E: npt.NDArray[np.float32]
     offsets_E1: npt.NDArray[np.int64]
     token_ids_N: npt.NDArray[np.int32]
+    texts_N: "pa.Array[Any]"
+    """As the tokens stand in their windows: an excerpt may begin within a character."""
     activations_N: npt.NDArray[np.float32]
 
     def peak_tokens_E(self) -> npt.NDArray[np.int32]:
@@ -69,10 +72,9 @@ class Excerpts:
         next_tokens_E[is_last_E] = -1
         return next_tokens_E
 
-    def lists(self, offsets: npt.NDArray[np.int64], tokenizer: SubjectTokenizer) -> "pa.Array[Any]":
+    def lists(self, offsets: npt.NDArray[np.int64]) -> "pa.Array[Any]":
         """A column of lists of `EXAMPLE`: list i has the excerpts between two offsets."""
         bounds = pa.array(self.offsets_E1, pa.int32())
-        texts = texts_column(self.token_ids_N, tokenizer)
         columns = [
             pa.array(self.windows_E),
             pa.array(self.documents_E),
@@ -80,7 +82,7 @@ class Excerpts:
             pa.array(self.peaks_E, pa.int16()),
             pa.array(self.activations_E),
             pa.ListArray.from_arrays(bounds, pa.array(self.token_ids_N)),
-            pa.ListArray.from_arrays(bounds, texts),
+            pa.ListArray.from_arrays(bounds, self.texts_N),
             pa.ListArray.from_arrays(bounds, pa.array(self.activations_N)),
         ]
         examples = pa.StructArray.from_arrays(columns, fields=list(EXAMPLE))
@@ -94,7 +96,7 @@ def excerpts(
     row_E = windows.rows(peaks.windows_E)
     begin_E = windows.offsets_W1[row_E]
     size_E = windows.offsets_W1[row_E + 1] - begin_E
-    first_E = (windows.token_ids_N[begin_E] == tokenizer.bos_id).astype(np.int64)
+    first_E = windows.has_bos_W(tokenizer.begin_ids)[row_E].astype(np.int64)
     peak_E = peaks.positions_E.astype(np.int64)
     # Three quarters before the peak: what makes a latent fire mostly stands to its left.
     start_E = np.maximum(first_E, np.minimum(peak_E - (3 * length) // 4, size_E - length))
@@ -116,14 +118,6 @@ def excerpts(
         peaks.activations_E,
         offsets_E1,
         windows.token_ids_N[source_N],
+        token_texts(windows.token_ids_N, windows.offsets_W1, tokenizer, places=source_N).column(),
         activations_N,
     )
-
-
-def texts_column(
-    token_ids_N: npt.NDArray[np.integer[Any]], tokenizer: SubjectTokenizer
-) -> "pa.Array[Any]":
-    """The text of each token, every different one decoded once."""
-    different, place_N = np.unique(token_ids_N, return_inverse=True)
-    texts = pa.array(tokenizer.texts(different.tolist()), pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(place_N, pa.int32()), texts).dictionary_decode()

@@ -1,6 +1,6 @@
 """A latent's maximum on a text of its own: of written sentences, and of tokens that may revive it.
 
-BOS, specials and sinks are left out of the maximum (methods 7, trap 13).
+BOS, excluded tokens and sinks are left out of the maximum (methods 7, trap 13).
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import torch
 
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.sae import Sae
+from ray_autointerp.records.split_characters import named_pieces, without_marks
 from ray_autointerp.runs.context import WorkerContext
 
 
@@ -23,10 +24,10 @@ class LatentText:
 
 @dataclass(frozen=True)
 class Peak:
-    """A latent's maximum on a text, and the token it was on."""
+    """A latent's maximum on a text, and on which token: of a piece of a character, the whole."""
 
     activation: float
-    token: int
+    token_text: str
 
 
 def encoded(context: WorkerContext, text: str) -> list[int]:
@@ -63,5 +64,6 @@ def peak_activations(context: WorkerContext, sae: Sae, texts: Sequence[LatentTex
     read: dict[int, Peak] = {}
     for part in context.subject.halving.run(len(order), config.operations.micro_batch, peaks):
         for i, (activation, peak) in part.items():
-            read[i] = Peak(activation, ids[i][min(peak, len(ids[i]) - 1)])
+            names = named_pieces(tokenizer.row_texts(ids[i]))
+            read[i] = Peak(activation, without_marks(names[min(peak, len(ids[i]) - 1)]))
     return [read[i] for i in range(len(ids))]

@@ -2,6 +2,7 @@
 
 # W windows, N tokens
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,10 @@ class TokenWindows:
         ):
             raise KeyError("a window that was not read")
         return found
+
+    def has_bos_W(self, begin_ids: Collection[int]) -> npt.NDArray[np.bool_]:
+        """Which windows begin with a token that is or stands for BOS."""
+        return np.isin(self.token_ids_N[self.offsets_W1[:-1]], list(begin_ids))
 
     def token_ids(self, row: int) -> npt.NDArray[np.int32]:
         """The tokens of one window, by row."""

@@ -81,7 +81,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         config=("corpus",),
         inputs=("corpus", "tokenizer"),
         work=work.corpus,
-        revision=2,
+        revision=3,
         is_chain=True,
     ),
     Step(
@@ -105,6 +105,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("subject", "sae"),
         work=work.sae_fit,
         may_refuse=True,
+        revision=2,
     ),
     Step(
         "neighbours",
@@ -126,6 +127,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         config=(*SUBJECT, "run.seed", *_CHANGE_WINDOWS, "evidence.jacobian_windows"),
         inputs=("subject",),
         work=work.jacobian,
+        revision=2,
     ),
     Step(
         "input_jacobian",
@@ -138,6 +140,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("subject",),
         work=work.input_jacobian,
         switch="evidence.input_windows",
+        revision=2,
     ),
     Step(
         "hub_stats",
@@ -162,7 +165,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "latents",
         "subject",
-        revision=4,
+        revision=5,
         config=(
             *WEIGHTS,
             "evidence.input_windows",
@@ -179,7 +182,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "latents",
         "subject",
-        revision=2,
+        revision=3,
         config=(*WEIGHTS, "evidence.num_changed_tokens"),
         inputs=("subject", "sae"),
     ),
@@ -190,7 +193,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "subject",
         "token",
         "subject",
-        revision=2,
+        revision=3,
         config=(
             *SUBJECT,
             "run.seed",
@@ -233,7 +236,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "sae",
         "latents",
         "cpu",
-        revision=2,
+        revision=3,
         config=(
             "run.seed",
             "evidence.num_top_examples",
@@ -251,7 +254,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "latents",
         "cpu",
         methods="keywords",
-        revision=5,
+        revision=6,
     ),
     Step(
         "keyword_score",
@@ -263,6 +266,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         config=("run.seed",),
         inputs=("tokenizer",),
         label_columns=_columns("keyword_", "f1", "f1_shuffled"),
+        revision=2,
     ),
     Step(
         "free_scores",
@@ -277,6 +281,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         label_columns=_columns(
             "", "s_in", "s_out", "effect_kl", "delta_confidence", "single_token_share"
         ),
+        revision=2,
     ),
     Step(
         "select",
@@ -377,7 +382,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "subject",
         methods="modes",
-        revision=3,
+        revision=4,
         config=(
             *SUBJECT,
             "run.seed",
@@ -408,6 +413,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         ),
         inputs=("subject", "sae"),
         work=work.held_out_change,
+        revision=2,
     ),
     Step(
         "explain",
@@ -501,6 +507,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             *_columns("detection_", "auroc", "auroc_low", "auroc_high", "near_miss_auroc"),
             ("detection_auprc", "average_precision"),
         ),
+        revision=2,
     ),
     Step(
         "fuzzing",
@@ -524,6 +531,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         answer_kind="choice",
         switch="score.fuzzing_texts",
         label_columns=_columns("fuzzing_", "auroc", "auroc_low", "auroc_high"),
+        revision=2,
     ),
     Step(
         "input_score",
@@ -533,7 +541,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "subject",
         methods="scored",
-        revision=3,
+        revision=4,
         config=(*SUBJECT, "corpus.window", *_DRAWS),
         inputs=("subject", "sae"),
         work=work.input_score,
@@ -555,6 +563,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         inputs=("subject", "sae"),
         work=work.revive,
         method_reads=revival_reads,
+        revision=2,
     ),
     Step(
         "output_ceiling",

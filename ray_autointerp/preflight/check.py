@@ -188,10 +188,14 @@ def _completed(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) ->
     prepend_bos = corpus.prepend_bos
     if prepend_bos is None:
         prepend_bos = first.prepend_bos if first.prepend_bos is not None else True
+    excluded = corpus.exclude_special_tokens
+    if excluded is None:
+        excluded = True if first.exclude_special_tokens is None else first.exclude_special_tokens
     for section, card in zip(config.sae, saes, strict=True):
         for name, used, trained in (
             ("window", window, card.context_size),
             ("prepend_bos", prepend_bos, card.prepend_bos),
+            ("exclude_special_tokens", excluded, card.exclude_special_tokens),
         ):
             if trained is not None and used != trained:
                 _log.warning(
@@ -216,7 +220,13 @@ def _completed(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) ->
         sections.append(section.model_copy(update={"hook_point": write, "read_point": read}))
     return config.model_copy(
         update={
-            "corpus": corpus.model_copy(update={"window": window, "prepend_bos": prepend_bos}),
+            "corpus": corpus.model_copy(
+                update={
+                    "window": window,
+                    "prepend_bos": prepend_bos,
+                    "exclude_special_tokens": excluded,
+                }
+            ),
             "subject": config.subject.model_copy(update={"model_kwargs": kwargs}),
             "sae": tuple(sections),
         }

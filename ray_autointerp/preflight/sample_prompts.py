@@ -110,12 +110,13 @@ class SamplePrompts:
     def excerpt(self, index: int) -> str:
         """A held-out text of detection."""
         size = self._config.evidence.excerpt_tokens
-        return self._tokenizer.decode(self._piece(self._draw("excerpt", index), size))
+        return self._tokenizer.row_text(self._piece(self._draw("excerpt", index), size))
 
     def marked_excerpt(self, index: int) -> str:
         """A held-out text of fuzzing, half as long, with a token marked."""
         draw = self._draw("marked excerpt", index)
-        texts = self._tokenizer.texts(self._piece(draw, self._config.evidence.excerpt_tokens // 2))
+        piece = self._piece(draw, self._config.evidence.excerpt_tokens // 2)
+        texts = self._tokenizer.row_texts(piece)
         place = draw.randrange(len(texts))
         return marked(texts, [int(number == place) for number in range(len(texts))])
 
@@ -159,7 +160,7 @@ class SamplePrompts:
         piece = self._piece(draw, min(self._config.evidence.excerpt_tokens, window))
         active = set(draw.sample(range(len(piece)), min(_ACTIVE_TOKENS, len(piece))))
         strengths = (draw.uniform(0.1, 1.0) if i in active else 0.0 for i in range(len(piece)))
-        return {"texts": self._tokenizer.texts(piece), "activations": list(strengths)}
+        return {"texts": self._tokenizer.row_texts(piece), "activations": list(strengths)}
 
     def _tokens(self, draw: random.Random, number: int) -> tuple[str, ...]:
         drawn = draw.sample(self._vocabulary, min(number, len(self._vocabulary)))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.prompts.shown import Rows, Shown
+from ray_autointerp.records.split_characters import whole_characters
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ def rendered(evidence: MaxActEvidence) -> str:
     blocks = []
     for number, example in enumerate(evidence.examples, start=1):
         strengths = [_strength(a, evidence.max_activation) for a in example.activations]
-        text = marked(example.tokens, strengths)
+        tokens, strengths, _ = whole_characters(example.tokens, strengths)
+        text = marked(tokens, strengths)
         active = [
             f'"{_shown(token)}" {strength}'
-            for token, strength in zip(example.tokens, strengths, strict=True)
+            for token, strength in zip(tokens, strengths, strict=True)
             if strength > 0
         ]
         blocks.append(f"Text {number}: {text}\nActive: {', '.join(active)}")
@@ -60,7 +62,10 @@ def rendered(evidence: MaxActEvidence) -> str:
 
 
 def marked(tokens: Sequence[str], strengths: Sequence[int]) -> str:
-    """The text with each run of active tokens between << and >>."""
+    """The text with each run of active tokens between << and >>; a character that is split over
+    tokens is in the run if one of them is.
+    """
+    tokens, strengths, _ = whole_characters(tokens, strengths)
     pieces, is_open = [], False
     for token, strength in zip(tokens, strengths, strict=True):
         word = token.lstrip()

@@ -10,11 +10,13 @@ from rich.text import Text
 from ray_autointerp.config import Config, LLMSection
 from ray_autointerp.plan.bill import cost
 from ray_autointerp.plan.estimate import estimate
+from ray_autointerp.plan.first_window import FirstWindow
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.forecast import Forecast, asked_of
 from ray_autointerp.plan.shards import Axes
 from ray_autointerp.plan.weights import in_gb, weight_bytes
 from ray_autointerp.records.usage import Usage
+from ray_autointerp.reports.window_text import window_text
 
 _MOST_IDS = 4
 """SAEs named one by one; of a suite, the first and the last are."""
@@ -27,9 +29,10 @@ def plan_table(
     layer: int,
     num_parameters: int,
     foreseen: Forecast,
+    window: FirstWindow,
 ) -> Group:
-    """One line per step that has a task, then one per LLM step. Layers and parameters are the
-    subject's; `layer` is the hook's, from 0, of the first SAE.
+    """The corpus's first window, one line per step that has a task, then one per LLM step. Layers
+    and parameters are the subject's; `layer` is the hook's, from 0, of the first SAE.
     """
     lines = estimate(config, axes, num_layers, layer)
     latents = sum(len(r) for r in axes.latents.values())
@@ -49,6 +52,7 @@ def plan_table(
         )
     tokens = sum(line.subject_tokens for line in lines)
     return Group(
+        *window_text(window),
         table,
         Text(f"in all {tokens:,} tokens through the subject"),
         Text(_weights(config, num_parameters) + "\n"),

@@ -39,6 +39,7 @@ class LoadedModels:
 
         torch.set_num_threads(self._run.config.operations.threads)
         section, axes = self._run.config.subject, self._run.axes
+        excluded = self._run.config.corpus.exclude_special_tokens
         widest = max(latents.stop for latents in axes.latents.values())
         return Subject.load(
             section.model,
@@ -49,6 +50,7 @@ class LoadedModels:
             compile_layers=self._run.config.operations.compile_layers,
             num_gpus=max(1, int(self._run.config.operations.subject_gpus)),
             beside=SAES_HELD * 2 * axes.d_model * widest,  # encoders and decoders
+            exclude_special_tokens=True if excluded is None else excluded,
         )
 
     @cached_property

@@ -57,7 +57,7 @@ def _texts(
 ) -> dict[int, list[JudgedText]]:
     """The texts of each latent: no more random ones than active ones."""
     assert task.sae is not None
-    config, decode = context.run.config, context.tokenizer.decode
+    config, text_of = context.run.config, context.tokenizer.row_text
     sample = WindowSample(context.tables, task.sae, latents)
     sizes = _sizes(sample, context)
     length = min(config.evidence.excerpt_tokens, int(np.median(list(sizes.values()) or [0])))
@@ -81,7 +81,7 @@ def _texts(
             NEAR_MISS: missed[: config.score.detection_near_misses],
         }
         texts[latent] = [
-            JudgedText(kind, e["window"], e["activation"], decode(_cut(e, length)))
+            JudgedText(kind, e["window"], e["activation"], text_of(_cut(e, length)))
             for kind, of_kind in found.items()
             for e in of_kind
         ]
@@ -91,8 +91,7 @@ def _texts(
 def _sizes(sample: WindowSample, context: WorkerContext) -> dict[int, int]:
     """Tokens of each sampled window without BOS."""
     windows = sample.windows
-    has_bos_W = windows.token_ids_N[windows.offsets_W1[:-1]] == context.tokenizer.bos_id
-    sizes_W = np.diff(windows.offsets_W1) - has_bos_W
+    sizes_W = np.diff(windows.offsets_W1) - windows.has_bos_W(context.tokenizer.begin_ids)
     return dict(zip(windows.ids_W.tolist(), sizes_W.tolist(), strict=True))
 
 
@@ -120,7 +119,7 @@ def _silent(
     counts = offsets_of(np.array([len(found) for found in drawn.values()], np.int64))
     length = context.run.config.evidence.excerpt_tokens
     shown = excerpts(windows, silent_peaks(ids, places), length, tokenizer)
-    lists: list[Any] = shown.lists(counts, tokenizer).to_pylist()
+    lists: list[Any] = shown.lists(counts).to_pylist()
     return dict(zip(drawn, lists, strict=True))
 
 

@@ -18,6 +18,7 @@ from ray_autointerp.passes.judged_texts import (
 from ray_autointerp.prompts.fuzzing import ask
 from ray_autointerp.prompts.max_act import marked
 from ray_autointerp.records.keys import derive_seed
+from ray_autointerp.records.split_characters import cut_texts, whole_characters
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
@@ -46,7 +47,9 @@ def _texts(latent: int, row: Row, context: WorkerContext) -> Iterator[JudgedText
 
     def cuts(example: Row) -> MarkedCuts | None:
         seed = derive_seed(config.run.seed, "marked cuts", latent, example["window"])
-        return marked_cuts(example["activations"], example["peak"], length, seed)
+        # Of a character in pieces all are active or none: it is marked as a whole.
+        _, largest, places = whole_characters(example["texts"], example["activations"])
+        return marked_cuts([largest[place] for place in places], example["peak"], length, seed)
 
     for example in active_examples(
         row, config.score.fuzzing_texts, lambda example: cuts(example) is not None
@@ -57,7 +60,7 @@ def _texts(latent: int, row: Row, context: WorkerContext) -> Iterator[JudgedText
             (ACTIVE, found.active, example["activation"]),
             (INACTIVE, found.inactive, 0.0),
         ):
-            tokens = example["texts"][start : start + length]
+            tokens = cut_texts(example["texts"], start, start + length)
             text = _marked(tokens, found.places)
             yield JudgedText(kind, example["window"], strength, text)
 

@@ -90,7 +90,7 @@ def _scored(
                 "draw": s.draw,
                 "side": s.side,
                 "activation": read[s].activation,
-                "token": context.tokenizer.texts([read[s].token])[0],
+                "token": read[s].token_text,
             }
             for s in sentences
         ],

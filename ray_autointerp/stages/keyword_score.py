@@ -24,9 +24,11 @@ from ray_autointerp.methods.keyword_score import (
 from ray_autointerp.methods.keywords import spelling
 from ray_autointerp.methods.radix_order import radix_order
 from ray_autointerp.passes.list_offsets import list_offsets
+from ray_autointerp.passes.token_texts import token_texts
 from ray_autointerp.passes.window_sample import firing_tokens
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.schemas import TABLES
+from ray_autointerp.records.split_characters import named_pieces
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 
@@ -82,16 +84,16 @@ def run(task: Task, context: WorkerContext) -> None:
 
 def _sample(context: WorkerContext, sae: str) -> _Sample:
     windows = context.tables.read("window_sample", sae).filter(pc.field("split") == "score")
-    token_ids = pc.list_flatten(windows["token_ids"]).to_numpy()
+    token_ids_N = pc.list_flatten(windows["token_ids"]).to_numpy()
     starts_W1 = list_offsets(windows["token_ids"])
     latents_N = np.array(pc.list_flatten(windows["latents"]).to_numpy())  # PyTorch sorts no view
     tokens_N = firing_tokens(windows)
     order = radix_order(latents_N)
-    different, place_T = np.unique(token_ids, return_inverse=True)
-    words = [spelling(text) for text in context.tokenizer.texts(different.tolist())]
+    texts = token_texts(token_ids_N, starts_W1, context.tokenizer, name=named_pieces)
+    words = [spelling(text) for text in texts.different]
     number = {word: i for i, word in enumerate(dict.fromkeys(words))}
     text = HeldOutText(
-        np.array([number[word] for word in words], np.int32)[place_T],
+        np.array([number[word] for word in words], np.int32)[texts.codes_N],
         np.repeat(np.arange(windows.num_rows, dtype=np.int32), np.diff(starts_W1)),
         len(number),
         windows.num_rows,

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from ray_autointerp.methods.keywords import (
     FiredToken,
+    fired_token,
     fired_words,
     keywords,
     promoted_words,
-    whole_word,
 )
 from ray_autointerp.passes.list_offsets import list_offsets
 from ray_autointerp.records.schemas import TABLES
@@ -78,8 +78,7 @@ def _fired(lists: "pa.Array[Any]") -> list[list[list[FiredToken]]]:
         np.flatnonzero(is_active_N).tolist(), example_N.tolist(), strict=True
     ):
         start, stop = starts[example : example + 2]
-        word = whole_word(texts[start:stop], place - start)
-        tokens.append(FiredToken(texts[place], float(values_N[place]), word))
+        tokens.append(fired_token(texts[start:stop], place - start, float(values_N[place])))
     ends = np.searchsorted(example_N, np.arange(len(examples) + 1)).tolist()
     by_example = [tokens[start:stop] for start, stop in zip(ends[:-1], ends[1:], strict=True)]
     bounds = list_offsets(first).tolist()

@@ -15,6 +15,7 @@ from ray_autointerp.passes.peak_activations import (
     peak_activations,
 )
 from ray_autointerp.plan.evidence import REVIVAL_LISTS
+from ray_autointerp.records.split_characters import without_marks
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
@@ -42,7 +43,7 @@ def _attempts(
     if source in REVIVAL_LISTS:
         table, column = REVIVAL_LISTS[source]
         rows = context.tables.row(table, sae, latents)
-        special = context.tokenizer.special_ids  # where no latent counts
+        special = context.tokenizer.special_ids  # which no text that people write has
         return {
             latent: attempts([e["token"] for e in row[column] or () if e["token"] not in special])
             for latent, row in rows.items()
@@ -72,5 +73,5 @@ def _row(context: WorkerContext, tried: Sequence[Attempt], peaks: Sequence[Peak]
     }
     if not row["revived"]:
         return row
-    text = "".join(context.tokenizer.texts(best.token_ids))
+    text = without_marks("".join(context.tokenizer.row_texts(best.token_ids)))
     return row | {"kind": best.kind, "text": text, "token_ids": best.token_ids}

@@ -58,9 +58,9 @@ def run(task: Task, context: WorkerContext) -> None:
         "latent": pa.array(np.repeat(np.arange(latents.start, latents.stop), 2), pa.int32()),
         "split": list(SPLITS) * len(latents),
         "status": np.where(np.diff(offsets) > 0, "ok", "no_evidence").tolist(),
-        "examples": shown.lists(offsets, tokenizer),
+        "examples": shown.lists(offsets),
         "stratified": excerpts(windows, _peaks(stratified), length, tokenizer).lists(
-            _offsets(stratified, latents), tokenizer
+            _offsets(stratified, latents)
         ),
         "near_misses": _near_misses(task, context, shown, offsets),
         "following": _following(shown, offsets, tokenizer),
@@ -136,7 +136,7 @@ def _near_misses(
         counts.append(len(misses))
     silent = silent_peaks([miss.window for miss in found], [miss.position for miss in found])
     shown = excerpts(sample.windows, silent, evidence.excerpt_tokens, context.tokenizer)
-    return shown.lists(offsets_of(np.array(counts)), context.tokenizer)
+    return shown.lists(offsets_of(np.array(counts)))
 
 
 def _following(

@@ -6,12 +6,14 @@ import pytest
 
 from ray_autointerp.methods.keywords import (
     FiredToken,
+    fired_token,
     fired_words,
     keywords,
     promoted_words,
     spelling,
     whole_word,
 )
+from ray_autointerp.records.split_characters import CONTINUED as MARK
 
 
 def example(*tokens):
@@ -98,6 +100,12 @@ def test_promoted_forms_of_one_word_are_said_once_in_order_of_strength():
         (" ", "a space"),
         ("    ", "4 whitespace characters"),
         ("\ufffd", "part of a character"),
+        (" <0xF0><0x9F><0x98>", 'part of a character from "\U0001f600" to "\U0001f63f"'),
+        ("<0xE4><0xB8>", 'part of a character from "\u4e00" to "\u4e3f"'),
+        ("<0xD8>", 'part of a character from "\u0620" to "\u063f"'),
+        (" <0xF0><0x9F>", "part of a character (bytes F0 9F)"),
+        ("<0x98><0x80>", "part of a character (bytes 98 80)"),
+        ("<0xE4>", "part of a character (byte E4)"),
         ('"', '"\\""'),
         ("ization", '"ization"'),
         ("\u00e9t\u00e9", '"\u00e9t\u00e9"'),
@@ -163,3 +171,31 @@ def test_piece_is_shown_as_the_word_that_has_most_of_its_activation():
 def test_word_of_two_pieces_is_quoted_once():
     examples = [in_word("arbit", 2.0, "arbitration"), in_word("ration", 1.0, "arbitration")]
     assert keywords(fired_words(examples), []).fires_on == '"arbitration"'
+
+
+def test_pieces_of_a_character_are_keywords_of_their_own_and_read_as_the_character():
+    texts = ["a", " \u4e2d", MARK, MARK, f"{MARK}\u6587", MARK]
+    fired = [fired_token(texts, place, 1.0) for place in range(1, 6)]
+    assert [one.text for one in fired] == [
+        " \u4e2d",
+        f"\u4e2d{MARK}",
+        f"\u4e2d{MARK}{MARK}",
+        f"\u4e2d{MARK}{MARK}{MARK}\u6587",
+        f"\u6587{MARK}",
+    ]
+    second = fired_words([[fired[1]]])
+    assert [(word.token, word.text) for word in second] == [(f"\u4e2d{MARK}", "\u4e2d")]
+    assert str(keywords(fired_words([fired[:3]]), [])) == 'fires on "\u4e2d"'
+
+
+def test_word_around_a_piece_of_a_character_is_whole():
+    texts = [" gar", "\u00e7", MARK, "on", "!"]
+    assert fired_token(texts, 3, 1.0) == FiredToken("on", 1.0, "gar\u00e7on")
+    assert fired_token(texts, 2, 1.0) == FiredToken(f"\u00e7{MARK}", 1.0, "gar\u00e7on")
+    assert fired_token([MARK, "a"], 0, 1.0).text == "", "nothing is known of its character"
+
+
+def test_pieces_of_one_family_are_promoted_once():
+    listed = ["<0xE4><0xB8>", " <0xE4><0xB8>", "<0x98>"]
+    said = 'part of a character from "\u4e00" to "\u4e3f", part of a character (byte 98)'
+    assert line([], listed) == f"promotes {said}"

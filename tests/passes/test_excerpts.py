@@ -5,14 +5,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from byte_tokenizers import GPT2, LLAMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.models.tokenizer import SubjectTokenizer
 from ray_autointerp.passes.excerpts import Peaks, excerpts
+from ray_autointerp.passes.token_texts import token_texts
 from ray_autointerp.passes.token_windows import TokenWindows
 from ray_autointerp.records.schemas import EXAMPLE
+from ray_autointerp.records.split_characters import CONTINUED as MARK
+from ray_autointerp.records.split_characters import named_pieces
 
 FIRST_ID = 70
 
@@ -74,8 +78,8 @@ def test_excerpts_are_those_of_a_slow_reference(tokenizer: SubjectTokenizer, cas
         length,
         tokenizer,
     )
-    (rows,) = found.lists(np.array([0, len(peaks)]), tokenizer).to_pylist()
-    assert found.lists(np.array([0, len(peaks)]), tokenizer).type == pa.list_(EXAMPLE)
+    (rows,) = found.lists(np.array([0, len(peaks)])).to_pylist()
+    assert found.lists(np.array([0, len(peaks)])).type == pa.list_(EXAMPLE)
     assert tokenizer.bos_id is not None
     for index, (row, (place, peak, values)) in enumerate(zip(rows, peaks, strict=True)):
         slow = slow_excerpt(windows[place], peak, values, length, tokenizer.bos_id)
@@ -90,3 +94,80 @@ def test_excerpts_are_those_of_a_slow_reference(tokenizer: SubjectTokenizer, cas
         following = [*slow["token_ids"], -1][slow["peak"] + 1]
         assert found.peak_tokens_E()[index] == slow["token_ids"][slow["peak"]]
         assert found.next_tokens_E()[index] == following
+
+
+def windows_of(own: list[list[int]]) -> TokenWindows:
+    return TokenWindows(
+        np.arange(len(own)),
+        np.arange(len(own)),
+        pa.array([str(number) for number in range(len(own))]),
+        np.cumsum([0, *map(len, own)]),
+        np.array([token for ids in own for token in ids], np.int32),
+    )
+
+
+def excerpt_at(tokenizer: SubjectTokenizer, ids: list[int], peak: int, length: int) -> Any:
+    found = excerpts(
+        windows_of([[5], ids]),
+        Peaks(
+            np.array([1]),
+            np.array([peak]),
+            np.array([2.0], np.float32),
+            np.array([0, 1]),
+            np.array([peak]),
+            np.array([2.0], np.float32),
+        ),
+        length,
+        tokenizer,
+    )
+    ((row,),) = found.lists(np.array([0, 1])).to_pylist()
+    return row
+
+
+@pytest.mark.parametrize("tokenizer", [GPT2, LLAMA])
+@pytest.mark.parametrize("character", ["\u4e2d", "\U0001f600", "\u0631"])
+@pytest.mark.parametrize("length", [4, 5, 6, 7, 8, 16])
+def test_excerpt_that_is_cut_within_a_character_has_the_texts_of_its_window(
+    tokenizer: SubjectTokenizer, character: str, length: int
+) -> None:
+    """Whichever piece is the peak, and wherever the cuts fall."""
+    assert tokenizer.bos_id is not None
+    ids = [tokenizer.bos_id, *tokenizer.encode(f"ab{character * 3}c{character}")]
+    whole = tokenizer.row_texts(ids)
+    assert "\ufffd" not in "".join(whole) and MARK in whole
+    for peak in range(1, len(ids)):
+        row = excerpt_at(tokenizer, ids, peak, length)
+        assert row["activations"][row["peak"]] == 2.0
+        start = peak - row["peak"]
+        assert row["texts"] == whole[start : start + len(row["texts"])]
+        assert row["token_ids"] == ids[start : start + len(row["texts"])]
+
+
+def test_excerpt_does_not_show_eos_that_stands_for_bos() -> None:
+    assert GPT2.eos_id is not None
+    row = excerpt_at(GPT2, [GPT2.eos_id, *GPT2.encode("abc")], 1, 8)
+    assert (row["texts"], row["peak"]) == (["a", "b", "c"], 0)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    texts=st.lists(st.text("ab \u4e2d\u6587\u0645\U0001f600<", max_size=6), min_size=1, max_size=5),
+    data=st.data(),
+)
+def test_texts_of_many_windows_are_those_of_each(texts: list[str], data: Any) -> None:
+    """Windows that end within a character and begin within one are not read together."""
+    tokenizer = data.draw(st.sampled_from([GPT2, LLAMA]))
+    own = [tokenizer.encode(text) for text in texts]
+    own = [
+        ids[data.draw(st.integers(0, 2)) : len(ids) - data.draw(st.integers(0, 2))] for ids in own
+    ]
+    kept = windows_of(own)
+    expected = [named_pieces(tokenizer.row_texts(ids)) for ids in own]
+    flat = [text for row in expected for text in row]
+    made = token_texts(kept.token_ids_N, kept.offsets_W1, tokenizer, name=named_pieces)
+    assert made.column().to_pylist() == flat
+    places = np.flatnonzero(np.arange(len(flat)) % 3 == 0)
+    some = token_texts(
+        kept.token_ids_N, kept.offsets_W1, tokenizer, places=places, name=named_pieces
+    )
+    assert some.column().to_pylist() == flat[::3]

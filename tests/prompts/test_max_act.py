@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from ray_autointerp.prompts import max_act
 from ray_autointerp.prompts.max_act import Example, MaxActEvidence, marked
+from ray_autointerp.records.split_characters import CONTINUED as MARK
 
 WORDS = st.lists(st.from_regex(r" [a-z]{1,6}", fullmatch=True), min_size=1, max_size=12)
 
@@ -34,3 +35,15 @@ def test_strength_is_a_tenth_of_the_latents_maximum(acts: list[float], maximum: 
 def test_strongest_token_has_strength_ten() -> None:
     example = Example((" owl",), (3.7,))
     assert '"owl" 10' in max_act.rendered(MaxActEvidence((example,), 3.7))
+
+
+def test_character_in_pieces_is_shown_once_with_the_strength_of_its_strongest() -> None:
+    tokens = ("a", " \u4e2d", MARK, f"{MARK}\u6587", MARK, " b")
+    said = max_act.rendered(MaxActEvidence((Example(tokens, (0.0, 0.0, 2.0, 0.0, 0.0, 4.0)),), 4.0))
+    assert said == 'Text 1: a <<\u4e2d\u6587 b>>\nActive: "\u4e2d\u6587" 5, "b" 10'
+    assert marked(tokens, [0, 0, 1, 0, 0, 0]) == "a <<\u4e2d\u6587>> b"
+
+
+def test_text_cut_within_a_character_begins_behind_it_unless_that_is_active() -> None:
+    assert marked((MARK, " b"), (0, 1)) == "<<b>>"
+    assert marked((MARK, " b"), (1, 0)) == f"<<{MARK}>> b"

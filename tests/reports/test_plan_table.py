@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from ray_autointerp.config import Config
+from ray_autointerp.plan.first_window import FirstWindow, WindowToken
 from ray_autointerp.plan.forecast import Forecast
 from ray_autointerp.records.usage import Usage
 from ray_autointerp.reports.plan_table import plan_table
@@ -30,6 +31,17 @@ FORESEEN = Forecast(
 )
 """64,798 tokens in all."""
 
+WINDOW = FirstWindow(
+    "0",
+    "column text",
+    (
+        WindowToken("<s>", True, False),
+        WindowToken("<|user|>", True, True),
+        WindowToken(" \x1b[31m[red]\n\u4e2d", False, True),
+        *[WindowToken(f" w{n}", False, True) for n in range(120)],
+    ),
+)
+
 EXPLAINER = {
     "backend": "vllm",
     "model": "somebody/small",
@@ -41,7 +53,7 @@ JUDGE = {"backend": "vllm", "model": "somebody/large", "price": {"prompt": 100.0
 def shown(run: Run, **sections: Any) -> str:
     config = Config.model_validate(run.config.model_dump() | sections)
     console = Console(width=100, file=io.StringIO(), color_system=None)
-    console.print(plan_table(config, run.axes, 4, 1, 1_700_000_000, FORESEEN))
+    console.print(plan_table(config, run.axes, 4, 1, 1_700_000_000, FORESEEN, WINDOW))
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
 

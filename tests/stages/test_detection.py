@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.pipeline import label
 from ray_autointerp.plan.flow import step_named
+from ray_autointerp.records.split_characters import CONTINUED as MARK
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
+from ray_autointerp.stages import fuzzing
 from ray_autointerp.storage.parquet import read_table, write_table
 
 Planted = Callable[..., Config]
@@ -200,3 +203,27 @@ def test_a_label_has_the_auroc_of_its_own_method(quick_run: Run, step: str) -> N
         assert label_row[f"{step}_auroc"] == score["auroc"]
     named = rows(quick_run, f"{step}_scores", "ensemble_raw")
     assert len(named) == len(chosen) and all(row["auroc"] == 1 for row in named)
+
+
+def test_fuzzing_marks_all_of_a_character_and_never_another_piece_of_an_active_one() -> None:
+    """The latent fires on the first piece of a character; the others are marked with it."""
+    texts = [*" a b c d e f".split(), "\u4e2d", MARK, MARK, *" g h i j k l".split()]
+    texts = [text if text == MARK else f" {text}" for text in texts]
+    example = {
+        "window": 3,
+        "activation": 2.0,
+        "texts": texts,
+        "activations": [*[0.0] * 6, 2.0, *[0.0] * 8],
+        "peak": 6,
+    }
+    config = SimpleNamespace(
+        evidence=SimpleNamespace(excerpt_tokens=16),
+        score=SimpleNamespace(fuzzing_texts=1),
+        run=SimpleNamespace(seed=0),
+    )
+    context: Any = SimpleNamespace(run=SimpleNamespace(config=config))
+    for latent in range(40):
+        made = list(fuzzing._texts(latent, {"stratified": [example], "examples": []}, context))
+        assert [one.kind for one in made] == ["active", "inactive"]
+        assert ["<<\u4e2d>>" in one.text for one in made] == [True, False]
+        assert all(one.text.count("\u4e2d") == 1 for one in made)

@@ -24,7 +24,9 @@ class WorkerContext:
         whole = LatentRange(FIRST, FIRST + NUM_LATENTS)
         config = SimpleNamespace(run=SimpleNamespace(seed=seed))
         self.run: Any = SimpleNamespace(config=config, axes=SimpleNamespace(latents={"s": whole}))
-        self.tokenizer = SimpleNamespace(texts=lambda ids: [TEXTS[i] for i in ids])
+        self.tokenizer = SimpleNamespace(
+            texts=lambda ids: [TEXTS[i] for i in ids], has_part=lambda _: False
+        )
         self.per_shard = per_shard
         self._tables = {
             "window_sample": [sampled(window) for window in range(NUM_WINDOWS)],
