@@ -161,12 +161,14 @@ def plan(
             "Whether its SAEs fit, `plan --fit` measures now, the run first.", style="dim"
         )
         return
+    from ray_autointerp.plan.fit_verdict import fit_verdict
     from ray_autointerp.preflight.sae_fit import sae_fits
     from ray_autointerp.reports.sae_fit_table import sae_fit_table
 
+    section = checked.config.sae_fit
     with _console.status("Loading the subject, and looking at each SAE."):
-        rows = list(sae_fits(checked))
-    _console.print(sae_fit_table(rows, checked.config.sae_fit), highlight=False)
+        fits = [(f.row, fit_verdict(f.row, section, f.elsewhere)) for f in sae_fits(checked)]
+    _console.print(sae_fit_table(fits), highlight=False)
 
 
 Address = Annotated[

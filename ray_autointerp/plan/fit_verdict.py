@@ -11,6 +11,10 @@ _L0_FACTOR = 3.0
 of another kind than an SAE was trained on moves them by less."""
 
 
+_NEAR = 0.9
+"""Of its unexplained share that an SAE leaves at the next layer, where it is read a layer off."""
+
+
 @dataclass(frozen=True)
 class FitVerdict:
     """`unknown` where what the SAE should reconstruct is not known."""
@@ -20,12 +24,14 @@ class FitVerdict:
     """What to warn with, or the one to stop with."""
 
 
-def fit_verdict(row: Mapping[str, Any], section: SaeFitSection) -> FitVerdict:
-    """Of a row of the table `sae_fit`."""
+def fit_verdict(
+    row: Mapping[str, Any], section: SaeFitSection, elsewhere: Mapping[str, float] | None = None
+) -> FitVerdict:
+    """Of a row of the table `sae_fit`, and the unexplained shares at the hook points next to it."""
     unexplained = row["unexplained"]
     if unexplained is not None and unexplained > section.most_unexplained:
         return FitVerdict("stop", (_stop(row),))
-    if sentences := tuple(_warnings(row, section)):
+    if sentences := tuple(_warnings(row, section, elsewhere or {})):
         return FitVerdict("warn", sentences)
     return FitVerdict("unknown" if unexplained is None else "ok")
 
@@ -38,10 +44,19 @@ def _stop(row: Mapping[str, Any]) -> str:
     )
 
 
-def _warnings(row: Mapping[str, Any], section: SaeFitSection) -> Iterator[str]:
+def _warnings(
+    row: Mapping[str, Any], section: SaeFitSection, elsewhere: Mapping[str, float]
+) -> Iterator[str]:
     unexplained, l0, expected = row["unexplained"], row["l0"], row["expected_l0"]
     if unexplained is not None and unexplained > section.warn_unexplained:
         yield f"{_measured(row)}: its labels explain little of the model."
+    best = min(elsewhere, key=lambda point: elsewhere[point], default=None)
+    if best is not None and unexplained is not None and elsewhere[best] < _NEAR * unexplained:
+        yield (
+            f"The SAE {row['sae']} leaves {unexplained:.0%} of the variance unexplained at "
+            f"{row['hook_point']}, and {elsewhere[best]:.0%} at {best}: it was most likely trained "
+            "there, or nearer to there; look at its hook_point."
+        )
     if l0 is not None and expected and not 1 / _L0_FACTOR <= l0 / expected <= _L0_FACTOR:
         yield (
             f"Of the SAE {row['sae']} {l0:.3g} latents are active at a token, and by its metadata "

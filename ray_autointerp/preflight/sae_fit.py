@@ -7,10 +7,9 @@ temporary folder meanwhile; nothing of it is kept.
 from collections.abc import Iterator
 from dataclasses import replace
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from ray_autointerp.config import Config
-from ray_autointerp.passes.sae_fit import measured_fit
+from ray_autointerp.passes.sae_fit import MeasuredFit, measured_fit
 from ray_autointerp.preflight.check import Checked
 from ray_autointerp.preflight.worker_memory import require_weights_here
 from ray_autointerp.records.task import Task
@@ -19,8 +18,8 @@ from ray_autointerp.runs.run import Run
 from ray_autointerp.stages import corpus
 
 
-def sae_fits(checked: Checked) -> Iterator[dict[str, Any]]:
-    """The rows of `sae_fit` that the run would write, SAE by SAE. Raises UserError."""
+def sae_fits(checked: Checked) -> Iterator[MeasuredFit]:
+    """What the run would find, SAE by SAE. Raises UserError."""
     require_weights_here(checked.config, checked.subject)
     with TemporaryDirectory() as folder:
         axes = replace(checked.axes, num_token_shards=1)

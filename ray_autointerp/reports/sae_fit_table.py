@@ -8,8 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ray_autointerp.config import SaeFitSection
-from ray_autointerp.plan.fit_verdict import fit_verdict
+from ray_autointerp.plan.fit_verdict import FitVerdict
 
 _VERDICTS = {
     "ok": "fits",
@@ -19,9 +18,9 @@ _VERDICTS = {
 }
 
 
-def sae_fit_table(rows: Sequence[Mapping[str, Any]], section: SaeFitSection) -> Group:
+def sae_fit_table(fits: Sequence[tuple[Mapping[str, Any], FitVerdict]]) -> Group:
     """Rows of the table `sae_fit`, a line each, then the sentences to warn or stop with."""
-    tokens = max((row["num_tokens"] for row in rows), default=0)
+    tokens = max((row["num_tokens"] for row, _ in fits), default=0)
     title = f"whether the SAEs fit, on {tokens:,} tokens"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("SAE", overflow="fold")
@@ -35,8 +34,7 @@ def sae_fit_table(rows: Sequence[Mapping[str, Any]], section: SaeFitSection) -> 
         table.add_column(name, justify="right")
     table.add_column("verdict")
     sentences: list[str] = []
-    for row in rows:
-        verdict = fit_verdict(row, section)
+    for row, verdict in fits:
         sentences += verdict.sentences
         table.add_row(
             row["sae"],

@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 def run(task: Task, context: WorkerContext) -> None:
     """Write `sae_fit`: one row. Raises SaeError where more is unexplained than the config lets."""
     assert task.sae is not None
-    row = measured_fit(task.sae, context)
-    verdict = fit_verdict(row, context.run.config.sae_fit)
+    fit = measured_fit(task.sae, context)
+    verdict = fit_verdict(fit.row, context.run.config.sae_fit, fit.elsewhere)
     if verdict.outcome == "stop":
         raise SaeError(" ".join(verdict.sentences))
     for sentence in verdict.sentences:
         _log.warning("%s", sentence)
-    context.write(task, "sae_fit", [row])
+    context.write(task, "sae_fit", [fit.row])

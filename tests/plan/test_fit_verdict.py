@@ -48,6 +48,16 @@ def test_warning_where_far_more_or_fewer_latents_are_active_than_the_metadata_sa
     assert len(judged(0.7, l0, expected).sentences) == 1 + is_odd
 
 
+@pytest.mark.parametrize(("below", "is_odd"), [(0.2, True), (0.26, True), (0.28, False)])
+def test_warning_where_a_layer_next_to_it_is_explained_better(below: float, is_odd: bool) -> None:
+    row = {"sae": "mine", "unexplained": 0.3, "l0": 32, "expected_l0": 32, "hook_point": "here"}
+    found = fit_verdict(row, SaeFitSection(), {"below": below, "above": 0.5})
+    assert found.outcome == ("warn" if is_odd else "ok")
+    assert ["at below: it was most likely trained there" in s for s in found.sentences] == (
+        [True] if is_odd else []
+    )
+
+
 def test_nothing_is_known_where_no_token_was_read() -> None:
     assert judged(None, None) == FitVerdict("unknown")
 
