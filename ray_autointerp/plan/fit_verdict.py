@@ -55,7 +55,7 @@ def _warnings(
         yield (
             f"The SAE {row['sae']} leaves {unexplained:.0%} of the variance unexplained at "
             f"{row['hook_point']}, and {elsewhere[best]:.0%} at {best}: it was most likely trained "
-            "there, or nearer to there; look at its hook_point."
+            "at another layer than it is read at; look at its hook_point."
         )
     if l0 is not None and expected and not 1 / _L0_FACTOR <= l0 / expected <= _L0_FACTOR:
         yield (

@@ -53,7 +53,7 @@ def test_warning_where_a_layer_next_to_it_is_explained_better(below: float, is_o
     row = {"sae": "mine", "unexplained": 0.3, "l0": 32, "expected_l0": 32, "hook_point": "here"}
     found = fit_verdict(row, SaeFitSection(), {"below": below, "above": 0.5})
     assert found.outcome == ("warn" if is_odd else "ok")
-    assert ["at below: it was most likely trained there" in s for s in found.sentences] == (
+    assert ["at below: it was most likely trained at another" in s for s in found.sentences] == (
         [True] if is_odd else []
     )
 
