@@ -129,15 +129,23 @@ def plan(
     latents: Latents = None,
     llm: LLM = None,
     llm_model: LLMModel = None,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="Load the subject and the SAEs on this machine, and measure first whether each "
+            "fits: what the run does before anything else. Without it no model is loaded.",
+        ),
+    ] = False,
 ) -> None:
-    """Say what a run would do and cost, and do nothing."""
+    """Say what a run would do and cost, and do nothing; whether its SAEs fit, with --fit."""
     from ray_autointerp.preflight.check import check
     from ray_autointerp.preflight.first_window import first_window
     from ray_autointerp.preflight.forecast import forecast
     from ray_autointerp.reports.plan_table import plan_table
 
     read = _overridden(read_config(config), root, latents, llm, llm_model)
-    checked = check(read, fetch_saes=False)
+    checked = check(read, fetch_saes=fit)
     foreseen = forecast(checked.config, checked.axes)
     _console.print(
         plan_table(
@@ -150,6 +158,19 @@ def plan(
             first_window(checked.config, checked.subject.vocab_size),
         )
     )
+    if not fit:
+        _console.print(
+            "Whether its SAEs fit, `plan --fit` measures now, the run first.", style="dim"
+        )
+        return
+    from ray_autointerp.plan.fit_verdict import fit_verdict
+    from ray_autointerp.preflight.sae_fit import sae_fits
+    from ray_autointerp.reports.sae_fit_table import sae_fit_table
+
+    section = checked.config.sae_fit
+    with _console.status("Loading the subject, and looking at each SAE."):
+        fits = [(f.row, fit_verdict(f.row, section, f.elsewhere)) for f in sae_fits(checked)]
+    _console.print(sae_fit_table(fits), highlight=False)
 
 
 Address = Annotated[

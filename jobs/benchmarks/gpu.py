@@ -261,7 +261,7 @@ def random_subject(shape: Shape, device: torch.device, *, compile_layers: bool =
 def random_sae(shape: Shape, hook_point: str, device: torch.device) -> Sae:
     """A TopK SAE whose encoder is its decoder's transpose."""
     sizes = {"d_in": shape.d_model, "d_sae": shape.d_sae, "k": shape.k}
-    sae = TopKSAE(TopKSAEConfig(**sizes, dtype="bfloat16", device=str(device)))
+    sae = TopKSAE(TopKSAEConfig(**sizes, dtype="float32", device=str(device)))
     rows_LD = torch.randn(shape.d_sae, shape.d_model, device=device)
     rows_LD = torch.nn.functional.normalize(rows_LD, dim=-1)
     with torch.no_grad():
@@ -306,7 +306,9 @@ def exact(bench: Bench) -> None:
     latents = list(range(bench.asked.latents))
     sae, inner = context.sae(ID), context.sae(ID)._sae
     spliced = SimpleNamespace(
-        hook_point=sae.hook_point, activations=sae.activations, decode=inner.decode
+        hook_point=sae.hook_point,
+        activations=sae.activations,
+        decode=lambda acts_XL: inner.decode(acts_XL).bfloat16(),
     )
     notebook = plain.Notebook(subject, spliced, bench.windows_WT.to(subject.device))
     clean = clean_run(subject, sae, latents, bench.windows_WT)
@@ -478,7 +480,7 @@ def watched(bench: Bench) -> None:
     @torch.inference_mode()
     def bare() -> None:
         for batch_WT in torch.split(ids_WT, size):
-            subject.residual(batch_WT, site).flatten(0, 1) @ sae.W_enc_DL
+            subject.residual(batch_WT, site).flatten(0, 1).to(sae.W_enc_DL.dtype) @ sae.W_enc_DL
 
     def ours() -> None:
         turn = Lock()

@@ -98,14 +98,15 @@ def windows_needed(
     """Windows at which the corrected mean is as sure as `num_exact` plain exact windows.
 
     Error of the corrected mean: residual / n + linear / num_jacobian. None where no n is enough,
-    because the Jacobian itself rests on too few windows: then the plain pass is the cheaper one.
+    because the Jacobian itself rests on too few windows, or where the residual overflowed: then the
+    plain pass is the cheaper one.
     """
     needed: list[int | None] = []
     for residual, exact, linear in zip(
         residual_B.tolist(), exact_B.tolist(), linear_B.tolist(), strict=True
     ):
         room = exact / num_exact - linear / num_jacobian
-        enough = math.ceil(residual / room) if room > 0 else None
+        enough = math.ceil(residual / room) if room > 0 and math.isfinite(residual) else None
         usable = enough is not None and enough < num_exact
         needed.append(max(enough, FEWEST_WINDOWS) if usable and enough is not None else None)
     return needed

@@ -1,4 +1,4 @@
-"""Refusal of SAEs with weights that are NaN, infinite, or too large for the run's dtype.
+"""Refusal of SAEs with weights that are NaN, infinite, or too large for float32.
 
 Each tensor is read in chunks of rows, so that memory is bounded whatever the SAE's width.
 """
@@ -51,24 +51,17 @@ class _Fault:
         return f"in {self.name} at {len(self.latents)} of {self.d_sae} latents ({ids}{more})"
 
 
-def require_finite(source: str, tensors: Mapping[str, Any], dtype: str) -> None:
-    """Raises SaeError unless all numbers are finite, as stored and in `dtype`.
+def require_finite(source: str, tensors: Mapping[str, Any]) -> None:
+    """Raises SaeError unless all numbers are finite in float32.
 
     `tensors`: torch tensors or safetensors slices, by their names in the SAE. The error says in
     which tensors and at which latents.
     """
-    faults = _faults(tensors, getattr(torch, dtype))
-    if not faults:
-        return
-    if stored := _faults(tensors, None):
+    if faults := _faults(tensors):
         raise SaeError(
-            f"The SAE {source} holds numbers that are NaN or infinite, {_listed(stored)}: "
+            f"The SAE {source} holds numbers that are NaN or infinite, {_listed(faults)}: "
             "take another copy or another checkpoint of it."
         )
-    raise SaeError(
-        f"The SAE {source} holds numbers that are too large for {dtype}, {_listed(faults)}: "
-        'set subject.dtype to "bfloat16" or "float32".'
-    )
 
 
 def _listed(faults: list[str]) -> str:
@@ -77,8 +70,8 @@ def _listed(faults: list[str]) -> str:
     return "; ".join([*faults[:_TENSORS_NAMED], *more])
 
 
-def _faults(tensors: Mapping[str, Any], dtype: torch.dtype | None) -> list[str]:
-    found = ((name, _is_bad(name, tensors[name], dtype)) for name in sorted(tensors))
+def _faults(tensors: Mapping[str, Any]) -> list[str]:
+    found = ((name, _is_bad(name, tensors[name])) for name in sorted(tensors))
     return [
         str(_Fault(name, len(is_bad), is_bad.nonzero().flatten().tolist()))
         for name, is_bad in found
@@ -86,7 +79,7 @@ def _faults(tensors: Mapping[str, Any], dtype: torch.dtype | None) -> list[str]:
     ]
 
 
-def _is_bad(name: str, tensor: Any, dtype: torch.dtype | None) -> Tensor | None:
+def _is_bad(name: str, tensor: Any) -> Tensor | None:
     """Whether a latent's numbers are not all finite, [L]; None if those of all latents are.
 
     Of a tensor that all latents share, an empty tensor if they are not.
@@ -95,7 +88,7 @@ def _is_bad(name: str, tensor: Any, dtype: torch.dtype | None) -> Tensor | None:
     found: list[Tensor] = []
     is_any = False
     for chunk in _chunks(tensor):
-        is_bad = _not_finite(chunk, dtype)
+        is_bad = _not_finite(chunk.float())
         is_any |= is_bad is not None
         if latent_dim is None:
             continue
@@ -122,13 +115,9 @@ def _chunks(tensor: Any) -> Iterator[Tensor]:
         yield tensor[start : start + rows]
 
 
-def _not_finite(chunk: Tensor, dtype: torch.dtype | None) -> Tensor | None:
-    """Where the numbers are not finite after a cast; None if all are, found in one pass."""
-    if not chunk.numel():
+def _not_finite(chunk: Tensor) -> Tensor | None:
+    """Where the numbers are not finite; None if all are, found in one pass."""
+    # NaN comes through: the extremes are finite exactly if all numbers are.
+    if not chunk.numel() or bool(torch.stack(chunk.aminmax()).isfinite().all()):
         return None
-    exact = chunk if chunk.dtype == torch.float64 else chunk.float()
-    # Rounding keeps order, and NaN comes through: the extremes are finite exactly if all are.
-    extremes = torch.stack(exact.aminmax())
-    if bool(extremes.to(dtype or extremes.dtype).isfinite().all()):
-        return None
-    return ~exact.to(dtype or exact.dtype).isfinite()
+    return ~chunk.isfinite()

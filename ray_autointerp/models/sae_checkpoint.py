@@ -118,11 +118,11 @@ class SaeCheckpoint:
                 content.update(hashlib.file_digest(stream, "sha256").digest())
         return content.hexdigest()[:16]
 
-    def require_finite(self, dtype: str) -> None:
-        """Raises SaeError at weights that are not finite in `dtype`; reads the file in chunks."""
+    def require_finite(self) -> None:
+        """Raises SaeError at weights that are not finite; reads the file in chunks."""
         with safe_open(self._weights, "pt") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
-            require_finite(str(self.folder), slices, dtype)
+            require_finite(str(self.folder), slices)
 
     @property
     def _weights(self) -> Path:

@@ -120,9 +120,7 @@ def _with_points_of_random(config: Config) -> Config:
 def _checked_saes(config: Config, subject: SubjectCard, fetch: bool) -> list[SaeCard]:
     """The card of each SAE; of a random one, that of the SAE it is like, read once."""
     cards = {
-        sae.id: section_card(sae, config.subject.dtype, fetch=fetch)
-        for sae in config.sae
-        if sae.random_like is None
+        sae.id: section_card(sae, fetch=fetch) for sae in config.sae if sae.random_like is None
     }
     for sae in config.sae:
         card = cards[config.source_of(sae).id]

@@ -85,7 +85,7 @@ def _deciding(section: LLMSection) -> dict[str, object]:
 def _digest(parent: Run, sae: str, subject: SubjectCard) -> str:
     section = parent.section(sae)
     source = parent.config.source_of(section)
-    card = section_card(source, parent.config.subject.dtype)
+    card = section_card(source)
     assert section.hook_point and section.read_point, "a manifest names them"
     card.require_fits(subject, section.hook_point, section.read_point)
     return card.digest

@@ -5,7 +5,7 @@ from ray_autointerp.models.sae import SaeCard, check_card
 from ray_autointerp.storage.local_copy import local_folder
 
 
-def section_card(section: SaeSection, dtype: str, *, fetch: bool = True) -> SaeCard:
+def section_card(section: SaeSection, *, fetch: bool = True) -> SaeCard:
     """As check_card, of a section with a path or a release; a bucket is copied first. Raises
     SaeError, StoreError.
     """
@@ -13,6 +13,5 @@ def section_card(section: SaeSection, dtype: str, *, fetch: bool = True) -> SaeC
         local_folder(section.path) if section.path else None,
         release=section.release,
         sae_id=section.sae_id,
-        dtype=dtype,
         fetch=fetch,
     )

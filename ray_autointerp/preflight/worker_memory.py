@@ -34,6 +34,20 @@ def check_weights(config: Config, subject: SubjectCard) -> None:
     )
 
 
+def require_weights_here(config: Config, subject: SubjectCard) -> None:
+    """Refuse to load a subject into this process where this machine has no room for it."""
+    import torch
+
+    weights = weight_bytes(subject.num_parameters, config.subject.dtype)
+    is_on_cpu = config.subject.device == "cpu" or not torch.cuda.is_available()
+    if is_on_cpu and weights >= _host_memory():
+        raise ConfigError(
+            f"The subject's weights take {in_gb(weights)} in {config.subject.dtype}, and this "
+            f"machine has {in_gb(_host_memory())} and no GPU to use: measure the fit on one of "
+            "the machines that are to run it."
+        )
+
+
 def fitting_micro_batch(config: Config, subject: SubjectCard, saes: Sequence[SaeCard]) -> int:
     """Windows in one pass, by the memory that is there, not the memory that is free: that would
     change by the hour.

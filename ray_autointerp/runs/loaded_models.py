@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ray_autointerp.config import Config, SaeSection
+from ray_autointerp.plan.weights import BYTES
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.storage.local_copy import local_folder
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 SAES_HELD = 2
 """SAEs kept in a worker's memory; the least recently used one is dropped."""
+
+
+def _in_parameters(num_weights: int, dtype: str) -> int:
+    """What encoders and decoders take, as a number of the subject's parameters."""
+    from ray_autointerp.models.sae import weights_dtype
+
+    return num_weights * BYTES[weights_dtype(dtype)] // BYTES[dtype]
 
 
 class LoadedModels:
@@ -49,7 +57,7 @@ class LoadedModels:
             revision=section.revision,
             compile_layers=self._run.config.operations.compile_layers,
             num_gpus=max(1, int(self._run.config.operations.subject_gpus)),
-            beside=SAES_HELD * 2 * axes.d_model * widest,  # encoders and decoders
+            beside=_in_parameters(SAES_HELD * 2 * axes.d_model * widest, section.dtype),
             exclude_special_tokens=True if excluded is None else excluded,
         )
 

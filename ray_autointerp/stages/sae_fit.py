@@ -7,102 +7,22 @@ another model's, layer's, architecture's or scale's, and its labels would be of 
 
 import logging
 
-import numpy as np
-import pyarrow.compute as pc
-import torch
-
-from ray_autointerp.config import SaeFitSection
 from ray_autointerp.errors import SaeError
-from ray_autointerp.methods.sae_fit import SaeFit
-from ray_autointerp.models.clamped_pass import position_mask
-from ray_autointerp.passes.padded_windows import padded_windows
+from ray_autointerp.passes.sae_fit import measured_fit
+from ray_autointerp.plan.fit_verdict import fit_verdict
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
-from ray_autointerp.runs.tables import Row
 
 _log = logging.getLogger(__name__)
-
-_MOST_DENSE = 2**24
-"""Activations over the width that are held at once."""
 
 
 def run(task: Task, context: WorkerContext) -> None:
     """Write `sae_fit`: one row. Raises SaeError where more is unexplained than the config lets."""
     assert task.sae is not None
-    row = _measured(task.sae, context)
-    _judge(task.sae, row, context.run.config.sae_fit)
-    context.write(task, "sae_fit", [row])
-
-
-def _measured(sae_id: str, context: WorkerContext) -> Row:
-    section, subject, sae = context.run.config.sae_fit, context.subject, context.sae(sae_id)
-    site, read = subject.site(sae.hook_point), subject.place(sae.read_point)
-    write = subject.place(sae.hook_point)
-    windows = _first_windows(context, section.num_tokens)
-    width = subject.card.width(write)
-    fit = SaeFit.begin(width, sae.d_sae, subject.device)
-    num_sinks = num_positions = 0
-
-    def look(rows: slice) -> list[tuple[torch.Tensor, torch.Tensor, int, int]]:
-        tokens_WT, is_token_WT = padded_windows(windows[rows], context)
-        seen = subject.residuals(tokens_WT, [site, read, write])
-        h_WTD = seen[site]
-        is_token_WT = is_token_WT.to(h_WTD.device)
-        mask_WT = position_mask(subject, tokens_WT, h_WTD, site) & is_token_WT
-        is_sink_WT = subject.is_sink(h_WTD, site)
-        counts = int((is_sink_WT & is_token_WT).sum()), int(is_token_WT.sum())
-        return [(seen[read][mask_WT], seen[write][mask_WT], *counts)]
-
-    size = context.run.config.operations.micro_batch
-    for batch in subject.halving.run(len(windows), size, look):
-        for read_NZ, target_NZ, sinks, positions in batch:
-            num_sinks, num_positions = num_sinks + sinks, num_positions + positions
-            together = max(1, _MOST_DENSE // sae.d_sae)
-            for part_NZ, wanted_NZ in zip(
-                torch.split(read_NZ, together), torch.split(target_NZ, together), strict=True
-            ):
-                acts_NL, reconstructed_NZ = sae.reconstruct(part_NZ)
-                fit.add(sae.target(wanted_NZ), reconstructed_NZ, acts_NL)
-    unexplained = fit.unexplained if sae.reconstructs else None
-    return {
-        "sae": sae_id,
-        "status": "ok" if unexplained is not None else "no_evidence",
-        **sae.facts(),
-        "num_tokens": fit.num_tokens,
-        "l0": fit.l0,
-        "expected_l0": sae.expected_l0,
-        "unexplained": unexplained,
-        "silent_share": fit.silent_share,
-        "sink_share": num_sinks / num_positions if num_positions else None,
-    }
-
-
-def _first_windows(context: WorkerContext, num_tokens: int) -> list[Row]:
-    """Windows of the first token shard, until they hold so many tokens; longest first."""
-    shard = context.tables.read("tokens", None, shards=[0])
-    totals = np.cumsum(pc.list_value_length(shard["token_ids"]).to_numpy())
-    count = int(np.searchsorted(totals, num_tokens)) + 1
-    windows = shard.slice(0, count).to_pylist()
-    return sorted(windows, key=lambda row: (-len(row["token_ids"]), row["window"]))
-
-
-def _judge(sae: str, row: Row, section: SaeFitSection) -> None:
-    unexplained = row["unexplained"]
-    if unexplained is None:
-        return
-    if unexplained > section.most_unexplained:
-        raise SaeError(
-            f"{_sentence(sae, row)}: it is most likely of another model, revision, layer, "
-            "architecture or scale; look at its [[sae]] and cfg.json, or, if it is meant, set "
-            f"sae_fit.most_unexplained above {unexplained:.2f}."
-        )
-    if unexplained > section.warn_unexplained:
-        _log.warning("%s: its labels explain little of the model.", _sentence(sae, row))
-
-
-def _sentence(sae: str, row: Row) -> str:
-    expected = "" if row["expected_l0"] is None else f", by its metadata {row['expected_l0']:.0f}"
-    return (
-        f"The SAE {sae} leaves {row['unexplained']:.0%} of the variance of what it reads "
-        f"unexplained, with {row['l0']:.0f} latents active at a token{expected}"
-    )
+    fit = measured_fit(task.sae, context)
+    verdict = fit_verdict(fit.row, context.run.config.sae_fit, fit.elsewhere)
+    if verdict.outcome == "stop":
+        raise SaeError(" ".join(verdict.sentences))
+    for sentence in verdict.sentences:
+        _log.warning("%s", sentence)
+    context.write(task, "sae_fit", [fit.row])

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,27 @@ def test_output_power_of_a_toy(bench: Bench, planted: PlantedTruth, tmp_path: Pa
     assert 0.7 < rates["list judge", 1.0, 12] < 1
     tokens = list(found["tokens_per_question"].values())
     assert tokens == sorted(tokens) and tokens[0] > 100
+
+
+def test_every_reading_of_an_sae_is_measured(
+    bench: Bench, planted: PlantedTruth, tmp_path: Path
+) -> None:
+    """The forms that mean the same are the same; of the planted SAE's weights, read as TopK."""
+    sae = Path(shutil.copytree(planted.folder / "sae", tmp_path / "sae"))
+    told = json.loads((sae / "cfg.json").read_text())
+    top_k = {"architecture": "topk", "k": 4, "rescale_acts_by_decoder_norm": False}
+    (sae / "cfg.json").write_text(json.dumps(told | top_k | {"apply_b_dec_to_input": True}))
+    small = ("--sae", str(sae), "--earlier", str(sae), "--tokens", "500")
+    rows = bench("sae_fit", str(planted.config), str(tmp_path / "work"), *small)
+    found = {(row["reading"], row["subject"]): row for row in rows}
+    assert len(rows) == 9 + 14
+    stored = found["as stored", "as it is"]
+    for row in rows:
+        if row["right"] and row["subject"] == "as it is" and "JumpReLU" not in row["reading"]:
+            assert row["unexplained"] == pytest.approx(stored["unexplained"], rel=1e-4)
+            assert row["l0"] == pytest.approx(stored["l0"], rel=1e-4)
+    assert found["TopK read as ReLU", "as it is"]["architecture"] == "standard"
+    assert found["as stored", "random weights"]["unexplained"] != stored["unexplained"]
 
 
 def test_prompts_are_raced_by_what_their_descriptions_score(

@@ -144,28 +144,19 @@ def test_sae_that_cannot_be_clamped_is_refused(
 
 
 @pytest.mark.parametrize("command", [("plan",), ("label", "--local")])
-@pytest.mark.parametrize(
-    ("dtype", "value", "said"),
-    [
-        ("float32", float("nan"), "NaN or infinite, in W_dec at 1 of 8 latents (5)"),
-        ("float16", 1e5, "too large for float16, in W_dec at 1 of 8 latents (5)"),
-    ],
-)
 def test_sae_with_weights_that_are_not_finite_is_refused(
     cli: Cli,
     config_file: ConfigFile,
     planted: PlantedTruth,
     tmp_path: Path,
     command: tuple[str, ...],
-    dtype: str,
-    value: float,
-    said: str,
 ) -> None:
     path = write_sae(tmp_path / "sae", d_in=d_model(planted))
     tensors = load_file(path / "sae_weights.safetensors")
-    tensors["W_dec"][5, 3] = value
+    tensors["W_dec"][5, 3] = float("nan")
     save_file(tensors, path / "sae_weights.safetensors")
-    config = config_file({"sae": {"path": str(path)}, "subject": {"dtype": dtype}})
+    said = "NaN or infinite, in W_dec at 1 of 8 latents (5)"
+    config = config_file({"sae": {"path": str(path)}})
     assert cli(command[0], config, *command[1:]).refuses(str(path), said)
 
 

@@ -17,6 +17,7 @@ from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.reports import compare
 from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 
 Cli = Callable[..., Any]
 
@@ -29,6 +30,26 @@ def test_plan_shows_every_step_and_writes_nothing(
     for step in FLOW:
         has_line = step.name not in {"match", "carry_check"}  # there is no parent run
         assert (step.name in said.out) == has_line, step.name
+    assert not root.exists()
+
+
+def test_plan_says_of_each_sae_whether_it_fits_where_asked(
+    cli: Cli, config_file: Callable[..., Path], root: Path, quick_run: Run
+) -> None:
+    """The planted SAE reconstructs nothing, which its config lets pass."""
+    (fit,) = Tables(quick_run).read("sae_fit", "planted").to_pylist()
+    lets = {"warn_unexplained": 1e12, "most_unexplained": 1e12}
+    for section, verdict, said in (
+        (lets, "fits", ""),
+        (lets | {"warn_unexplained": 0.5}, "warns", "its labels explain little"),
+        (lets | {"most_unexplained": 0.5}, "stops", "set sae_fit.most_unexplained above"),
+    ):
+        plan = cli("plan", config_file({"sae_fit": section}), "--fit")
+        assert plan.code == 0, plan.err
+        shown = " ".join(plan.out.partition("whether the SAEs fit")[2].split())
+        assert verdict in shown and said in shown
+        assert f"{fit['l0']:.1f}" in shown and f"{fit['unexplained']:.1%}" in shown
+    assert "plan --fit" in cli("plan", config_file()).out
     assert not root.exists()
 
 

@@ -109,6 +109,12 @@ def test_windows_needed_are_the_fewest_that_are_as_sure(
     assert found == (None if fewest is None else max(fewest, FEWEST_WINDOWS))
 
 
+def test_no_number_of_windows_is_enough_where_the_residual_overflowed() -> None:
+    ones = torch.ones(2, dtype=torch.float64)
+    residual_B = torch.tensor([torch.nan, torch.inf], dtype=torch.float64)
+    assert windows_needed(residual_B, 100 * ones, ones, 8, 64) == [None, None]
+
+
 @pytest.mark.parametrize("num_windows", [2, 4, 8, 32])
 def test_standard_errors_cover_the_truth_about_as_often_as_they_should(num_windows: int) -> None:
     """Listed tokens with like scatter; two standard errors hold the mean of 19 in 20, about."""

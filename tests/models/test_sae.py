@@ -452,17 +452,47 @@ def test_gemma_scope_2_reads_behind_the_norm_that_its_hugging_face_name_says(
     assert (card.read_point, card.hook_point) == (f"{BLOCK}.ln2.hook_out", f"{BLOCK}.hook_mlp_out")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("kind", ["jumprelu", "topk"])
-def test_sae_has_the_dtype_that_was_asked_for(
-    sae_folder: MakeSae, h_XD: Tensor, kind: str, dtype: str
+DTYPES = ["float32", "bfloat16", "float16", "float64"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["jumprelu", "topk", "batchtopk"])
+def test_weights_are_as_stored_whatever_the_subjects_dtype(
+    sae_folder: MakeSae, training_folder: MakeSae, h_XD: Tensor, kind: str, dtype: str
 ) -> None:
-    folder = sae_folder(kind, **({"k": 6} if kind == "topk" else {}))
+    """What a state of half precision is encoded to is what its exact value is."""
+    options = {"k": 6} if kind == "topk" else {}
+    folder = (training_folder if kind == "batchtopk" else sae_folder)(kind, **options)
     exact, sae = Sae.load(folder), Sae.load(folder, dtype=dtype)
-    acts = sae.activations(h_XD.to(getattr(torch, dtype)))
-    assert acts.dtype == sae.W_dec_LD.dtype == getattr(torch, dtype)
-    error = (acts.float() - exact.activations(h_XD)).abs()
-    assert error.quantile(0.95) < 0.1
+    h_XD = h_XD.to(getattr(torch, dtype))
+    acts = sae.activations(h_XD)
+    wide = torch.float64 if dtype == "float64" else torch.float32
+    assert acts.dtype == sae.W_dec_LD.dtype == sae.W_enc_DL.dtype == wide
+    assert torch.equal(sae.W_dec_LD.float(), exact.W_dec_LD)
+    torch.testing.assert_close(acts.float(), exact.activations(h_XD), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_threshold_that_half_precision_would_round_up_to_a_pre_activation(
+    sae_folder: MakeSae, dtype: str
+) -> None:
+    """Latent 0 reads 1 + eps, over its threshold of 1 + 0.6 eps; that rounded, it is silent."""
+    eps = torch.finfo(getattr(torch, dtype)).eps
+    folder = sae_folder("jumprelu")
+    file = Path(folder) / "sae_weights.safetensors"
+    tensors = {name: torch.zeros_like(tensor) for name, tensor in load_file(file).items()}
+    tensors["W_enc"][0, 0] = tensors["W_dec"][0, 0] = 1
+    tensors["threshold"][:] = 1 + 0.6 * eps
+    save_file(tensors, file)
+    sae = Sae.load(folder, dtype=dtype)
+    h_WTD = torch.zeros(1, 1, sae.W_enc_DL.shape[0], dtype=getattr(torch, dtype))
+    h_WTD[..., 0] = 1 + eps
+    assert float(sae.activations(h_WTD)[0, 0, 0]) == 1 + eps
+    assert float(sae.activations_of(h_WTD, torch.tensor([0]))) == 1 + eps
+    entries = sae.active_entries(h_WTD, torch.ones(1, 1, dtype=torch.bool), slice(0, sae.d_sae))
+    assert (entries.latents_N.tolist(), entries.values_N.tolist()) == ([0], [1 + eps])
+    acts_NL, made_NZ = sae.reconstruct(h_WTD[0])
+    assert float(acts_NL[0, 0]) == float(made_NZ[0, 0]) == 1 + eps
 
 
 @pytest.mark.parametrize(
