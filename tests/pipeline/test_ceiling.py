@@ -120,7 +120,7 @@ def test_judge_of_its_own_is_asked_for_judgements_alone(
     judge = LLMSection(backend="scripted", script="counted:counted")
     config = quick_config(tmp_path).model_copy(update={"judge": judge})
     run = label(config, run_local, Silent())
-    judging = {"detection", "fuzzing", "output_score", "unseen_tokens"}
+    judging = {"judge_check", "detection", "fuzzing", "output_score", "unseen_tokens"}
     assert {line["step"] for line in read_back(log)} == judging
     assert rows(run, "output_scores") == rows(quick_run, "output_scores")
 
