@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -40,6 +41,7 @@ _console = _new_console()
 ConfigPath = Annotated[Path, typer.Argument(help="A TOML file; see jobs/demo/demo.toml.")]
 RunUri = Annotated[str, typer.Argument(help="A run's folder or s3:// URI.")]
 SaeId = Annotated[str | None, typer.Option("--sae", help="Which SAE, if the run has several.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document, to standard output.")]
 Root = Annotated[str | None, typer.Option(help="Where the run's folder lies, over the config's.")]
 Latents = Annotated[
     str | None, typer.Option(help="A range such as 0:256, over the config's, for every SAE.")
@@ -137,16 +139,23 @@ def plan(
             "fits: what the run does before anything else. Without it no model is loaded.",
         ),
     ] = False,
+    json: Json = False,
 ) -> None:
     """Say what a run would do and cost, and do nothing; whether its SAEs fit, with --fit."""
+    from ray_autointerp.plan.estimate import estimate
     from ray_autointerp.preflight.check import check
     from ray_autointerp.preflight.first_window import first_window
     from ray_autointerp.preflight.forecast import forecast
+    from ray_autointerp.reports import json_document
     from ray_autointerp.reports.plan_table import plan_table
 
     read = _overridden(read_config(config), root, latents, llm, llm_model)
     checked = check(read, fetch_saes=fit)
     foreseen = forecast(checked.config, checked.axes)
+    if json:
+        steps = estimate(checked.config, checked.axes, checked.subject.num_layers, checked.layer)
+        _write_json(json_document.plan_document(checked.config, checked.axes, steps, foreseen))
+        return
     _console.print(
         plan_table(
             checked.config,
@@ -216,22 +225,30 @@ def stop(run: RunUri, address: Address = None) -> None:
 
 
 @app.command()
-def status(run: RunUri) -> None:
+def status(run: RunUri, json: Json = False) -> None:
     """Say how far a run is, who drives it, at what rate, and what it has cost."""
-    from ray_autointerp.reports import status_table
+    from ray_autointerp.reports import json_document, status_table
     from ray_autointerp.runs.manifest import load_run
 
+    if json:
+        _write_json(json_document.status_document(status_table.status(load_run(run))))
+        return
     _console.print(status_table.status_table(status_table.status(load_run(run))))
 
 
 @app.command()
-def show(run: RunUri, latent: int, sae: SaeId = None) -> None:
+def show(run: RunUri, latent: int, sae: SaeId = None, json: Json = False) -> None:
     """Show one latent: examples with marked tokens, token lists, descriptions, scores."""
+    from ray_autointerp.reports import json_document
     from ray_autointerp.reports.latent_card import latent_card
     from ray_autointerp.runs.manifest import load_run
 
     loaded = load_run(run)
-    _console.print(latent_card(loaded, _one_sae(loaded.saes, sae), latent))
+    card = latent_card(loaded, _one_sae(loaded.saes, sae), latent)
+    if json:
+        _write_json(json_document.latent_document(loaded, card))
+        return
+    _console.print(card)
 
 
 @app.command()
@@ -250,14 +267,15 @@ def labels(
             "output_win_rate."
         ),
     ] = "latent",
-    limit: Annotated[int, typer.Option(help="Rows shown; --csv writes all.")] = 40,
+    limit: Annotated[int, typer.Option(help="Rows shown; --csv and --json write all.")] = 40,
     wide: Annotated[
         bool, typer.Option("--wide", help="Whole labels, with method, density and scores.")
     ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="All columns, to standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Show the labels of a run, a line each; in a pipe 120 columns wide, or as COLUMNS says."""
-    from ray_autointerp.reports import label_table
+    from ray_autointerp.reports import json_document, label_table
     from ray_autointerp.runs.manifest import load_run
 
     if sort not in label_table.SORT_COLUMNS:
@@ -269,6 +287,9 @@ def labels(
     if csv:
         label_table.write_csv(table, sys.stdout)
         return
+    if json:
+        _write_json(json_document.labels_document(loaded, sae, table))
+        return
     title = f"{sae}: {table.num_rows:,} labels" + (
         f", the first {limit}" if table.num_rows > limit else ""
     )
@@ -277,13 +298,18 @@ def labels(
 
 
 @app.command()
-def agreement(run: RunUri, sae: SaeId = None) -> None:
+def agreement(run: RunUri, sae: SaeId = None, json: Json = False) -> None:
     """Show how far each estimate of TokenChange can be believed, against its windows."""
+    from ray_autointerp.reports import json_document
     from ray_autointerp.reports.agreement_table import agreement_table
     from ray_autointerp.runs.manifest import load_run
 
     loaded = load_run(run)
-    _console.print(agreement_table(loaded, _one_sae(loaded.saes, sae)))
+    sae = _one_sae(loaded.saes, sae)
+    if json:
+        _write_json(json_document.agreement_document(loaded, sae))
+        return
+    _console.print(agreement_table(loaded, sae))
 
 
 @app.command()
@@ -295,8 +321,10 @@ def compare(
     csv: Annotated[
         bool, typer.Option("--csv", help="Every mean, floor and lift, to standard output.")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Compare methods and runs: scores over shuffled floors, chance, paired differences."""
+    from ray_autointerp.reports import json_document
     from ray_autointerp.reports.compare import write_csv
     from ray_autointerp.reports.compare_table import comparison
     from ray_autointerp.reports.run_scores import run_scores
@@ -309,7 +337,11 @@ def compare(
     if csv:
         write_csv([scores for group in groups for scores in group], sys.stdout)
         return
-    for part in comparison(groups[0], groups[1] if other else ()):
+    theirs = groups[1] if other else []
+    if json:
+        _write_json(json_document.comparison_document(groups[0], theirs))
+        return
+    for part in comparison(groups[0], theirs):
         _console.print(part)
 
 
@@ -318,16 +350,25 @@ def history(
     run: RunUri,
     latent: Annotated[int | None, typer.Argument(help="Show this latent's labels.")] = None,
     sae: SaeId = None,
+    json: Json = False,
 ) -> None:
     """Show the runs that a run follows: what each took over and made, or its label of a latent."""
-    from ray_autointerp.reports.history_table import history_table, label_history
+    from ray_autointerp.reports import history_table as of
     from ray_autointerp.runs.manifest import load_run
 
     loaded = load_run(run)
     if latent is None:
-        _console.print(history_table(loaded))
+        runs = list(of.run_history(loaded))
+        if json:
+            _write_json({"run": run, "runs": runs})
+        else:
+            _console.print(of.history_table(runs))
+        return
+    found = list(of.label_history(loaded, _one_sae(loaded.saes, sae), latent))
+    if json:
+        _write_json({"run": run, "labels": found})
     else:
-        _console.print(label_history(loaded, _one_sae(loaded.saes, sae), latent))
+        _console.print(of.label_history_table(found))
 
 
 @app.command()
@@ -335,13 +376,19 @@ def matches(
     run: RunUri,
     sae: SaeId = None,
     limit: Annotated[int, typer.Option(help="Labels shown that differ.")] = 20,
+    json: Json = False,
 ) -> None:
     """Compare an SAE with the parent run's: latents that are the same, new or lost, labels."""
+    from ray_autointerp.reports import json_document
     from ray_autointerp.reports.match_table import match_summary, match_tables
     from ray_autointerp.runs.manifest import load_run
 
     loaded = load_run(run)
-    for part in match_tables(match_summary(loaded, _one_sae(loaded.saes, sae)), limit):
+    summary = match_summary(loaded, _one_sae(loaded.saes, sae))
+    if json:
+        _write_json(json_document.matches_document(loaded, summary))
+        return
+    for part in match_tables(summary, limit):
         _console.print(part, markup=False, highlight=False)
 
 
@@ -370,15 +417,21 @@ def bill(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file whose prices count, not the run's own.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Show what the LLM cost at each step, and how busy the workers of each pool were."""
-    from ray_autointerp.reports import bill_table
+    from ray_autointerp.reports import bill_table, json_document
     from ray_autointerp.reports.pool_table import pool_table, pool_use
     from ray_autointerp.runs.manifest import load_run
 
     prices = read_config(config) if config is not None else None
-    _console.print(bill_table.bill_table(bill_table.bill(load_run(run), prices)))
-    if used := pool_use(load_run(run)):
+    loaded = load_run(run)
+    made, used = bill_table.bill(loaded, prices), pool_use(loaded)
+    if json:
+        _write_json(json_document.bill_document(loaded, made, used))
+        return
+    _console.print(bill_table.bill_table(made))
+    if used:
         _console.print()
         _console.print(pool_table(used))
 
@@ -416,6 +469,12 @@ def main() -> None:
     except AutointerpError as error:
         Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _write_json(document: Mapping[str, Any]) -> None:
+    from ray_autointerp.reports.json_document import write_json
+
+    write_json(document, sys.stdout)
 
 
 def _label(config: Config, local: bool) -> "Run":

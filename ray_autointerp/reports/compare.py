@@ -7,8 +7,8 @@ mean of what a latent's own description gets more, over the latents that have bo
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import TextIO
+from itertools import combinations, zip_longest
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -272,24 +272,33 @@ def success(scores: RunScores, method: str, measure: Measure) -> Success:
     )
 
 
-def write_csv(all_scores: Sequence[RunScores], stream: TextIO) -> None:
-    """A line for each SAE, method and score, and for each control; nulls are empty."""
-    writer = csv.writer(stream)
-    writer.writerow(_COLUMNS)
+def csv_rows(all_scores: Sequence[RunScores]) -> Iterator[dict[str, Any]]:
+    """A row for each SAE, method and score, and for each control."""
     for scores in all_scores:
+        run, sae = scores.run.config.run.name, scores.sae
         for line in lines(scores):
-            start = [scores.run.config.run.name, scores.sae, line.method]
+            start = [run, sae, line.method]
             name, lift = line.measure.name, line.lift
             more = [line.floor.mean, *_cells(lift.mean)[1:], lift.p]
-            writer.writerow([*start, "", name, *_cells(line.mean), *more])
+            yield _row([*start, None, name, *_cells(line.mean), *more])
             if line.floor.num_latents:
-                writer.writerow([*start, "shuffled", name, *_cells(line.floor), *[None] * 5])
+                yield _row([*start, "shuffled", name, *_cells(line.floor)])
         for (kind, method), found in scores.controls.items():
             if len(found.wins.latents_N):
                 mean = mean_of(found.wins.values_N, _seed(scores, method, kind))
-                start = [scores.run.config.run.name, scores.sae, method]
-                cells = [*_cells(mean), *[None] * 5]
-                writer.writerow([*start, kind, "output_win_rate", *cells])
+                yield _row([run, sae, method, kind, "output_win_rate", *_cells(mean)])
+
+
+def write_csv(all_scores: Sequence[RunScores], stream: TextIO) -> None:
+    """The same as CSV; nulls are empty."""
+    writer = csv.DictWriter(stream, _COLUMNS)
+    writer.writeheader()
+    writer.writerows(csv_rows(all_scores))
+
+
+def _row(values: Sequence[Any]) -> dict[str, Any]:
+    """Columns at the end that have no value are null."""
+    return dict(zip_longest(_COLUMNS, values))
 
 
 def _cells(mean: Mean) -> list[float | None]:

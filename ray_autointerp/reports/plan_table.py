@@ -89,7 +89,7 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
         "generated\ntokens",
     ):
         table.add_column(name, justify="right")
-    costs = _costs(config, foreseen)
+    costs = foreseen_costs(config, foreseen)
     if costs is not None:
         table.add_column("cost", justify="right")
     for step, usage in foreseen.steps.items():
@@ -121,7 +121,7 @@ def _sentences(config: Config, foreseen: Forecast) -> Iterator[str]:
     if any(section.price.engine_hour for section in (config.llm, config.judging)):
         yield "Engine hours come on top: how long engines take is not foreseen."
     budget = config.budget
-    total, costs = _total(foreseen).num_tokens, _costs(config, foreseen)
+    total, costs = _total(foreseen).num_tokens, foreseen_costs(config, foreseen)
     if budget.max_tokens is not None:
         yield _ceiling(
             f"max_tokens = {budget.max_tokens:,}", total / budget.max_tokens, budget.when_reached
@@ -141,7 +141,7 @@ def _ceiling(name: str, share: float, when_reached: str) -> str:
     return f"The ceiling budget.{name} would be reached, {share:.0%} of it is foreseen: {then}."
 
 
-def _costs(config: Config, foreseen: Forecast) -> dict[str, float] | None:
+def foreseen_costs(config: Config, foreseen: Forecast) -> dict[str, float] | None:
     """Money by step; None where no price is set."""
     prices = {step: asked_of(step_named(step), config).price for step in foreseen.steps}
     if not any(p.prompt or p.cached or p.generated for p in prices.values()):

@@ -21,7 +21,13 @@ from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.pipeline import label
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.reports.compare import lines
-from ray_autointerp.reports.history_table import history_table, label_history, lineage
+from ray_autointerp.reports.history_table import (
+    history_table,
+    label_history,
+    label_history_table,
+    lineage,
+    run_history,
+)
 from ray_autointerp.reports.label_table import labels
 from ray_autointerp.reports.run_scores import run_scores
 from ray_autointerp.runs.answers import spent
@@ -133,11 +139,11 @@ def test_history_tells_what_each_run_took_over_and_its_labels(
 ) -> None:
     run = load_run(child[0].uri)
     assert [one.folder for one in lineage(run)] == ["child", "planted"]
-    shown = printed(history_table(run))
+    shown = printed(history_table(run_history(run)))
     own, parents = (shown.index(f"\n {name} ") for name in ("child", "planted"))
     assert own < shown.index("max_act", own) < parents
     latent = next(row["latent"] for row in labels(run, SAE).to_pylist() if row["chosen"])
-    of_latent = printed(label_history(run, SAE, latent))
+    of_latent = printed(label_history_table(label_history(run, SAE, latent)))
     assert "\n child " in of_latent and "\n planted " in of_latent
 
 
