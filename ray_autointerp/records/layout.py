@@ -27,7 +27,7 @@ LEASE = "lease"
 CORPUS_TABLES = ("tokens", "overlap")
 """Tables that belong to the corpus and not to an SAE."""
 
-HOOK_TABLES = ("jacobian", "input_jacobian")
+HOOK_TABLES = ("jacobian", "input_map")
 """Tables that belong to a hook point and serve every SAE that writes, or reads, there."""
 
 
