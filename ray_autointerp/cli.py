@@ -254,6 +254,23 @@ def labels(
 
 
 @app.command()
+def view(
+    runs: Annotated[list[str], typer.Argument(help="Folders or s3:// URIs of runs.")],
+    port: Annotated[int, typer.Option(help="0 finds a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Another address than loopback lets its network read the runs.")
+    ] = "127.0.0.1",
+) -> None:
+    """Serve web pages of one or more runs: browse and search labels, look at latents, compare.
+
+    A run may still be growing. Ctrl-C ends it.
+    """
+    from ray_autointerp.viewer.server import view as serve
+
+    serve(runs, host, port, lambda text: _console.print(text, markup=False, soft_wrap=True))
+
+
+@app.command()
 def agreement(run: RunUri, sae: SaeId = None) -> None:
     """Show how far each estimate of TokenChange can be believed, against its windows."""
     from ray_autointerp.reports.agreement_table import agreement_table

@@ -1,0 +1,210 @@
+"""The web application: which URL shows what. Pages are made in this process; none needs a network.
+
+A Content-Security-Policy forbids whatever does not come from this server, and inline scripts and
+styles, so that text of models and corpora is text even if it were to reach a page unescaped.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ray_autointerp.errors import AutointerpError, UserError
+from ray_autointerp.records.keys import slug, unslug
+from ray_autointerp.viewer import browse, download
+from ray_autointerp.viewer.label_index import LabelIndex
+from ray_autointerp.viewer.latent_page import LatentPage
+from ray_autointerp.viewer.measures import BY_NAME
+from ray_autointerp.viewer.query import PAGE_ROWS, Query, read_query
+from ray_autointerp.viewer.scores import label_scores, verdict
+from ray_autointerp.viewer.templating import FOLDER, render
+from ray_autointerp.viewer.viewed_run import ViewedRun
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def viewer_app(runs: Mapping[str, ViewedRun], hosts: list[str] | None = None) -> Starlette:
+    """The application over these runs. `hosts` are the names it answers to; None is any."""
+    pages = _Pages(runs)
+    sae = "/runs/{run}/{sae}"
+    routes = [
+        Route("/", pages.home),
+        Route("/runs/{run}", pages.run),
+        Route(f"{sae}/labels.csv", pages.csv),
+        Route(f"{sae}/labels.parquet", pages.parquet),
+        Route(sae, pages.browse),
+        Route(f"{sae}/{{latent:int}}", pages.latent),
+        Mount("/static", StaticFiles(directory=FOLDER / "static")),
+    ]
+    middleware = [Middleware(_SafeHeaders)]
+    if hosts is not None:
+        middleware.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=hosts))
+    handlers: dict[Any, Callable[[Request, Exception], Response | Awaitable[Response]]] = {
+        HTTPException: pages.error,
+        AutointerpError: pages.error,
+    }
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+
+
+class _SafeHeaders:
+    """Adds the headers to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.lower().encode(), text.encode()) for name, text in _HEADERS.items()]
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        await self._app(scope, receive, guarded)
+
+
+class _Pages:
+    """One method per page."""
+
+    def __init__(self, runs: Mapping[str, ViewedRun]) -> None:
+        self._runs = runs
+
+    def home(self, request: Request) -> Response:
+        """The runs; the labels where there is but one SAE."""
+        saes = [(run, sae) for run in self._runs.values() for sae in run.run.saes]
+        if len(saes) == 1:
+            run, sae = saes[0]
+            return RedirectResponse(f"/runs/{run.key}/{slug(sae)}")
+        listed = [(run, sae, run.index(sae)) for run, sae in saes]
+        return self._page(request, "home.html", listed=listed)
+
+    def run(self, request: Request) -> Response:
+        """The SAEs of a run."""
+        run = self._run(request)
+        listed = [(run, sae, run.index(sae)) for sae in run.run.saes]
+        return self._page(request, "home.html", listed=listed)
+
+    def browse(self, request: Request) -> Response:
+        """The table of labels."""
+        run, sae, index, query = self._asked(request)
+        count, rows = browse.label_page(index, query)
+        return self._page(
+            request,
+            "browse.html",
+            run=run,
+            sae=sae,
+            index=index,
+            query=query,
+            count=count,
+            last_page=max(1, -(-count // PAGE_ROWS)),
+            rows=[(row, label_scores(row)) for row in rows],
+            facets=browse.facet_counts(index, query),
+            histograms=browse.histograms(index, query),
+            first_axes=browse.first_axes(index),
+            plot=browse.scatter_plot(index, query),
+            shown_measures=[one for one in index.measures if one.side],
+            measures=BY_NAME,
+        )
+
+    def latent(self, request: Request) -> Response:
+        """Everything about one latent."""
+        run, sae, index, query = self._asked(request)
+        latent = request.path_params["latent"]
+        with run.lock:
+            page = LatentPage(run.tables, sae, latent)
+            (row,) = index.rows("select * from labels where latent = ?", [latent])
+            scores = label_scores(row)
+            before, after, place = browse.neighbours_in_order(index, query, latent)
+            near = [one["latent"] for one in page.rows.neighbours[:8]]
+            names = index.rows(
+                "select latent, coalesce(name, label) as label from labels where "
+                "list_contains(?::int[], latent)",
+                [near],
+            )
+            return self._page(
+                request,
+                "latent.html",
+                run=run,
+                sae=sae,
+                index=index,
+                query=query,
+                page=page,
+                row=row,
+                scores=scores,
+                verdict=verdict(scores),
+                before=before,
+                after=after,
+                place=place,
+                near_labels={one["latent"]: one["label"] for one in names},
+                trials_of=_trials_of(request, page, row["method"]),
+            )
+
+    def csv(self, request: Request) -> Response:
+        """What is asked for, as CSV."""
+        _, sae, index, query = self._asked(request)
+        return download.csv_file(index, query, slug(sae))
+
+    def parquet(self, request: Request) -> Response:
+        """What is asked for, as Parquet."""
+        _, sae, index, query = self._asked(request)
+        return download.parquet_file(index, query, slug(sae))
+
+    def error(self, request: Request, error: Exception) -> Response:
+        """One sentence that says what to do."""
+        if isinstance(error, HTTPException):
+            status, said = error.status_code, str(error.detail)
+        else:
+            status, said = 400 if isinstance(error, UserError) else 500, str(error)
+        if request.url.path.startswith("/static"):
+            return PlainTextResponse(said, status)
+        return self._page(request, "error.html", status, said=said)
+
+    def _asked(self, request: Request) -> tuple[ViewedRun, str, LabelIndex, Query]:
+        run = self._run(request)
+        sae = unslug(request.path_params["sae"])
+        if sae not in run.run.saes:
+            raise HTTPException(
+                404, f"The run {run.name} has no SAE {sae}: it has {', '.join(run.run.saes)}."
+            )
+        index = run.index(sae)
+        return run, sae, index, read_query(request.query_params, index.measures)
+
+    def _run(self, request: Request) -> ViewedRun:
+        key = request.path_params["run"]
+        if key not in self._runs:
+            raise HTTPException(
+                404, f"No run `{key}` is shown here: there are {', '.join(self._runs)}."
+            )
+        return self._runs[key]
+
+    def _page(
+        self, request: Request, template: str, status_code: int = 200, **values: Any
+    ) -> Response:
+        return render(template, status_code, request=request, runs=self._runs, **values)
+
+
+def _trials_of(request: Request, page: LatentPage, method: str | None) -> str | None:
+    """Whose judgements are shown: those asked for, the label's, or the first there are."""
+    scored = [
+        one.method
+        for one in page.rows.descriptions
+        if one.scores.keys() & {"output_score", "unseen_tokens"}
+    ]
+    for name in (request.query_params.get("trials"), method):
+        if name in scored:
+            return name
+    return scored[0] if scored else None
