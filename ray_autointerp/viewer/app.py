@@ -20,10 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ray_autointerp.errors import AutointerpError, UserError
 from ray_autointerp.records.keys import slug, unslug
 from ray_autointerp.viewer import browse, download
+from ray_autointerp.viewer.compare_page import PAGE_ROWS as PAIRS
+from ray_autointerp.viewer.compare_page import SHOWN, comparison
 from ray_autointerp.viewer.label_index import LabelIndex
 from ray_autointerp.viewer.latent_page import LatentPage
 from ray_autointerp.viewer.measures import BY_NAME
-from ray_autointerp.viewer.query import PAGE_ROWS, Query, read_query
+from ray_autointerp.viewer.query import PAGE_ROWS, Query, page_number, read_query
 from ray_autointerp.viewer.scores import label_scores, verdict
 from ray_autointerp.viewer.templating import FOLDER, render
 from ray_autointerp.viewer.viewed_run import ViewedRun
@@ -44,6 +46,7 @@ def viewer_app(runs: Mapping[str, ViewedRun], hosts: list[str] | None = None) ->
     sae = "/runs/{run}/{sae}"
     routes = [
         Route("/", pages.home),
+        Route("/compare", pages.compare),
         Route("/runs/{run}", pages.run),
         Route(f"{sae}/labels.csv", pages.csv),
         Route(f"{sae}/labels.parquet", pages.parquet),
@@ -93,10 +96,9 @@ class _Pages:
         return self._page(request, "home.html", listed=listed)
 
     def run(self, request: Request) -> Response:
-        """The SAEs of a run."""
+        """The report of a run."""
         run = self._run(request)
-        listed = [(run, sae, run.index(sae)) for sae in run.run.saes]
-        return self._page(request, "home.html", listed=listed)
+        return self._page(request, "run.html", run=run, report=run.report())
 
     def browse(self, request: Request) -> Response:
         """The table of labels."""
@@ -152,6 +154,40 @@ class _Pages:
                 near_labels={one["latent"]: one["label"] for one in names},
                 trials_of=_trials_of(request, page, row["method"]),
             )
+
+    def compare(self, request: Request) -> Response:
+        """Two SAEs, of the same or of two runs; the first two where none is named."""
+        saes = {
+            f"{run.key}/{slug(sae)}": (run, sae)
+            for run in self._runs.values()
+            for sae in run.run.saes
+        }
+        given = request.query_params
+        first = given.get("a") or next(iter(saes))
+        second = given.get("b") or next((key for key in saes if key != first), first)
+        for key in (first, second):
+            if key not in saes:
+                raise UserError(f"`{key}` is not shown here: there are {', '.join(saes)}.")
+        kind, page = given.get("show") or "changed", page_number(given.get("page") or "1")
+        if kind not in SHOWN:
+            raise UserError(f"`show` is one of {', '.join(SHOWN)}, not `{kind}`.")
+        made = None
+        if first != second:
+            one, other = (run.index(sae) for run, sae in (saes[first], saes[second]))
+            with saes[first][0].lock:
+                made = comparison(one, other, kind, page)
+        return self._page(
+            request,
+            "compare.html",
+            choices=[(key, f"{run.key} · {sae}") for key, (run, sae) in saes.items()],
+            first=first,
+            second=second,
+            made=made,
+            kind=kind,
+            page=page,
+            last_page=max(1, -(-made.count // PAIRS)) if made else 1,
+            bases=[f"/runs/{key}" for key in (first, second)],
+        )
 
     def csv(self, request: Request) -> Response:
         """What is asked for, as CSV."""

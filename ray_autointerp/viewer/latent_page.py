@@ -7,6 +7,7 @@ from typing import Any
 
 from ray_autointerp.plan.controls import CONTROL_TARGETS, shuffled
 from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.reads import producer_of
 from ray_autointerp.reports.latent_rows import SCORES, Description, LatentRows, latent_rows
 from ray_autointerp.runs.tables import Row, Tables
 from ray_autointerp.storage.names import MissingObject
@@ -155,7 +156,10 @@ class LatentPage:
             scored = description.scores.get("input_score")
             if scored is None or not scored["activations"]:
                 continue
-            rows = list(_activated(self._rows("sentences", description.method), scored))
+            drawn = self._rows("sentences", description.method)
+            published = range(self.tables.run.config.score.num_draws)
+            rows = [row for row in _activated(drawn, scored) if row["draw"] in published]
+            rows.sort(key=lambda row: (str(row["side"]), -row["activation"]))
             largest = max((row["activation"] for row in rows), default=0.0)
             if rows:
                 made.append(Sentences(description.method, rows, largest))
@@ -235,7 +239,8 @@ class LatentPage:
 
     def _rows(self, table: str, method: str | None = None) -> list[Row]:
         """Its rows; none of a table that is not there, or that this latent is not in."""
-        if not self.rows.is_chosen:
+        is_wanted = producer_of(table, method).is_wanted(self.tables.run.config)
+        if not self.rows.is_chosen or not is_wanted:
             return []
         try:
             return self.tables.rows(table, self.sae, [self.latent], method)[self.latent]
@@ -267,6 +272,7 @@ def _activated(drawn: Sequence[Row], scored: Row) -> Iterator[dict[str, Any]]:
         seen[key] = at + 1
         if at < len(texts.get(key, ())):
             yield {
+                "draw": one["draw"],
                 "side": one["side"],
                 "text": texts[key][at],
                 "activation": one["activation"],

@@ -120,7 +120,7 @@ def read_query(given: QueryParams, measures: Sequence[Measure]) -> Query:
         most=_ends(given, "max_"),
         sort=sort,
         reverse=given.get("reverse") == "1",
-        page=_page(given.get("page") or "1"),
+        page=page_number(given.get("page") or "1"),
         x=axes["x"],
         y=axes["y"],
     )
@@ -139,7 +139,8 @@ def _ends(given: QueryParams, prefix: str) -> dict[str, float]:
     return found
 
 
-def _page(text: str) -> int:
+def page_number(text: str) -> int:
+    """The number of a page. Raises UserError where it is none."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 10**9:
         raise UserError(f"`page` takes a number from 1, not `{text}`.")
     return int(text)

@@ -1,24 +1,28 @@
 """One run that is looked at: its tables, and the indexes of its SAEs, renewed while it grows."""
 
 import threading
+from typing import ClassVar
 
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 from ray_autointerp.viewer.label_index import LabelIndex
+from ray_autointerp.viewer.run_page import RunReport, run_report
 
 
 class ViewedRun:
     """Shared by the threads that answer requests."""
+
+    lock: ClassVar = threading.RLock()
+    """Held while tables are read, of whatever run: what they keep is not made for threads."""
 
     def __init__(self, uri: str, key: str) -> None:
         self.key = key
         """What the run is called in URLs: no other that is looked at has it."""
         self.run: Run = load_run(uri)
         self.tables = Tables(self.run)
-        self.lock = threading.Lock()
-        """Held while tables are read: what they keep is not made for threads."""
         self._indexes: dict[str, LabelIndex] = {}
+        self._report: RunReport | None = None
 
     @property
     def name(self) -> str:
@@ -28,10 +32,21 @@ class ViewedRun:
     def index(self, sae: str) -> LabelIndex:
         """The labels of an SAE as they are now."""
         with self.lock:
-            index = self._indexes.get(sae)
-            if index is None or index.is_stale():
-                index = self._indexes[sae] = LabelIndex(self.tables, sae)
-            return index
+            return self._index(sae)
+
+    def report(self) -> RunReport:
+        """The run's report; that of a finished run is made once."""
+        with self.lock:
+            if self._report is None or not self._report.is_finished:
+                indexes = {sae: self._index(sae) for sae in self.run.saes}
+                self._report = run_report(self.tables, indexes)
+            return self._report
+
+    def _index(self, sae: str) -> LabelIndex:
+        index = self._indexes.get(sae)
+        if index is None or index.is_stale():
+            index = self._indexes[sae] = LabelIndex(self.tables, sae)
+        return index
 
 
 def viewed_runs(uris: list[str]) -> dict[str, ViewedRun]:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -9,7 +10,8 @@ from viewer_site import SAE, served
 
 AXE = (Path(__file__).parent / "axe-4.14.1.min.js").read_text()
 LABELS = f"/runs/planted/{SAE}"
-PATHS = (LABELS, f"{LABELS}/0", "/", "/runs/planted", "/nothing")
+COMPARED = f"/compare?a=planted/{SAE}&b=hostile/{SAE}&show=all"
+PATHS = (LABELS, f"{LABELS}/0", "/", "/runs/planted", "/nothing", COMPARED)
 
 
 def rows(page: Page) -> list[str]:
@@ -74,6 +76,7 @@ def test_range_can_be_typed_instead_of_brushed(page: Page, site: str) -> None:
 def test_scatter_is_brushed_and_its_axes_are_chosen(page: Page, site: str) -> None:
     page.goto(site + LABELS)
     page.get_by_label("across").select_option("density")
+    expect(page.locator(".plot[data-x=density]")).to_be_visible()
     page.get_by_label("up", exact=True).select_option("keyword_f1")
     expect(page).to_have_url(re.compile("x=density&y=keyword_f1"))
     expect(page.locator(".plot[data-x=density][data-y=keyword_f1]")).to_be_visible()
@@ -137,13 +140,15 @@ def test_growing_run_grows_on_the_page(
         expect(page.get_by_text("This run is growing")).to_contain_text("30 of 56")
         for path in sorted(tmp_path.glob("part-*")):
             path.rename(growing_run / "sae" / SAE / "labels" / path.name)
-        expect(page.get_by_text("This run is growing")).to_contain_text("56 of 56")
+        expect(page.get_by_text("This run is growing")).to_contain_text("56 of 56", timeout=15_000)
         page.goto("about:blank")  # or it would ask a server that is gone
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Browser, site: str, scheme: str) -> None:
-    context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+def test_axe_finds_nothing_serious(browser: Browser, site: str, scheme: Any, width: int) -> None:
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
+    )
     page = context.new_page()
     found = []
     for path in PATHS:

@@ -4,15 +4,24 @@ import csv
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 from viewer_site import FORMULA, HOSTILE, SAE, client
 
+from ray_autointerp.reports.bill_table import bill
+from ray_autointerp.reports.compare import lines
 from ray_autointerp.reports.label_table import labels
+from ray_autointerp.reports.run_scores import MAIN, run_scores
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
+from ray_autointerp.viewer.compare_page import comparison
+from ray_autointerp.viewer.label_index import LabelIndex
+from ray_autointerp.viewer.measures import SCORES
 
 LABELS = f"/runs/planted/{SAE}"
 
@@ -207,3 +216,80 @@ def test_latents_page_holds_every_description_with_its_scores(
     assert f"{score['auroc']:.2f}" in html
     for heading in ("Fires on", "Does", "Descriptions", "Steered text", "Nearest latents"):
         assert heading in html
+
+
+def test_report_has_every_part(quick_run: Run, asks: TestClient) -> None:
+    html = asks.get("/runs/planted").text
+    for part in (
+        *("Coverage", "Asked for and made", "What it took", "Seconds by step"),
+        *("Agreement with exact TokenChange", "Overlap of the split"),
+    ):
+        assert part in html
+    scores = run_scores(quick_run, SAE)
+    for line in lines(scores):
+        if line.measure in MAIN and line.method in scores.run.config.score.methods:
+            assert line.method.replace("_", " ") in html
+            assert f"{line.mean.mean:.2f}" in html
+    assert f"{bill(quick_run).total.usage.num_requests:,} requests" in html
+    assert "output win rate" in html
+
+
+def test_report_of_a_growing_run_has_what_is_there(growing_run: Path) -> None:
+    html = client(growing_run).get("/runs/growing").text
+    assert "tasks are done" in html
+    assert "No scores to compare yet" in html
+    assert "Seconds by step" in html
+
+
+def test_comparison_lists_what_differs(quick_run: Run, hostile_run: Path) -> None:
+    asked = client(quick_run.uri, hostile_run)
+    url = f"/compare?a=planted/{SAE}&b=hostile/{SAE}"
+    html = asked.get(url).text
+    changed = set(Tables(quick_run).selection(SAE)) & {0, 1, 2}
+    assert f"<strong>{len(changed)}</strong> have another label" in html
+    whole = asked.get(f"{url}&show=all").text
+    assert "paired by number" in whole
+    assert "&lt;script&gt;window" in whole
+    assert "+0.000" in whole, "the same scores"
+    assert asked.get(f"/compare?a=planted/{SAE}&b=other").status_code == 400
+    assert asked.get(f"{url}&show=some").status_code == 400
+
+
+def test_matched_latents_are_compared_with_their_earlier_selves() -> None:
+    """Births, deaths and pairs are those of the run's matches, whichever side it is on."""
+    old, new = FakeIndex("old", {0: "a", 1: "b", 2: "c"}), FakeIndex("new", {0: "c", 1: "x"})
+    new.matches(old, {0: 2})
+    made = comparison(cast(LabelIndex, old), cast(LabelIndex, new), "all")
+    assert [(pair.first["label"], pair.second["label"]) for pair in made.pairs] == [("c", "c")]
+    assert (made.num_pairs, made.num_born, made.num_lost) == (1, 1, 2)
+    back = comparison(cast(LabelIndex, new), cast(LabelIndex, old), "all")
+    assert (back.num_pairs, back.num_born, back.num_lost) == (1, 2, 1)
+
+
+class FakeIndex:
+    """The labels of an SAE, and what its run matched."""
+
+    sae = SAE
+
+    def __init__(self, folder: str, labels_of: dict[int, str]) -> None:
+        self._labels = labels_of
+        config = SimpleNamespace(
+            is_matched=False, run=SimpleNamespace(parent=None), earlier_id=lambda sae: sae
+        )
+        self.tables = SimpleNamespace(run=SimpleNamespace(folder=folder, config=config))
+
+    def matches(self, earlier: "FakeIndex", pairs: dict[int, int]) -> None:
+        self.tables.run.config.is_matched = True
+        self.tables.run.config.run.parent = earlier.tables.run.folder
+        rows = [
+            {"latent": latent, "earlier_latent": pairs.get(latent), "cosine": 0.9}
+            for latent in self._labels
+        ]
+        self.tables.read = lambda *_, **__: pa.Table.from_pylist(rows)
+
+    def rows(self, _: str) -> list[dict[str, Any]]:
+        empty = dict.fromkeys(score.name for score in SCORES)
+        return [
+            {"latent": latent, "label": label, "method": "m", "chosen": True, **empty}
+            for latent, label in self._labels.items()
+        ]
