@@ -1,5 +1,6 @@
 """The command line: one command per verb, each thin. Slow libraries load only when needed."""
 
+import functools
 import logging
 import os
 import signal
@@ -260,6 +261,10 @@ def view(
     host: Annotated[
         str, typer.Option(help="Another address than loopback lets its network read the runs.")
     ] = "127.0.0.1",
+    subject: Annotated[
+        bool,
+        typer.Option("--subject", help="Load the model when asked, to try a latent on any text."),
+    ] = False,
 ) -> None:
     """Serve web pages of one or more runs: browse and search labels, look at latents, compare.
 
@@ -267,7 +272,13 @@ def view(
     """
     from ray_autointerp.viewer.server import view as serve
 
-    serve(runs, host, port, lambda text: _console.print(text, markup=False, soft_wrap=True))
+    activations = None
+    if subject:
+        from ray_autointerp.passes.typed_text import TypedText
+
+        activations = TypedText()
+    say = functools.partial(_console.print, markup=False, soft_wrap=True)
+    serve(runs, host, port, say, activations)
 
 
 @app.command()

@@ -5,6 +5,7 @@ styles, so that text of models and corpora is text even if it were to reach a pa
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,6 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ray_autointerp.errors import AutointerpError, UserError
 from ray_autointerp.records.keys import slug, unslug
+from ray_autointerp.reports.history_table import label_versions
+from ray_autointerp.runs.run import Run
 from ray_autointerp.viewer import browse, download
 from ray_autointerp.viewer.compare_page import PAGE_ROWS as PAIRS
 from ray_autointerp.viewer.compare_page import SHOWN, comparison
@@ -27,6 +30,7 @@ from ray_autointerp.viewer.latent_page import LatentPage
 from ray_autointerp.viewer.measures import BY_NAME
 from ray_autointerp.viewer.query import PAGE_ROWS, Query, page_number, read_query
 from ray_autointerp.viewer.scores import label_scores, verdict
+from ray_autointerp.viewer.shown_text import shown_tokens
 from ray_autointerp.viewer.templating import FOLDER, render
 from ray_autointerp.viewer.viewed_run import ViewedRun
 
@@ -40,9 +44,19 @@ _HEADERS = {
 }
 
 
-def viewer_app(runs: Mapping[str, ViewedRun], hosts: list[str] | None = None) -> Starlette:
-    """The application over these runs. `hosts` are the names it answers to; None is any."""
-    pages = _Pages(runs)
+Activations = Callable[[Run, str, int, str], list[tuple[str, float]]]
+"""Of a run's SAE, what a latent does on each token of a text."""
+
+
+def viewer_app(
+    runs: Mapping[str, ViewedRun],
+    hosts: list[str] | None = None,
+    activations: Activations | None = None,
+) -> Starlette:
+    """The application over these runs. `hosts` are the names it answers to; None is any. With
+    `activations` a latent's page has a box to try texts in.
+    """
+    pages = _Pages(runs, activations)
     sae = "/runs/{run}/{sae}"
     routes = [
         Route("/", pages.home),
@@ -52,6 +66,9 @@ def viewer_app(runs: Mapping[str, ViewedRun], hosts: list[str] | None = None) ->
         Route(f"{sae}/labels.parquet", pages.parquet),
         Route(sae, pages.browse),
         Route(f"{sae}/{{latent:int}}", pages.latent),
+        Route(f"{sae}/{{latent:int}}/try", pages.tried),
+        Route(f"{sae}/{{latent:int}}/history", pages.history),
+        Route(f"{sae}/{{latent:int}}/cost", pages.cost),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]
     middleware = [Middleware(_SafeHeaders)]
@@ -83,8 +100,8 @@ class _SafeHeaders:
 class _Pages:
     """One method per page."""
 
-    def __init__(self, runs: Mapping[str, ViewedRun]) -> None:
-        self._runs = runs
+    def __init__(self, runs: Mapping[str, ViewedRun], activations: Activations | None) -> None:
+        self._runs, self._activations = runs, activations
 
     def home(self, request: Request) -> Response:
         """The runs; the labels where there is but one SAE."""
@@ -152,8 +169,43 @@ class _Pages:
                 after=after,
                 place=place,
                 near_labels={one["latent"]: one["label"] for one in names},
+                has_try=self._activations is not None,
                 trials_of=_trials_of(request, page, row["method"]),
             )
+
+    def tried(self, request: Request) -> Response:
+        """A text that was typed, with what the latent does on it."""
+        run, sae, _, _ = self._asked(request)
+        latent, text = request.path_params["latent"], request.query_params.get("text", "")
+        if self._activations is None:
+            raise HTTPException(404, "Start the viewer with --subject to try texts.")
+        found = self._activations(run.run, sae, latent, text)
+        with run.lock:
+            stats = run.tables.row("latent_stats", sae, [latent])[latent]
+        largest = max([stats["max_activation"] or 0.0, *(value for _, value in found)])
+        shown = {
+            "texts": [token for token, _ in found],
+            "activations": [value for _, value in found],
+            "peak": -1,
+        }
+        return self._page(
+            request,
+            "tried.html",
+            tokens=list(shown_tokens(shown, largest)),
+            peak=max((value for _, value in found), default=0.0),
+        )
+
+    def history(self, request: Request) -> Response:
+        """The labels that the run and those before it gave the latent."""
+        run, sae, _, _ = self._asked(request)
+        with run.lock:
+            versions = list(label_versions(run.run, sae, request.path_params["latent"]))
+        return self._page(request, "history.html", versions=versions)
+
+    def cost(self, request: Request) -> Response:
+        """What a described latent cost, on average over those of the run."""
+        run = self._run(request)
+        return self._page(request, "cost.html", run=run, bill=run.bill())
 
     def compare(self, request: Request) -> Response:
         """Two SAEs, of the same or of two runs; the first two where none is named."""
@@ -217,7 +269,10 @@ class _Pages:
                 404, f"The run {run.name} has no SAE {sae}: it has {', '.join(run.run.saes)}."
             )
         index = run.index(sae)
-        return run, sae, index, read_query(request.query_params, index.measures)
+        query = read_query(request.query_params, index.measures)
+        if query.words:
+            query = replace(query, found=index.searched(query.words))
+        return run, sae, index, query
 
     def _run(self, request: Request) -> ViewedRun:
         key = request.path_params["run"]

@@ -12,7 +12,7 @@ from ray_autointerp.viewer.query import FACETS, PAGE_ROWS, Query
 
 NUM_BINS = 24
 _HISTOGRAMS = 6
-_POINTS = 1500
+_POINTS = 800
 """Places of the scatter plot that are drawn, those of most latents first."""
 _FLOOR = 1e-8
 """What a logarithmic axis takes for 0."""
@@ -83,12 +83,14 @@ def scatter_plot(index: LabelIndex, query: Query) -> Scatter | None:
     where, parameters = query.where()
     both = f"{where} and {x.name} is not null and {y.name} is not null"
     points = index.rows(
-        f"select {_grid(x)} as x, {_grid(y)} as y, count(*) as n, min(latent) as latent, "
-        f"arg_min(coalesce(name, label), latent) as label, max(num_shown) as num_shown "
-        f"from labels where {both} group by 1, 2 order by n desc, 1, 2",
+        f"with points as (select {_grid(x)} as x, {_grid(y)} as y, count(*) as n, "
+        "min(latent) as latent, max(labels.num_shown) as shown, sum(count(*)) over () as whole "
+        f"from labels where {both} group by 1, 2 order by n desc, 1, 2 limit {_POINTS}) "
+        "select x, y, n, latent, shown, whole, coalesce(name, label) as label "
+        "from points join labels using (latent)",
         parameters,
     )
-    return scatter(x, y, points[:_POINTS], sum(point["n"] for point in points))
+    return scatter(x, y, points, int(points[0]["whole"]) if points else 0)
 
 
 def neighbours_in_order(

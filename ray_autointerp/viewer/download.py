@@ -13,14 +13,14 @@ from ray_autointerp.viewer.query import Query
 def csv_file(index: LabelIndex, query: Query, name: str) -> Response:
     """As `ray-autointerp labels --csv` writes it: cells that a spreadsheet would run are text."""
     stream = io.StringIO()
-    write_csv(index.published_columns(*query.where(), query.order()), stream)
+    write_csv(index.label_table(*query.where(), query.order()), stream)
     return _file(stream.getvalue().encode(), "text/csv; charset=utf-8", f"{name}.csv")
 
 
 def parquet_file(index: LabelIndex, query: Query, name: str) -> Response:
     """With the types that `labels.parquet` has."""
     sink = io.BytesIO()
-    pq.write_table(index.published_columns(*query.where(), query.order()), sink)
+    pq.write_table(index.label_table(*query.where(), query.order()), sink)
     return _file(sink.getvalue(), "application/vnd.apache.parquet", f"{name}.parquet")
 
 

@@ -4,12 +4,15 @@ Made at the first request, and again when the run has grown. Names of columns co
 alone; whatever a person gives is a bound parameter.
 """
 
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ray_autointerp.methods.intervals import mann_whitney_interval
 from ray_autointerp.runs.tables import Tables
@@ -19,8 +22,7 @@ from ray_autointerp.viewer.measures import MEASURES, SCORES
 _LOOK_AGAIN_S = 2.0
 """How long a growing run's objects are not listed again."""
 
-_TEXTS = ("label", "name", "fires_on", "promotes", "suppresses")
-"""Columns that are searched."""
+_SEARCHES_KEPT = 64
 
 
 def _side(side: str, end: str) -> str:
@@ -30,7 +32,8 @@ def _side(side: str, end: str) -> str:
 _DERIVED = f"""
 create table labels as
 with bounds as (
-  select source.*, input_bounds.low as input_auroc_low, input_bounds.high as input_auroc_high,
+  select source.* exclude (promotes, suppresses),
+    input_bounds.low as input_auroc_low, input_bounds.high as input_auroc_high,
     lower(concat_ws(chr(10), label, name, array_to_string(fires_on, ' '),
       array_to_string(promotes, ' '), array_to_string(suppresses, ' '))) as searched
   from source left join input_bounds on source.input_auroc = input_bounds.auroc
@@ -59,7 +62,10 @@ class LabelIndex:
         self.is_published = is_published(tables, sae)
         self._objects = objects_read(tables, sae)
         self._looked = time.monotonic()
-        rows = label_rows(tables, sae)
+        self._rows = rows = label_rows(tables, sae)
+        self._searches: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self._number = 0
+        self._lock = threading.Lock()
         self._connection = duckdb.connect(":memory:", config={"threads": 2})
         self._connection.register("source", rows)
         self._connection.register("input_bounds", self._input_bounds(rows))
@@ -94,11 +100,31 @@ class LabelIndex:
         table: pa.Table = found.to_arrow_table()
         return table
 
-    def published_columns(self, where: str, parameters: Sequence[Any], order: str) -> pa.Table:
+    def searched(self, words: Sequence[str]) -> str:
+        """The name of a table of the latents that have all words; those of a few last searches are
+        kept.
+        """
+        key = tuple(words)
+        with self._lock:
+            if key not in self._searches:
+                self._number += 1
+                name = f"search_{self._number}"
+                has = " and ".join(["contains(searched, ?)"] * len(key))
+                self._connection.cursor().execute(
+                    f"create table {name} as select latent from labels where {has}", list(key)
+                )
+                self._searches[key] = name
+                if len(self._searches) > _SEARCHES_KEPT:
+                    _, oldest = self._searches.popitem(last=False)
+                    self._connection.cursor().execute(f"drop table {oldest}")
+            self._searches.move_to_end(key)
+            return self._searches[key]
+
+    def label_table(self, where: str, parameters: Sequence[Any], order: str) -> pa.Table:
         """Rows as `labels` has them: no column more."""
-        names = ", ".join(SCHEMA.names)
-        found = self.table(f"select {names} from labels where {where} {order}", parameters)
-        return found.cast(SCHEMA)
+        found = self.table(f"select latent from labels where {where} {order}", parameters)
+        first = self.tables.run.axes.latents[self.sae].start
+        return self._rows.select(SCHEMA.names).take(pc.subtract(found["latent"], first))
 
     def _input_bounds(self, rows: pa.Table) -> pa.Table:
         """The interval of each input AUROC, over as many sentences as the run asks for."""

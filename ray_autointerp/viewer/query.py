@@ -45,12 +45,18 @@ class Query:
         """What is searched: every word must occur."""
         return self.text.lower().split()
 
+    found: str = ""
+    """The table of latents that have the words, once these were searched: they are many to read,
+    and a page asks for them a dozen times."""
+
     def where(self, without: str = "") -> tuple[str, list[Any]]:
         """The condition and its parameters; `without` leaves out the range of one measure."""
         conditions, parameters = ["true"], list[Any]()
-        for word in self.words:
-            conditions.append("contains(searched, ?)")
-            parameters.append(word)
+        if self.found:
+            conditions.append(f"latent in (select latent from {self.found})")
+        else:
+            conditions += ["contains(searched, ?)"] * len(self.words)
+            parameters += self.words
         for column, values in self.facets.items():
             conditions.append(f"list_contains(?::varchar[], {column})")
             parameters.append(list(values))

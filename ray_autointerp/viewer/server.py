@@ -6,17 +6,23 @@ from collections.abc import Callable, Sequence
 import uvicorn
 
 from ray_autointerp.errors import UserError
-from ray_autointerp.viewer.app import viewer_app
+from ray_autointerp.viewer.app import Activations, viewer_app
 from ray_autointerp.viewer.viewed_run import viewed_runs
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def view(uris: Sequence[str], host: str, port: int, say: Callable[[str], None]) -> None:
+def view(
+    uris: Sequence[str],
+    host: str,
+    port: int,
+    say: Callable[[str], None],
+    activations: Activations | None = None,
+) -> None:
     """Serve the runs until interrupted; `say` is told the URL once it can be opened."""
     runs = viewed_runs(list(uris))
     is_local = host in LOOPBACK
-    app = viewer_app(runs, [*LOOPBACK, "[::1]"] if is_local else None)
+    app = viewer_app(runs, [*LOOPBACK, "[::1]"] if is_local else None, activations)
     listening = listen(host, port)
     if not is_local:
         say(f"Whoever reaches {host} can read these runs: there is no password.")

@@ -3,7 +3,9 @@
 import threading
 from typing import ClassVar
 
+from ray_autointerp.reports.bill_table import Bill, bill
 from ray_autointerp.runs.manifest import load_run
+from ray_autointerp.runs.progress import has_labels
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 from ray_autointerp.viewer.label_index import LabelIndex
@@ -23,6 +25,7 @@ class ViewedRun:
         self.tables = Tables(self.run)
         self._indexes: dict[str, LabelIndex] = {}
         self._report: RunReport | None = None
+        self._bill: Bill | None = None
 
     @property
     def name(self) -> str:
@@ -41,6 +44,15 @@ class ViewedRun:
                 indexes = {sae: self._index(sae) for sae in self.run.saes}
                 self._report = run_report(self.tables, indexes)
             return self._report
+
+    def bill(self) -> Bill:
+        """What the LLM cost so far; that of a finished run is read once."""
+        with self.lock:
+            if self._report is not None and self._report.is_finished and self._report.bill:
+                return self._report.bill
+            if self._bill is None or not has_labels(self.tables.store, self.run.saes):
+                self._bill = bill(self.run)
+            return self._bill
 
     def _index(self, sae: str) -> LabelIndex:
         index = self._indexes.get(sae)

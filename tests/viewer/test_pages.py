@@ -13,15 +13,18 @@ import pytest
 from starlette.testclient import TestClient
 from viewer_site import FORMULA, HOSTILE, SAE, client
 
+from ray_autointerp.passes.typed_text import TypedText
 from ray_autointerp.reports.bill_table import bill
 from ray_autointerp.reports.compare import lines
 from ray_autointerp.reports.label_table import labels
 from ray_autointerp.reports.run_scores import MAIN, run_scores
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
+from ray_autointerp.viewer.app import viewer_app
 from ray_autointerp.viewer.compare_page import comparison
 from ray_autointerp.viewer.label_index import LabelIndex
 from ray_autointerp.viewer.measures import SCORES
+from ray_autointerp.viewer.viewed_run import viewed_runs
 
 LABELS = f"/runs/planted/{SAE}"
 
@@ -60,9 +63,6 @@ def test_pages_name_no_other_server_and_hold_no_inline_code(asks: TestClient) ->
 
 def test_only_names_of_this_machine_are_answered(quick_run: Run) -> None:
     """A page elsewhere must not reach the server by a name that it turns to loopback."""
-    from ray_autointerp.viewer.app import viewer_app
-    from ray_autointerp.viewer.viewed_run import viewed_runs
-
     app = viewer_app(viewed_runs([quick_run.uri]), ["127.0.0.1"])
     assert TestClient(app, base_url="http://127.0.0.1").get("/runs/planted").status_code == 200
     assert TestClient(app, base_url="http://evil.example").get("/runs/planted").status_code == 400
@@ -293,3 +293,31 @@ class FakeIndex:
             {"latent": latent, "label": label, "method": "m", "chosen": True, **empty}
             for latent, label in self._labels.items()
         ]
+
+
+def test_typed_text_is_shaded_by_what_the_run_measured(quick_run: Run, asks: TestClient) -> None:
+    """An example of the corpus, typed again, fires the latent as it did there."""
+    tables = Tables(quick_run)
+    latent = next(iter(tables.selection(SAE)))
+    example = tables.rows("top_examples", SAE, [latent])[latent][0]["examples"][0]
+    app = viewer_app(viewed_runs([quick_run.uri]), activations=TypedText())
+    asked = TestClient(app)
+    assert "Try a text" in asked.get(f"{LABELS}/{latent}").text
+    text = " ".join(token.strip() for token in example["texts"])
+    html = asked.get(f"{LABELS}/{latent}/try", params={"text": text}).text
+    shaded = re.findall(r'<mark class="a\d" title="([\d.]+)"', html)
+    assert shaded, html
+    wanted = [value for value in example["activations"] if value > 0]
+    assert max(map(float, shaded)) == pytest.approx(max(wanted), rel=0.02)
+    assert asks.get(f"{LABELS}/{latent}/try", params={"text": text}).status_code == 404
+    assert "Try a text" not in asks.get(f"{LABELS}/{latent}").text
+
+
+def test_history_and_cost_of_a_latent(quick_run: Run, asks: TestClient) -> None:
+    latent = next(iter(Tables(quick_run).selection(SAE)))
+    row = labels(quick_run, SAE).to_pylist()[latent]
+    history = asks.get(f"{LABELS}/{latent}/history").text
+    assert row["label"].split()[0] in history
+    made = bill(quick_run)
+    asked = f"{made.total.usage.num_requests / made.num_latents:,.0f} requests"
+    assert asked in asks.get(f"{LABELS}/{latent}/cost").text
