@@ -1,5 +1,6 @@
 """The command line: one command per verb, each thin. Slow libraries load only when needed."""
 
+import functools
 import logging
 import os
 import signal
@@ -274,6 +275,33 @@ def labels(
     )
     shown = label_table.wide_label_table if wide else label_table.LabelLines
     _console.print(shown(table.slice(0, limit), title))
+
+
+@app.command()
+def view(
+    runs: Annotated[list[str], typer.Argument(help="Folders or s3:// URIs of runs.")],
+    port: Annotated[int, typer.Option(help="0 finds a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Another address than loopback lets its network read the runs.")
+    ] = "127.0.0.1",
+    subject: Annotated[
+        bool,
+        typer.Option("--subject", help="Load the model when asked, to try a latent on any text."),
+    ] = False,
+) -> None:
+    """Serve web pages of one or more runs: browse and search labels, look at latents, compare.
+
+    A run may still be growing. Ctrl-C ends it.
+    """
+    from ray_autointerp.viewer.server import view as serve
+
+    activations = None
+    if subject:
+        from ray_autointerp.passes.typed_text import TypedText
+
+        activations = TypedText()
+    say = functools.partial(_console.print, markup=False, soft_wrap=True)
+    serve(runs, host, port, say, activations)
 
 
 @app.command()

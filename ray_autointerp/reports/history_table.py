@@ -1,6 +1,7 @@
 """The runs that a run follows: what each took over and made, and the labels of a latent."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,23 +46,40 @@ def history_table(run: Run) -> Table:
     return shown
 
 
-def label_history(run: Run, sae: str, latent: int) -> Table:
+@dataclass(frozen=True)
+class LabelVersion:
+    """The label that one run gives a latent."""
+
+    run: str
+    latent: int
+    method: str
+    made_in: str
+    label: str
+
+
+def label_versions(run: Run, sae: str, latent: int) -> Iterator[LabelVersion]:
     """The label that each run gives a latent, the newest first. Where a run was matched with its
     parent, the parent's latent is the one that it was matched with.
     """
-    shown = _table("run", "latent", "method", "made in", "label")
     for one in lineage(run):
         if sae in one.saes:
             for row in labels(one, sae).filter(pc.field("latent") == latent).to_pylist():
                 made_in = row["origin_run"] or one.folder
-                shown.add_row(
-                    one.folder, str(latent), row["method"] or "", made_in, label_line(row)
+                yield LabelVersion(
+                    one.folder, latent, row["method"] or "", made_in, label_line(row)
                 )
         if one.config.is_matched:
             matched = Tables(one).row("matches", sae, [latent])[latent]["earlier_latent"]
             if matched is None:
-                return shown
+                return
             sae, latent = one.config.earlier_id(sae), matched
+
+
+def label_history(run: Run, sae: str, latent: int) -> Table:
+    """The same for eyes."""
+    shown = _table("run", "latent", "method", "made in", "label")
+    for one in label_versions(run, sae, latent):
+        shown.add_row(one.run, str(one.latent), one.method, one.made_in, one.label)
     return shown
 
 

@@ -1,7 +1,6 @@
 """One latent, everything about it: where it fires, what it moves, every description and score."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from rich.cells import cell_len
@@ -10,17 +9,15 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from ray_autointerp.errors import UserError
-from ray_autointerp.passes.revivals import revivals, strongest
-from ray_autointerp.plan.flow import step_named
+from ray_autointerp.passes.revivals import strongest
 from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
 from ray_autointerp.reports import names
 from ray_autointerp.reports.carried_label import carried_label, is_carried
+from ray_autointerp.reports.latent_rows import Description, LatentRows, latent_rows
 from ray_autointerp.reports.revival_table import source_in_words
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
-from ray_autointerp.storage.names import MissingObject
 
 _EXAMPLES_SHOWN = 5
 _TOKENS_SHOWN = 15
@@ -43,9 +40,6 @@ _SIDES = {
 }
 _NAME_WIDTH = max(map(len, _SIDES.values())) + 1
 
-_SCORES = ("input_score", "output_score", "unseen_tokens", "detection", "fuzzing")
-"""Steps that score a description."""
-
 _Score = tuple[tuple[str, str], str]
 """A score's name, a shorter one, and the number with its interval, or why there is none."""
 
@@ -53,39 +47,8 @@ _Named = tuple[str, list[Text]]
 """A list's name and its items; a title has none."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """A row of `descriptions`, with the rows of its scores where it was scored."""
-
-    method: str
-    row: Row
-    scores: Mapping[str, Row] = field(default_factory=dict)
-    """By step; of `output_ceiling` and `keyword_score` the latent's own row."""
-    choice: Row | None = None
-    """Of the label's own description: its row of `choices`, once labels are there."""
-    is_repeated: bool = False
-    """Whether several latents have the text: `lint`, though its own table cannot know."""
-
-
-@dataclass(frozen=True)
-class LatentCard:
+class LatentCard(LatentRows):
     """The rows of one latent; printing it lays them out for the console's width."""
-
-    sae: str
-    latent: int
-    is_chosen: bool
-    stats: Row
-    free_scores: Row
-    examples: Sequence[Row]
-    """Excerpts of the explain side, strongest first."""
-    lists: Sequence[tuple[str, Sequence[Row]]]
-    """The name and the rows of each table with token lists."""
-    descriptions: Sequence[Description]
-    neighbours: Sequence[Row]
-    label: Row | None = None
-    """Its row of `labels`, once they are there."""
-    revivals: Mapping[str, Row] = field(default_factory=dict)
-    """Of a dead chosen latent, what came of each source of texts."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The parts from top to bottom; no line is longer than the console is wide."""
@@ -114,39 +77,13 @@ class LatentCard:
 
 
 def latent_card(run: Run, sae: str, latent: int) -> LatentCard:
-    """Read the card of a latent. Raises UserError if it is not among those the run labels."""
-    whole = run.axes.latents[sae]
-    if not whole.start <= latent < whole.stop:
-        raise UserError(
-            f"Latent {latent} is not among {whole.start}:{whole.stop}, the latents of {sae} in "
-            "this run."
-        )
-    tables = Tables(run)
-    is_chosen = latent in tables.selection(sae)
-    lists = [
-        (name, tables.rows(table, sae, [latent])[latent])
-        for name, table in (("VocabProj", "vocab_proj"), ("JacobianProj", "jacobian_proj"))
-    ]
-    if is_chosen:
-        lists += [
-            (f"TokenChange ({mode})", tables.rows("token_change", sae, [latent], mode)[latent])
-            for mode in run.config.evidence.change_modes
-        ]
-    label, choice = _published(tables, sae, latent)
-    examples = tables.rows("top_examples", sae, [latent])[latent]
-    return LatentCard(
-        sae,
-        latent,
-        is_chosen,
-        tables.row("latent_stats", sae, [latent])[latent],
-        tables.row("free_scores", sae, [latent])[latent],
-        next(row for row in examples if row["split"] == "explain")["examples"] or [],
-        lists,
-        list(_descriptions(tables, sae, latent, is_chosen, label, choice)),
-        tables.row("neighbours", sae, [latent])[latent]["neighbours"] or [],
-        label=label,
-        revivals=revivals(tables, sae, [latent]).get(latent, {}) if is_chosen else {},
-    )
+    """Read the card of a latent. Raises UserError if it is not among those the run labels, or if
+    the run has not come far enough.
+    """
+    rows = latent_rows(Tables(run), sae, latent)
+    for error in rows.missing.values():
+        raise error
+    return LatentCard(**vars(rows))
 
 
 def marked(texts: Iterable[str], activations: Iterable[float], maximum: float) -> Text:
@@ -160,39 +97,6 @@ def marked(texts: Iterable[str], activations: Iterable[float], maximum: float) -
         else:
             line.append(printable(text), style="yellow underline")
     return line
-
-
-def _descriptions(
-    tables: Tables, sae: str, latent: int, is_chosen: bool, label: Row | None, choice: Row | None
-) -> Iterator[Description]:
-    config = tables.run.config
-    repeated = (label and label["repeated"]) or ()
-    for method in config.describe.methods:
-        if method != "keywords" and not is_chosen:
-            continue
-        row = tables.row("descriptions", sae, [latent], method)[latent]
-        steps: list[tuple[str, str | None]] = []
-        if method == "keywords":
-            steps.append(("keyword_score", None))
-        if is_chosen and method in config.score.methods:
-            steps += [("output_ceiling", None), *((name, method) for name in _SCORES)]
-        scores = {
-            name: tables.row(step_named(name).writes[-1], sae, [latent], variant)[latent]
-            for name, variant in steps
-            if step_named(name).is_wanted(config)
-        }
-        is_own = label is not None and not is_carried(label)
-        is_label = is_own and choice is not None and choice["method"] == method
-        yield Description(method, row, scores, choice if is_label else None, method in repeated)
-
-
-def _published(tables: Tables, sae: str, latent: int) -> tuple[Row | None, Row | None]:
-    """The latent's rows of `labels` and of `choices`; None before labels are there."""
-    try:
-        label, choice = (tables.row(name, sae, [latent])[latent] for name in ("labels", "choices"))
-        return label, choice
-    except MissingObject:
-        return None, None
 
 
 def _heading(name: str, more: str = "") -> Rule:
