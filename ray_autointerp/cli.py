@@ -532,6 +532,7 @@ def _show_result(uri: str, config: Config) -> None:
     latent = described["latent"][0].as_py() if described.num_rows else run.axes.latents[sae].start
     for command in (
         f"ray-autointerp labels {uri}",
+        f"ray-autointerp view {uri}",
         f"ray-autointerp show {uri} {latent}",
         f"ray-autointerp compare {uri}",
         f"ray-autointerp agreement {uri}",

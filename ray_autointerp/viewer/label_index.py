@@ -53,6 +53,13 @@ select *, list_avg([input_support, output_support]) as support,
 from sides order by latent
 """
 
+_COUNTS = """
+select count(*) as latents, count(*) filter (where published) as published,
+  count(*) filter (where shown_on != 'not scored') as scored,
+  count(*) filter (where input_shown) as inputs, count(*) filter (where output_shown) as outputs
+from labels
+"""
+
 
 class LabelIndex:
     """One SAE's labels. Queries may come from several threads."""
@@ -78,8 +85,12 @@ class LabelIndex:
             measure for measure, number in zip(MEASURES, held.values(), strict=True) if number
         )
         """Those that any latent has."""
-        whole = self.rows("select count(*) n, count(*) filter (where published) p from labels")[0]
-        self.num_latents, self.num_published = whole["n"], whole["p"]
+        (whole,) = self.rows(_COUNTS)
+        self.num_latents: int = whole["latents"]
+        self.num_published: int = whole["published"]
+        self.num_scored: int = whole["scored"]
+        self.num_on_inputs: int = whole["inputs"]
+        self.num_on_outputs: int = whole["outputs"]
 
     def is_stale(self) -> bool:
         """Whether the run has grown since; of a run whose labels are whole nothing is listed."""

@@ -66,9 +66,7 @@ class SteeredText:
 
     prompt: str
     raised: Sequence[str]
-    lowered: Sequence[str]
     plain: Sequence[str]
-    kl: float | None
 
 
 class LatentPage:
@@ -166,7 +164,7 @@ class LatentPage:
         return made
 
     def steered(self) -> list[SteeredText]:
-        """Texts by prompt: raised, lowered, and what a control says there."""
+        """Texts by prompt: raised, and what is said there without raising it."""
         completions = [row for row in self._rows("completions") if row["status"] == "ok"]
         plain = self._plain()
         made = []
@@ -176,9 +174,7 @@ class LatentPage:
                 SteeredText(
                     own[0]["prompt_text"],
                     [_tail(row) for row in own if row["sign"] > 0][:2],
-                    [_tail(row) for row in own if row["sign"] < 0][:2],
                     [_tail(row) for row in plain if row["prompt"] == prompt][:2],
-                    own[0]["kl_reached"],
                 )
             )
         return made
@@ -282,7 +278,7 @@ def _activated(drawn: Sequence[Row], scored: Row) -> Iterator[dict[str, Any]]:
 
 def _tail(row: Row) -> str:
     """What was said after the prompt."""
-    return str(row["text"]).removeprefix(row["prompt_text"])
+    return str(row["text"]).removeprefix(row["prompt_text"]).strip(" ")
 
 
 def _lead(description: Description) -> str:
