@@ -448,17 +448,11 @@ def main() -> None:
 
 def _label(config: Config, local: bool) -> "Run":
     """Label with the progress display, then show the result."""
-    from ray_autointerp.cluster.nodes import require_placement
     from ray_autointerp.cluster.progress import Progress
-    from ray_autointerp.cluster.run_ray import run_ray
-    from ray_autointerp.execution.run_local import run_local
-    from ray_autointerp.pipeline import label as label_saes
+    from ray_autointerp.labelling import label_with
 
     with Progress(_console) as progress:
-        if local:
-            run = label_saes(config, run_local, progress)
-        else:
-            run = label_saes(config, run_ray, progress, require_placement)
+        run = label_with(config, local, progress)
     _show_result(run.uri, config)
     return run
 

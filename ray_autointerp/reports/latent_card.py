@@ -1,5 +1,6 @@
 """One latent, everything about it: where it fires, what it moves, every description and score."""
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
@@ -13,12 +14,16 @@ from ray_autointerp.passes.revivals import strongest
 from ray_autointerp.prompts.repeated_text import LEAST_LATENTS
 from ray_autointerp.reports import names
 from ray_autointerp.reports.carried_label import carried_label, is_carried
+from ray_autointerp.reports.description_scores import label_note, number, scores_in_words
+from ray_autointerp.reports.latent_html import latent_html
 from ray_autointerp.reports.latent_rows import Description, LatentRows, latent_rows
 from ray_autointerp.reports.revival_table import source_in_words
 from ray_autointerp.reports.terminal_text import cut, cut_left, flowed, printable
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 
+_TEXT_WIDTH = 100
+"""Columns of a card as plain text."""
 _EXAMPLES_SHOWN = 5
 _TOKENS_SHOWN = 15
 _NEIGHBOURS_SHOWN = 5
@@ -40,30 +45,36 @@ _SIDES = {
 }
 _NAME_WIDTH = max(map(len, _SIDES.values())) + 1
 
-_Score = tuple[tuple[str, str], str]
-"""A score's name, a shorter one, and the number with its interval, or why there is none."""
-
 _Named = tuple[str, list[Text]]
 """A list's name and its items; a title has none."""
 
 
 class LatentCard(LatentRows):
-    """The rows of one latent; printing it lays them out for the console's width."""
+    """The rows of one latent: as text where it is printed, as HTML where a notebook shows it."""
+
+    def __repr__(self) -> str:
+        console = Console(file=io.StringIO(), width=_TEXT_WIDTH, color_system=None)
+        with console.capture() as printed:
+            console.print(self)
+        return "\n".join(line.rstrip() for line in printed.get().splitlines())
+
+    def _repr_html_(self) -> str:
+        return latent_html(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The parts from top to bottom; no line is longer than the console is wide."""
         width = options.max_width
         yield Text(f"{self.sae} · latent {self.latent}", style="bold")
-        yield from flowed(
-            [*_stats(self.stats, self.is_chosen), *_revived(self.revivals)], width, " ·"
-        )
-        yield from flowed(_free(self.free_scores), width, " ·")
+        stats = _stats(self.stats, self.is_chosen) if self.stats else []
+        yield from flowed([*stats, *_revived(self.revivals)], width, " ·")
+        if self.free_scores:
+            yield from flowed(_free(self.free_scores), width, " ·")
         if self.label is not None and self.label["name"]:
             yield from flowed(_name(self.label), width, " ·")
         yield _heading("top examples (explain side)")
         yield from _examples(self.examples, width)
-        for number, (name, rows) in enumerate(self.lists):
-            yield _heading(name, "" if number else " (behind a token: its z-score over latents)")
+        for place, (name, rows) in enumerate(self.lists):
+            yield _heading(name, "" if place else " (behind a token: its z-score over latents)")
             yield from _lists(rows, width)
         yield _heading("descriptions and scores")
         if self.label is not None and is_carried(self.label):
@@ -74,16 +85,13 @@ class LatentCard(LatentRows):
         nearest = self.neighbours[:_NEIGHBOURS_SHOWN]
         names = [Text(f"{near['latent']} ({near['cosine']:.2f})") for near in nearest]
         yield from _named("nearest", names, width)
+        if self.missing:
+            yield Text(self.missing_sentence, style="dim")
 
 
 def latent_card(run: Run, sae: str, latent: int) -> LatentCard:
-    """Read the card of a latent. Raises UserError if it is not among those the run labels, or if
-    the run has not come far enough.
-    """
-    rows = latent_rows(Tables(run), sae, latent)
-    for error in rows.missing.values():
-        raise error
-    return LatentCard(**vars(rows))
+    """Read the card of a latent. Raises UserError if it is not among those the run labels."""
+    return LatentCard(**vars(latent_rows(Tables(run), sae, latent)))
 
 
 def marked(texts: Iterable[str], activations: Iterable[float], maximum: float) -> Text:
@@ -131,7 +139,7 @@ def _revived(by_source: Mapping[str, Row]) -> Iterator[Text]:
 
 def _free(row: Row) -> list[Text]:
     """The scores without an LLM."""
-    parts = [f"S_in {_number(row['s_in'])}"]
+    parts = [f"S_in {number(row['s_in'])}"]
     if row["status"] == "ok":
         parts += [
             f"S_out {row['s_out']:.3f}",
@@ -262,7 +270,7 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
         (description.method, "bold"), " · ", (status, "green" if status == "ok" else "red")
     )
     if description.choice is not None:
-        title.append(" · ").append(_label_note(description.choice), style="bold")
+        title.append(" · ").append(label_note(description.choice), style="bold")
     yield title
     if is_ok:
         for line in row["description"].splitlines():
@@ -270,78 +278,12 @@ def _description(description: Description, width: int) -> Iterator[RenderableTyp
     elif row["answer"]:
         said = Text(f"answered: {printable(row['answer'].strip())}", style="dim")
         yield _indented(cut(said, width - _INDENT))
-    kinds = (_input_scores, _output_scores, _text_scores)
-    for scores in filter(None, (list(kind(description.scores)) for kind in kinds)):
+    for scores in scores_in_words(description.scores):
         spelt, short = (
             " · ".join(f"{names[form]} {value}" for names, value in scores) for form in (0, 1)
         )
         fits = cell_len(spelt) <= width - _INDENT
         yield _indented(Text(spelt if fits else short, style="cyan"))
-
-
-def _label_note(choice: Row) -> str:
-    """That this is the label, and how clearly it won."""
-    if choice["margin"] is None:
-        return "the label"
-    if choice["margin"] < 0:
-        lead = f"{choice['runner_up']} leads by {-choice['margin']:.3f}"
-        return f"the label: {lead} in choosing trials, less than its error"
-    return f"the label, {choice['margin']:.3f} before {choice['runner_up']} in choosing trials"
-
-
-def _input_scores(scores: Mapping[str, Row]) -> Iterator[_Score]:
-    """How well keywords foretell where it fires, and written sentences make it fire."""
-    for row in _of("keyword_score", scores):
-        name = ("held-out F1", "F1")
-        floor = f" (shuffled {_number(row['f1_shuffled'])})"
-        yield name, _number(row["f1"]) + floor if row["status"] == "ok" else row["status"]
-    for row in _of("input_score", scores):
-        if row["status"] == "ok":
-            yield ("input AUROC", "AUROC"), _number(row["auroc"])
-            yield ("hit rate", "hits"), _number(row["hit_rate"])
-            yield ("difference", "diff"), f"{row['difference']:.3g}"
-        else:
-            yield ("input score", "input"), row["status"]
-
-
-def _output_scores(scores: Mapping[str, Row]) -> Iterator[_Score]:
-    """How well the judge knows its steered text and its unseen tokens."""
-    for row in _of("output_score", scores):
-        yield ("output win rate", "win rate"), _win_rate(row)
-        for own in _of("output_ceiling", scores):
-            if own["ceiling"] is not None:
-                yield ("ceiling", "ceiling"), _number(own["ceiling"])
-        if row["three_set_success"] is not None:
-            yield ("3 sets", "3 sets"), _number(row["three_set_success"])
-    for row in _of("unseen_tokens", scores):
-        yield ("unseen tokens", "unseen"), _win_rate(row)
-
-
-def _text_scores(scores: Mapping[str, Row]) -> Iterator[_Score]:
-    """How well the judge tells held-out texts apart."""
-    for name in ("detection", "fuzzing"):
-        for row in _of(name, scores):
-            if row["status"] != "ok":
-                yield (name, name), row["status"]
-                continue
-            interval = f" ({row['auroc_low']:.2f}-{row['auroc_high']:.2f})"
-            yield (f"{name} AUROC", name), _number(row["auroc"]) + interval
-            if row.get("near_miss_auroc") is not None:
-                yield ("near misses", "near"), _number(row["near_miss_auroc"])
-
-
-def _of(step: str, scores: Mapping[str, Row]) -> Iterator[Row]:
-    """The step's row, where there is one."""
-    if step in scores:
-        yield scores[step]
-
-
-def _win_rate(row: Row) -> str:
-    if row["status"] != "ok":
-        return str(row["status"])
-    low, high = row["win_rate_low"], row["win_rate_high"]
-    interval = "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
-    return _number(row["win_rate"]) + interval
 
 
 def _indented(text: Text) -> Padding:
@@ -352,7 +294,3 @@ def _indented(text: Text) -> Padding:
 def _quoted(token: str) -> str:
     """A token with its spaces; what cannot be seen is escaped."""
     return repr(token)
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.2f}"

@@ -59,6 +59,14 @@ class LatentRows:
     """By table, why there are no rows of it: the run has not come so far, or is of an older
     version. `stats` and `free_scores` are empty then."""
 
+    @property
+    def missing_sentence(self) -> str:
+        """Which tables the run lacks."""
+        return (
+            f"This run has no {', '.join(self.missing)} of this latent: it has not come so far, or "
+            "is of an older version."
+        )
+
 
 def latent_rows(tables: Tables, sae: str, latent: int) -> LatentRows:
     """Read what there is. Raises UserError if the latent is not among those the run labels."""

@@ -178,6 +178,26 @@ class Tables:
             return read_tables(store, names, columns, row_group, having, schema)
         return empty_table(schema, columns)
 
+    def read_finished(
+        self,
+        table: str,
+        sae: str,
+        method: str | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows of the parts that are there, in part order: none where the run has not come so
+        far, or is of a version without the table.
+        """
+        store = self._store_of(table, sae, method)
+        folder = table_folder(table, sae, method)
+        names = sorted(name for name in store.list(f"{folder}/") if name.endswith(".parquet"))
+        names = [name for name in names if name.rpartition("/")[0] == folder]
+        schema = TABLES[table.split("/")[0]].schema
+        if not names:
+            return empty_table(schema, columns)
+        return read_tables(store, names, columns, schema=schema)
+
     def metadata(self, table: str, sae: str | None, shard: int) -> dict[str, str]:
         """What one part's file says of itself."""
         name = part_name(table, sae, None, shard, self._count(table, sae, None))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ray_autointerp.runs.run import Run
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ray_autointerp"
 
@@ -29,6 +31,7 @@ FLOORS = (
     {"preflight", "execution"},
     {"pipeline", "reports"},
     {"cluster", "viewer"},
+    {"labelling"},
     {"cli"},
 )
 """From the bottom. A floor may import from itself and from below, never from its siblings."""
@@ -158,7 +161,8 @@ def test_forbidden_import_is_seen(floor: str, line: str) -> None:
 
 def test_package_files_are_empty() -> None:
     """Re-exports are where import cycles come from."""
-    assert [path for path in PACKAGE.rglob("__init__.py") if path.read_text().strip()] == []
+    filled = [path for path in PACKAGE.rglob("__init__.py") if path.read_text().strip()]
+    assert filled == [PACKAGE / "__init__.py"], "the public names, imported when they are used"
 
 
 BLOCK = """
@@ -226,3 +230,16 @@ def test_help_comes_without_any_slow_library() -> None:
         "from ray_autointerp.cli import main\nmain()",
     )
     assert "Usage: ray-autointerp" in said
+
+
+def test_reading_a_run_loads_neither_torch_nor_ray(quick_run: Run) -> None:
+    said = run_without(
+        HEAVY,
+        "import ray_autointerp\n"
+        "before = {'pyarrow', 'pydantic', 'rich', 'boto3'} & set(sys.modules)\n"
+        f"run = ray_autointerp.read_run({quick_run.uri!r})\n"
+        "card = run.latent(1)\n"
+        "run.labels(), run.scores(), run.examples(1), run.search('x'), card._repr_html_()\n"
+        "print(before, card)",
+    )
+    assert said.startswith("set() planted · latent 1")

@@ -130,6 +130,8 @@ CARD = LatentCard(
                     "auroc": 0.944,
                     "difference": 12.38,
                     "hit_rate": 0.8,
+                    "num_activating": 12,
+                    "num_neutral": 12,
                 },
                 "output_score": {
                     "status": "ok",
