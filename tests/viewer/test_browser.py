@@ -90,6 +90,12 @@ def test_scatter_is_brushed_and_its_axes_are_chosen(page: Page, site: str) -> No
     expect(page.locator("#results")).to_contain_text("of 56")
 
 
+def arrived(page: Page, pattern: str) -> None:
+    """The address is the wanted one, and the page's script listens to keys."""
+    expect(page).to_have_url(re.compile(pattern))
+    page.wait_for_load_state("load")
+
+
 def test_keyboard_walks_the_table_opens_a_latent_and_comes_back(page: Page, site: str) -> None:
     page.goto(f"{site}{LABELS}?sort=density")
     order = rows(page)
@@ -98,13 +104,13 @@ def test_keyboard_walks_the_table_opens_a_latent_and_comes_back(page: Page, site
     page.keyboard.press("k")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(rf"/{order[1]}\?sort=density$"))
+    arrived(page, rf"/{order[1]}\?sort=density$")
     page.keyboard.press("j")
-    expect(page).to_have_url(re.compile(rf"/{order[2]}\?sort=density$"))
+    arrived(page, rf"/{order[2]}\?sort=density$")
     page.keyboard.press("k")
-    expect(page).to_have_url(re.compile(rf"/{order[1]}\?sort=density$"))
+    arrived(page, rf"/{order[1]}\?sort=density$")
     page.keyboard.press("u")
-    expect(page).to_have_url(re.compile(r"\?sort=density$"))
+    arrived(page, r"\?sort=density$")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
