@@ -1,5 +1,6 @@
 """The command line: one command per verb, each thin. Slow libraries load only when needed."""
 
+import functools
 import logging
 import os
 import signal
@@ -298,6 +299,33 @@ def labels(
 
 
 @app.command()
+def view(
+    runs: Annotated[list[str], typer.Argument(help="Folders or s3:// URIs of runs.")],
+    port: Annotated[int, typer.Option(help="0 finds a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Another address than loopback lets its network read the runs.")
+    ] = "127.0.0.1",
+    subject: Annotated[
+        bool,
+        typer.Option("--subject", help="Load the model when asked, to try a latent on any text."),
+    ] = False,
+) -> None:
+    """Serve web pages of one or more runs: browse and search labels, look at latents, compare.
+
+    A run may still be growing. Ctrl-C ends it.
+    """
+    from ray_autointerp.viewer.server import view as serve
+
+    activations = None
+    if subject:
+        from ray_autointerp.passes.typed_text import TypedText
+
+        activations = TypedText()
+    say = functools.partial(_console.print, markup=False, soft_wrap=True)
+    serve(runs, host, port, say, activations)
+
+
+@app.command()
 def agreement(run: RunUri, sae: SaeId = None, json: Json = False) -> None:
     """Show how far each estimate of TokenChange can be believed, against its windows."""
     from ray_autointerp.reports import json_document
@@ -364,7 +392,7 @@ def history(
         else:
             _console.print(of.history_table(runs))
         return
-    found = list(of.label_history(loaded, _one_sae(loaded.saes, sae), latent))
+    found = list(of.label_versions(loaded, _one_sae(loaded.saes, sae), latent))
     if json:
         _write_json({"run": run, "labels": found})
     else:
@@ -557,6 +585,7 @@ def _show_result(uri: str, config: Config) -> None:
     latent = described["latent"][0].as_py() if described.num_rows else run.axes.latents[sae].start
     for command in (
         f"ray-autointerp labels {uri}",
+        f"ray-autointerp view {uri}",
         f"ray-autointerp show {uri} {latent}",
         f"ray-autointerp compare {uri}",
         f"ray-autointerp agreement {uri}",

@@ -239,10 +239,13 @@ class EvidenceSection(Section):
     """The multiple, the KL target (which must be one of `steering.kl_targets`), or the value."""
     change_examples: int = Field(default=16, ge=2)
     """TokenChange `active`: top examples in which the latent is raised and lowered."""
-    input_windows: int = Field(default=16, ge=0)
-    """Windows on which the map from the embeddings to what latents read is estimated, by as many
-    backward sweeps as that has numbers, once for all latents. 0 reads the embeddings as if no layer
-    came before the hook point."""
+    input_windows: int = Field(default=1024, ge=0)
+    """Windows on which the map from the embeddings to what latents read is fitted, once for all
+    latents. 0 reads the embeddings as if no layer came before the hook point."""
+    jacobian: Annotated[str, _OPERATIONS] = Field(default="fit", pattern=r"^(fit|lens:.+)$")
+    """JacobianProj: `fit` sweeps the subject; `lens:<name or file>` takes a Jacobian lens that was
+    fitted before: a name of TransformerLens' registry (`lens:gemma-2-2b`), a `.pt` file as it saves
+    them, or a safetensors file with a matrix per layer. A run knows it by its digest."""
     jacobian_windows: int = Field(default=128, ge=2)
     """JacobianProj: windows behind the average Jacobian of a hook point. More than about 128 stop
     helping; the cost is d_model backward sweeps over them, once for all latents."""
@@ -253,6 +256,20 @@ class EvidenceSection(Section):
     token lists are held against. Latents x 2 strengths x this many pass the upper layers."""
     num_neighbours: int = Field(default=10, ge=1)
     """Decoder-nearest latents kept."""
+
+    @property
+    def has_lens(self) -> bool:
+        """Whether the Jacobian is one that was fitted before."""
+        return self.jacobian != "fit"
+
+    @model_validator(mode="after")
+    def _windows_have_jacobians(self) -> Self:
+        if self.has_lens and self.change_estimator == "control_variate":
+            raise ValueError(
+                "a lens has no Jacobian of each window, which the control variate needs: set "
+                '`change_estimator = "exact"` or `jacobian = "fit"`'
+            )
+        return self
 
 
 class MatchSection(Section):

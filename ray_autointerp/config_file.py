@@ -150,6 +150,13 @@ def _model_name(text: str, folder: Path) -> str:
     return str((folder / text).resolve()) if looks_local else text
 
 
+def _file_or_name(text: str, folder: Path) -> str:
+    """The same of a file beside the config."""
+    text = _expanded(text)
+    looks_local = text.startswith((".", "/")) or (folder / text).is_file()
+    return str((folder / text).resolve()) if looks_local else text
+
+
 def _with_absolute_inputs(config: Config, folder: Path) -> Config:
     saes = tuple(
         sae.model_copy(
@@ -165,8 +172,13 @@ def _with_absolute_inputs(config: Config, folder: Path) -> Config:
     if corpus.path:
         corpus = corpus.model_copy(update={"path": _local(corpus.path, folder)})
     subject = config.subject.model_copy(update={"model": _model_name(config.subject.model, folder)})
+    evidence = config.evidence
+    if (lens := evidence.jacobian.removeprefix("lens:")) != evidence.jacobian:
+        named = f"lens:{_file_or_name(lens, folder)}"
+        evidence = evidence.model_copy(update={"jacobian": named})
     return config.model_copy(
         update={
+            "evidence": evidence,
             "sae": saes,
             "corpus": corpus,
             "subject": subject,

@@ -38,6 +38,13 @@ run_tests() {
   return "$status"
 }
 
+# Pages of the viewer are tested in a real browser; elsewhere than on Debian as root, install it.
+if ! command -v chromium >/dev/null && ((EUID == 0)) && command -v apt-get >/dev/null; then
+  echo "== chromium"
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install chromium; } \
+    >/dev/null 2>&1 || echo "chromium could not be installed: the tests that need it are skipped."
+fi
+
 step format "$bin/ruff" format --check --quiet .
 step lint "$bin/ruff" check --quiet .
 step types "$bin/mypy"

@@ -125,7 +125,13 @@ def _config(asked: argparse.Namespace) -> Config:
             "sae_id": None,
         }
     raw["evidence"]["jacobian_windows"] = asked.jacobian_windows
-    raw["select"] |= {"rule": "sample", "num_latents": 0, "panel": asked.latents, "sample": 1}
+    raw["select"] |= {
+        "rule": "sample",
+        "num_latents": 0,
+        "panel": asked.latents,
+        "sample": 1,
+        "controls": 0,
+    }
     raw["steering"] |= {"kl_targets": KL_TARGETS, "num_prompts": NUM_PROMPTS}
     one_each = {"num_units": len(KL_TARGETS), "texts_per_set": NUM_PROMPTS}
     raw["score"] |= {**one_each, "three_set_methods": []}

@@ -33,6 +33,11 @@ class Jacobian:
     num_windows: int
     """Windows behind the mean."""
 
+    @property
+    def num_singles(self) -> int:
+        """Windows kept singly; none of a Jacobian that was fitted before."""
+        return len(self.counts_N)
+
     def mean_of(self, num_windows: int) -> Tensor:
         """The mean [D, D] over the first windows alone; all of them beyond those kept singly."""
         if num_windows >= self.num_windows:

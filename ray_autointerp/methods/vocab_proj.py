@@ -47,6 +47,26 @@ def apply_norm(x_LD: Tensor, norm: FinalNorm) -> Tensor:
     return x_LD if norm.bias_D is None else x_LD + norm.bias_D.to(x_LD)
 
 
+def mean_norm_jacobian(h_PD: Tensor, norm: FinalNorm) -> Tensor:
+    """The norm's derivative [D, D], mean over states at some positions, in float32 or wider.
+
+    Of x / s, with s the root mean square: (I - x x' / (D s^2)) / s; `layer` takes x less its mean.
+    """
+    wide_PD = h_PD.to(torch.promote_types(h_PD.dtype, torch.float32))
+    dim = wide_PD.shape[1]
+    identity_DD = torch.eye(dim, dtype=wide_PD.dtype, device=wide_PD.device)
+    gain_D1 = norm.gain_D.to(wide_PD)[:, None]
+    if norm.kind == "none":
+        return gain_D1 * identity_DD
+    centring_DD = identity_DD
+    if norm.kind == "layer":
+        wide_PD = wide_PD - wide_PD.mean(-1, keepdim=True)
+        centring_DD = identity_DD - 1 / dim
+    scale_P1 = (wide_PD.pow(2).mean(-1, keepdim=True) + norm.eps).rsqrt()
+    outer_DD = (wide_PD * scale_P1.pow(3)).T @ wide_PD / (dim * len(wide_PD))
+    return gain_D1 * (scale_P1.mean() * centring_DD - outer_DD)
+
+
 def project(
     decoder_LD: Tensor, norm: FinalNorm, W_U_DV: Tensor, b_U_V: Tensor | None = None
 ) -> Tensor:
@@ -91,8 +111,8 @@ def embedding_reads(
 ) -> SignedLists:
     """Input evidence: the tokens whose embeddings each encoder column reads most, and least.
 
-    W_E W_enc (methods 4.2), with neither bias nor layers between: right where the residual
-    stream still holds the token itself. `hub` comes from `hub_stats(encoder rows, W_E')`.
+    W_E W_enc (methods 4.2) without bias; through the layers between where the rows were sent
+    back by the input map. `hub` comes from `hub_stats(encoder rows, W_E')`.
     """
     W_E_DV = W_E_VD.to(torch.promote_types(encoder_LD.dtype, torch.float32)).T
     parts = [

@@ -226,27 +226,6 @@ class Subject:
         """The same pass, never compiled, differentiable in `h_BTD` where autograd is on."""
         return self._resumed(h_BTD, site, _run_layer)
 
-    def read_with_gradients(self, h_BTD: Tensor, place: Place) -> Tensor:
-        """The tensor at a place from the states below the first layer, differentiable in them where
-        autograd is on.
-        """
-        arguments = self._arguments(h_BTD.shape[1])
-        below = place if isinstance(place, int) else place.layer
-        for layer, (rest, kwargs) in zip(
-            self._parts.layers[:below], arguments[:below], strict=True
-        ):
-            h_BTD = _run_layer(layer, h_BTD, rest, kwargs)
-        if isinstance(place, int):
-            return h_BTD
-        seen: list[Tensor] = []
-        handle = watch(self._parts, place, seen.append)
-        try:
-            rest, kwargs = arguments[below]
-            _run_layer(self._parts.layers[below], h_BTD, rest, kwargs)
-        finally:
-            handle.remove()
-        return seen[0]
-
     def _resumed(self, h_BTD: Tensor, site: Site, run_layer: Callable[..., Tensor]) -> Tensor:
         h_BTD, above = self._to_next_block(h_BTD, site)
         arguments = self._arguments(h_BTD.shape[1])[above:]

@@ -20,9 +20,10 @@ def jacobian_of(tables: Tables, sae: str, device: torch.device) -> Jacobian:
         return torch.tensor(flat.to_numpy()).reshape(shape).to(device)
 
     singles = pc.list_flatten(pc.list_flatten(rows["singles"]))
-    singles_DND = numbers(singles, num_directions, num_singles, -1)
+    mean_DD = numbers(pc.list_flatten(rows["mean"]), num_directions, -1)
+    singles_DND = numbers(singles, num_directions, num_singles, mean_DD.shape[1])
     return Jacobian(
-        mean_DD=numbers(pc.list_flatten(rows["mean"]), num_directions, -1),
+        mean_DD=mean_DD,
         singles_NDD=singles_DND.movedim(1, 0).contiguous(),
         counts_N=torch.tensor(first["single_counts"], device=device),
         num_windows=first["num_windows"],

@@ -34,7 +34,7 @@ def exact_estimates(passes: SamplePasses, as_run: Sequence[int | None]) -> Itera
         parts = [_exact(passes, i, count) for i in range(num_latents)]
         yield _joined("exact", parts, [False] * num_latents)
     singles = min(passes.linear_BND.shape[1], len(counts_N))
-    for count in curve(singles, singles):
+    for count in curve(singles, singles) if singles else ():
         parts = [_corrected(passes, i, count) for i in range(num_latents)]
         yield _joined("control_variate", parts, [True] * num_latents)
     parts = [
@@ -57,6 +57,8 @@ def windows_as_run(
     """
     num_windows = context.run.config.evidence.change_windows
     singles = min(passes.linear_BND.shape[1], num_windows)
+    if not singles:
+        return [None] * len(passes.latents)
     known = [row for row in variances if row["status"] == "ok"]
     counts: list[int | None] = []
     for own in [row for row in known if row["strength"] == strength]:

@@ -45,8 +45,7 @@ def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Li
         sample=sum(min(config.select.sample, len(r)) for r in axes.latents.values()),
         hook_points=len(set(axes.hook_points.values())),
         d_model=axes.d_model,
-        read_points=len(axes.read_widths),
-        num_read_directions=sum(axes.read_widths.values()),
+        read_points=len(set(axes.read_points.values())),
         layer=layer,
         above=num_layers - layer - 1,
     )

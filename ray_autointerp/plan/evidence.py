@@ -71,12 +71,12 @@ write sentences from (methods 19)."""
 
 MAP_READS: dict[str, tuple[str, ...]] = {
     "lens": (),
-    "reads": ("input_jacobian",),
+    "reads": ("input_map",),
     "jacobian": ("jacobian", "latent_stats"),
 }
 """The maps from a latent to the vocabulary, and what `hub_stats` reads for each: the decoder row
-through the final norm and through the Jacobian, and the encoder column, sent back through the
-layers below, against the embedding."""
+through the final norm and through the Jacobian, and the encoder column, sent back by the input map,
+against the embedding."""
 
 MAPS: tuple[str, ...] = tuple(MAP_READS)
 

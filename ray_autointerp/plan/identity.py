@@ -43,9 +43,11 @@ class Inputs:
     """The judge's name, where it is another model."""
     earlier_saes: Mapping[str, str] | None = None
     """By SAE id, of the parent run's SAE with which its latents are matched, and of its tables."""
+    lens: str | None = None
+    """Of the Jacobian that was fitted before; None where the run fits its own."""
 
-    def digest_of(self, name: Input, sae: str | None) -> str:
-        """One input's digest; of `sae` that SAE's."""
+    def digest_of(self, name: Input, sae: str | None) -> str | None:
+        """One input's digest; of `sae` that SAE's. None of a lens where there is none."""
         if name == "sae":
             assert sae is not None
             return self.saes[sae]
@@ -54,7 +56,7 @@ class Inputs:
             return self.earlier_saes[sae]
         if name == "judge":
             return self.judge or self.llm
-        found: str = getattr(self, name)
+        found: str | None = getattr(self, name)
         return found
 
 
@@ -175,7 +177,11 @@ class _Identity:
             "config": dict(sorted(declared(step, self._config).items())),
             "cut": {"revision": step.revision, **self._cut(step, node.owner)},
             "inputs": {
-                **{f"input.{i}": self._inputs.digest_of(i, sae) for i in step.inputs},
+                **{
+                    f"input.{i}": found
+                    for i in step.inputs
+                    if (found := self._inputs.digest_of(i, sae)) is not None
+                },
                 **{
                     f"prompts.{text}": self._inputs.prompts[text]
                     for text in _texts(step, node.method, self._config)

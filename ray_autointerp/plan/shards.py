@@ -54,8 +54,6 @@ class Axes:
     directions_per_shard: int
     read_points: Mapping[str, str] = field(default_factory=dict)
     """By SAE id: the hook point it reads at."""
-    read_widths: Mapping[str, int] = field(default_factory=dict)
-    """By read point: numbers in a vector there."""
 
     def num_latent_shards(self, sae: str) -> int:
         """Shards over all latents of the SAE's range."""
@@ -67,19 +65,14 @@ class Axes:
         start = whole.start + shard * self.latents_per_shard
         return range(start, min(start + self.latents_per_shard, whole.stop))
 
-    def num_direction_shards(self, read_point: str | None = None) -> int:
-        """Shards over the output directions of one hook point's Jacobian; of a read point, over
-        those of the map from the embeddings to it.
-        """
-        return num_shards(self._num_directions(read_point), self.directions_per_shard)
+    def num_direction_shards(self) -> int:
+        """Shards over the output directions of one hook point's Jacobian."""
+        return num_shards(self.d_model, self.directions_per_shard)
 
-    def direction_shard(self, shard: int, read_point: str | None = None) -> range:
+    def direction_shard(self, shard: int) -> range:
         """The output directions of one shard."""
         start, stop = (n * self.directions_per_shard for n in (shard, shard + 1))
-        return range(start, min(stop, self._num_directions(read_point)))
-
-    def _num_directions(self, read_point: str | None) -> int:
-        return self.d_model if read_point is None else self.read_widths[read_point]
+        return range(start, min(stop, self.d_model))
 
     def num_selection_shards(self, selected: Selected) -> int:
         """Shards over the chosen latents; none when nothing was chosen."""
@@ -175,7 +168,7 @@ def shard_count(
         case "whole":
             return 1
         case "directions":
-            return axes.num_direction_shards(owner if step.scope == "read" else None)
+            return axes.num_direction_shards()
         case "latents":
             assert owner is not None
             return axes.num_latent_shards(owner)

@@ -22,8 +22,6 @@ class Sizes:
     hook_points: int
     d_model: int
     read_points: int
-    num_read_directions: int
-    """Of all read points together."""
     layer: int
     """Of the hook, counted from 0."""
     above: int

@@ -23,7 +23,7 @@ SAEs read. sae: once per SAE."""
 
 Split = Literal["token", "latents", "selection", "directions", "whole"]
 """The axis a step's work is cut along: token shards, all latents, the chosen latents, the output
-directions of a Jacobian (of a scope `read`, those of the place), or not at all."""
+directions of a Jacobian, or not at all."""
 
 Pool = Literal["cpu", "subject", "llm", "judge"]
 """Which workers run it: plain tasks, actors that hold the subject, actors that hold the LLM, and
@@ -55,9 +55,9 @@ config's modes of TokenChange, its kinds of control text, the sources of texts t
 dead latent, or the steps that ask a judge to choose."""
 
 
-Input = Literal["corpus", "tokenizer", "subject", "sae", "earlier_sae", "llm", "judge"]
-"""What a run is made from; `earlier_sae` is the parent run's SAE with its tables. The subject's
-tokenizer is a part of `subject`."""
+Input = Literal["corpus", "tokenizer", "subject", "sae", "earlier_sae", "lens", "llm", "judge"]
+"""What a run is made from; `lens` is a Jacobian that was fitted before, `earlier_sae` is the parent
+run's SAE with its tables. The subject's tokenizer is a part of `subject`."""
 
 WEIGHTS = ("subject.dtype", "subject.model_kwargs")
 """The config of every step that reads weights."""

@@ -65,8 +65,10 @@ def _search_tokens(sizes: Sizes) -> int:
 
 
 def jacobian(sizes: Sizes) -> Work:
-    """Backward sweeps."""
+    """Backward sweeps; with a lens there are none."""
     evidence = sizes.config.evidence
+    if evidence.has_lens:
+        return Work(f"{sizes.hook_points} hook point(s) through {evidence.jacobian}")
     windows, window = evidence.jacobian_windows, evidence.change_window_tokens
     return Work(
         f"{sizes.hook_points} hook point(s) x {sizes.d_model} backward sweeps over {windows} "
@@ -75,14 +77,14 @@ def jacobian(sizes: Sizes) -> Work:
     )
 
 
-def input_jacobian(sizes: Sizes) -> Work:
-    """Backward sweeps below the hook."""
+def input_map(sizes: Sizes) -> Work:
+    """A pass to each place that is read."""
     evidence = sizes.config.evidence
     windows, window = evidence.input_windows, evidence.change_window_tokens
     return Work(
-        f"{sizes.read_points} read point(s) x their width in backward sweeps over {windows} "
-        f"windows x {window} tokens, to layer {sizes.layer}",
-        sizes.num_read_directions * windows * window,
+        f"{sizes.read_points} read point(s) x {windows} windows x {window} tokens, to layer "
+        f"{sizes.layer}",
+        sizes.read_points * windows * window,
     )
 
 

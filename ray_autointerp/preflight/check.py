@@ -16,6 +16,7 @@ from ray_autointerp.config import Config, LLMSection, SaeSection
 from ray_autointerp.errors import ConfigError, CorpusError
 from ray_autointerp.llm.open import check_llm
 from ray_autointerp.models.hook_point import height
+from ray_autointerp.models.jacobian_lens import lens_digest, load_lens
 from ray_autointerp.models.random_weights import random_seed, require_top_k
 from ray_autointerp.models.sae import SaeCard, points
 from ray_autointerp.models.subject_card import (
@@ -95,6 +96,7 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
         judge=_llm_name(config.judge) if config.judge else None,
         prompts=text_digests(),
         earlier_saes=earlier_saes,
+        lens=_checked_lens(config, subject),
     )
     hook_point = config.sae[0].hook_point
     assert hook_point is not None
@@ -103,6 +105,17 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
     require_conditional_put(store)  # last, as it is the one check that writes
     fits = fitting_micro_batch(config, subject, saes)
     return Checked(config, axes, inputs, subject, tuple(saes), layer, fits)
+
+
+def _checked_lens(config: Config, subject: SubjectCard) -> str | None:
+    """The digest of the Jacobian lens that the config names, if it does."""
+    if not config.evidence.has_lens:
+        return None
+    lens = load_lens(config.evidence.jacobian)
+    for sae in config.sae:
+        assert sae.hook_point is not None
+        lens.require_fits(subject, sae.hook_point)
+    return lens_digest(config.evidence.jacobian)
 
 
 def _with_points_of_random(config: Config) -> Config:
@@ -262,7 +275,6 @@ def _axes(config: Config, saes: Sequence[SaeCard], subject: SubjectCard) -> Axes
                 )
         ranges[section.id] = LatentRange(start, stop)
     widest = max(map(len, ranges.values()))
-    read_points = {s.id: s.read_point or "" for s in config.sae}
     return Axes(
         num_token_shards=num_shards(
             corpus.num_tokens, shard_size(corpus.tokens_per_shard, corpus.num_tokens)
@@ -275,10 +287,7 @@ def _axes(config: Config, saes: Sequence[SaeCard], subject: SubjectCard) -> Axes
         hook_points={s.id: s.hook_point or "" for s in config.sae},
         d_model=subject.d_model,
         directions_per_shard=operations.directions_per_shard,
-        read_points=read_points,
-        read_widths={
-            point: subject.width(subject.blocks.read_place(point)) for point in read_points.values()
-        },
+        read_points={s.id: s.read_point or "" for s in config.sae},
     )
 
 

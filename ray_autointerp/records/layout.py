@@ -31,7 +31,7 @@ CORPUS_TABLES = ("tokens", "overlap")
 RUN_TABLES = ("judge_check",)
 """Tables that belong to the run as a whole."""
 
-HOOK_TABLES = ("jacobian", "input_jacobian")
+HOOK_TABLES = ("jacobian", "input_map")
 """Tables that belong to a hook point and serve every SAE that writes, or reads, there."""
 
 

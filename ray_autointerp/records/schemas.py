@@ -215,7 +215,9 @@ TABLES: dict[str, Table] = {
         allowed=_F64,
         log_odds=_F64,
     ),
-    "input_jacobian": _table({"direction": _I32}, num_windows=_I32, mean=pa.list_(_F32)),
+    "input_map": _table(
+        {"direction": _I32}, num_windows=_I32, ridge=_F32, unexplained=_F32, row=pa.list_(_F32)
+    ),
     "top_examples": _table(
         {"latent": _I32, "split": _STR},
         status=_STR,

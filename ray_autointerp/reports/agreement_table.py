@@ -9,7 +9,7 @@ from ray_autointerp.passes.agreement_curve import Point, agreement_curve
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
-_NAMES = {
+ESTIMATORS = {
     "exact_halves": "exact, two halves",
     "vocab_proj": "VocabProj",
     "jacobian_proj": "JacobianProj",
@@ -17,6 +17,7 @@ _NAMES = {
     "control_variate": "control variate",
     "token_change": "TokenChange as run",
 }
+"""What each estimate of TokenChange is called."""
 
 _STRENGTHS = {"maximum": "at its maximum", "steering": "at steering"}
 """Where a latent is clamped to."""
@@ -50,7 +51,7 @@ def agreement_table(run: Run, sae: str) -> Table:
         own = next((point for point in mine if point.estimator == "exact_halves"), None)
         if mine:
             table.add_row(f"[bold]{told} ({_num_latents(mine)})[/bold]")
-        for estimator in _NAMES:
+        for estimator in ESTIMATORS:
             for point in mine:
                 if point.estimator == estimator:
                     table.add_row(*_cells(point, own))
@@ -65,7 +66,7 @@ def _num_latents(points: Sequence[Point]) -> str:
 
 def _cells(point: Point, own: Point | None) -> tuple[str, ...]:
     return (
-        _NAMES[point.estimator],
+        ESTIMATORS[point.estimator],
         f"{point.num_windows:.3g}" if point.num_windows else "",
         f"{point.overlap:.3f}",
         f"{point.overlap / own.overlap:.2f}" if own and own.overlap else "",

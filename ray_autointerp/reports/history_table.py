@@ -42,7 +42,7 @@ class RunEntry:
 
 
 @dataclass(frozen=True)
-class LabelEntry:
+class LabelVersion:
     """The label that one run gives a latent."""
 
     run: str
@@ -81,7 +81,7 @@ def history_table(entries: Iterable[RunEntry]) -> Table:
     return shown
 
 
-def label_history(run: Run, sae: str, latent: int) -> Iterator[LabelEntry]:
+def label_versions(run: Run, sae: str, latent: int) -> Iterator[LabelVersion]:
     """The label that each run gives a latent, the newest first. Where a run was matched with its
     parent, the parent's latent is the one that it was matched with.
     """
@@ -89,7 +89,7 @@ def label_history(run: Run, sae: str, latent: int) -> Iterator[LabelEntry]:
         if sae in one.saes:
             for row in labels(one, sae).filter(pc.field("latent") == latent).to_pylist():
                 made_in = row["origin_run"] or one.folder
-                yield LabelEntry(one.folder, sae, latent, row["method"], made_in, label_line(row))
+                yield LabelVersion(one.folder, sae, latent, row["method"], made_in, label_line(row))
         if one.config.is_matched:
             matched = Tables(one).row("matches", sae, [latent])[latent]["earlier_latent"]
             if matched is None:
@@ -97,7 +97,7 @@ def label_history(run: Run, sae: str, latent: int) -> Iterator[LabelEntry]:
             sae, latent = one.config.earlier_id(sae), matched
 
 
-def label_history_table(entries: Iterable[LabelEntry]) -> Table:
+def label_history_table(entries: Iterable[LabelVersion]) -> Table:
     """A line for each label."""
     shown = _table("run", "latent", "method", "made in", "label")
     for one in entries:

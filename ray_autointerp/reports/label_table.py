@@ -42,6 +42,9 @@ SORT_COLUMNS = tuple(_SORTS)
 
 _GAP = "  "
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""Characters with which a cell begins that a spreadsheet takes for a formula."""
+
 _NAME = ["name", "name_win_rate", "name_win_rate_low", "name_win_rate_high"]
 
 _TOLD = 0.5
@@ -256,7 +259,9 @@ def _told_by_tokens(tables: Tables) -> str:
 
 
 def write_csv(table: pa.Table, stream: TextIO) -> None:
-    """All columns; lists are joined by ` | `, nulls are empty."""
+    """All columns; lists are joined by ` | `, nulls are empty. An apostrophe stands before what a
+    spreadsheet would run as a formula, and makes it text there.
+    """
     writer = csv.writer(stream)
     writer.writerow(table.column_names)
     for row in table.to_pylist():
@@ -273,11 +278,10 @@ def _pattern(text: str) -> re.Pattern[str]:
 def _cell(value: object) -> object:
     if value is None:
         return ""
-    return (
-        " | ".join(map(str, value))
-        if isinstance(value, Sequence) and not isinstance(value, str)
-        else value
-    )
+    if isinstance(value, Sequence):
+        text = value if isinstance(value, str) else " | ".join(map(str, value))
+        return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return value
 
 
 def _number(value: float | None) -> str:

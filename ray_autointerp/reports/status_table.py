@@ -118,10 +118,11 @@ def status_table(of: Status) -> Group:
             "" if seconds is None else f"{seconds:.1f}",
         )
     lines = filter(None, chain(_failed(of), [of.bill, of.pools]))
-    return Group(Text(_sentence(of)), table, *map(Text, lines))
+    return Group(Text(sentence(of)), table, *map(Text, lines))
 
 
-def _sentence(of: Status) -> str:
+def sentence(of: Status) -> str:
+    """How far it is, who drives it and what is left."""
     name = f"{of.run.uri}: "
     if of.is_finished:
         return f"{name}finished."

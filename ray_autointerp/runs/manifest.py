@@ -168,7 +168,6 @@ def _loaded(uri: str, manifest: dict[str, Any]) -> Run:
         d_model=manifest["axes"]["d_model"],
         directions_per_shard=manifest["axes"]["directions_per_shard"],
         read_points=manifest["axes"].get("read_points", {}),
-        read_widths=manifest["axes"].get("read_widths", {}),
     )
     run = _run(Config.model_validate(manifest["config"]), axes, uri, manifest["identity"])
     return replace(run, inherits=manifest["inherits"], answered_by=manifest["answered_by"])
@@ -189,7 +188,6 @@ def _axes_json(axes: Axes) -> dict[str, Any]:
         "d_model": axes.d_model,
         "directions_per_shard": axes.directions_per_shard,
         "read_points": dict(axes.read_points),
-        "read_widths": dict(axes.read_widths),
     }
 
 

@@ -273,6 +273,14 @@ class Tables:
         )
         return num_failed
 
+    def _places(self, sae: str) -> dict[int, int]:
+        """By chosen latent, its place in the selection's order."""
+
+        def read() -> dict[int, int]:
+            return {latent: place for place, latent in enumerate(self.selection(sae))}
+
+        return self.kept(("places", sae), read)
+
     def _count(self, table: str, sae: str | None, method: str | None) -> int:
         selected: dict[str, Selected] = {}
         if producer_of(table, method).split == "selection":
@@ -288,6 +296,6 @@ class Tables:
             start = axes.latents[sae].start
             return {(latent - start) // axes.latents_per_shard for latent in latents}
         if split == "selection":
-            order = {latent: i for i, latent in enumerate(self.selection(sae))}
+            order = self._places(sae)
             return {order[latent] // axes.selected_per_shard for latent in latents}
         return set(range(self._count(table, sae, method)))

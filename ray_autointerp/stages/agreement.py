@@ -56,7 +56,8 @@ def run(task: Task, context: WorkerContext) -> None:
         if latents:
             value_B = torch.tensor([values[i] for i in latents], device=context.subject.device)
             made = sample_passes(context, task.sae, latents, value_B, jacobian)
-            variances += _scattered(context, made, jacobian, strength)
+            if jacobian.num_singles:
+                variances += _scattered(context, made, jacobian, strength)
             passes[strength] = made
     for strength, made in passes.items():
         rows += _judged(context, task.sae, made, jacobian, strength, variances)

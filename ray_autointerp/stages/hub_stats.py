@@ -6,6 +6,7 @@ its own maximum, over the range.
 """
 
 from ray_autointerp.methods.hub_stats import hub_stats
+from ray_autointerp.methods.input_map import unit_embeddings
 from ray_autointerp.methods.jacobian import linear_change
 from ray_autointerp.methods.vocab_proj import apply_norm
 from ray_autointerp.passes.hub_stats import hub_table, reference_scale
@@ -23,7 +24,9 @@ def run(task: Task, context: WorkerContext) -> None:
         rows_LD = apply_norm(sae.W_dec_LD, subject.final_norm)
         stats = hub_stats(rows_LD, subject.W_U_DV, subject.b_U_V)
     elif task.method == "reads":
-        stats = hub_stats(read_rows(context, task.sae, slice(None)), subject.W_E_VD.T)
+        stats = hub_stats(
+            read_rows(context, task.sae, slice(None)), unit_embeddings(subject.W_E_VD).T
+        )
     else:
         whole, device = context.run.axes.latents[task.sae], sae.W_dec_LD.device
         scale_L1 = reference_scale(context.tables, task.sae, device)[:, None]

@@ -1,5 +1,6 @@
 """vocab_proj: promoted and suppressed tokens of every latent, dead ones too; no forward pass."""
 
+from ray_autointerp.methods.input_map import unit_embeddings
 from ray_autointerp.methods.vocab_proj import embedding_reads, vocab_proj
 from ray_autointerp.passes.hub_stats import read_hub_stats
 from ray_autointerp.passes.read_rows import read_rows
@@ -24,7 +25,7 @@ def run(task: Task, context: WorkerContext) -> None:
     )
     reads = embedding_reads(
         read_rows(context, task.sae, slice(latents.start, latents.stop)),
-        subject.W_E_VD,
+        unit_embeddings(subject.W_E_VD),
         evidence.num_read_tokens,
         read_hub_stats(context.tables, task.sae, "reads"),
     )

@@ -297,3 +297,10 @@ def test_virtual_gpus_do_all_work_and_idle_only_where_they_must(
         for usage in forecast(case.config, case.axes).steps.values()
     )
     assert alone.pools["llm"].work == pytest.approx(tokens, rel=0.01)
+
+
+def test_viewer(bench: Bench, tmp_path: Path) -> None:
+    (row,) = bench("viewer", "--latents", "40", "--rounds", "1", "--keep", str(tmp_path))
+    for page in ("first_page_s", "search_s", "latent_page_s"):
+        assert len(row[page]) == 3
+    assert (tmp_path / "synthetic" / "manifest.json").exists()

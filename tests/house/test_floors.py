@@ -30,7 +30,7 @@ FLOORS = (
     {"stages"},
     {"preflight", "execution"},
     {"pipeline", "reports"},
-    {"cluster"},
+    {"cluster", "viewer"},
     {"labelling"},
     {"cli"},
 )
@@ -44,7 +44,17 @@ ONLY_IN = {
     "boto3": {"storage"},
     "botocore": {"storage"},
 }
-WITHOUT_TORCH = {"errors", "config", "records", "prompts", "plan", "storage", "reports", "cli"}
+WITHOUT_TORCH = {
+    "errors",
+    "config",
+    "records",
+    "prompts",
+    "plan",
+    "storage",
+    "reports",
+    "cli",
+    "viewer",
+}
 PLAIN_ARGUMENTS = {"methods", "prompts"}
 """Floors that take plain arguments, never a config."""
 
@@ -193,7 +203,7 @@ HEAVY = {"ray", "torch", "vllm", "transformer_lens", "sae_lens", "transformers",
     ("floors", "blocked"),
     [
         (("errors", "config", "records", "prompts", "plan"), HEAVY | {"boto3", "botocore"}),
-        (("storage", "reports"), HEAVY),
+        (("storage", "reports", "viewer"), HEAVY),
         (("methods",), HEAVY - {"torch"} | {"boto3"}),
         (("llm",), HEAVY | {"boto3"}),
         (

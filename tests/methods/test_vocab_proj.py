@@ -10,6 +10,7 @@ from ray_autointerp.methods.vocab_proj import (
     FinalNorm,
     apply_norm,
     embedding_reads,
+    mean_norm_jacobian,
     project,
     vocab_proj,
 )
@@ -122,3 +123,14 @@ def test_embedding_reads_equal_sorting_of_all_dot_products(weights, chunk_size):
             assert side.ids_BK[latent].tolist() == ids.tolist()
             assert side.logits_BK[latent].tolist() == pytest.approx(read[latent][ids], rel=1e-4)
             assert side.z_BK[latent].tolist() == pytest.approx(z[latent][ids], rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["rms", "layer", "none"])
+def test_mean_norm_jacobian_equals_autograd(kind):
+    torch.manual_seed(3)
+    h_PD, gain = torch.randn(5, 6) * 4 + 1, torch.rand(6) + 0.5
+    norm = FinalNorm(kind, gain, bias_D=torch.randn(6), eps=1e-3)
+    each = [
+        torch.autograd.functional.jacobian(lambda x: apply_norm(x[None], norm)[0], h) for h in h_PD
+    ]
+    torch.testing.assert_close(mean_norm_jacobian(h_PD, norm), torch.stack(each).mean(0))

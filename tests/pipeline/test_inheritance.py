@@ -23,8 +23,8 @@ from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.reports.compare import lines
 from ray_autointerp.reports.history_table import (
     history_table,
-    label_history,
     label_history_table,
+    label_versions,
     lineage,
     run_history,
 )
@@ -143,7 +143,7 @@ def test_history_tells_what_each_run_took_over_and_its_labels(
     own, parents = (shown.index(f"\n {name} ") for name in ("child", "planted"))
     assert own < shown.index("max_act", own) < parents
     latent = next(row["latent"] for row in labels(run, SAE).to_pylist() if row["chosen"])
-    of_latent = printed(label_history_table(label_history(run, SAE, latent)))
+    of_latent = printed(label_history_table(label_versions(run, SAE, latent)))
     assert "\n child " in of_latent and "\n planted " in of_latent
 
 

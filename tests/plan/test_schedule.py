@@ -48,7 +48,7 @@ def axes(saes: int = 2, tokens: int = 3, latents: int = 10, per: int = 4, chosen
     ids = [f"s{i}" for i in range(saes)]
     ranges = {sae: LatentRange(0, latents) for sae in ids}
     points = dict.fromkeys(ids, "hook")
-    return Axes(tokens, ranges, per, chosen, points, 4, 2, points, {"hook": 4})
+    return Axes(tokens, ranges, per, chosen, points, 4, 2, points)
 
 
 SELECTED = Selected(num_chosen=5, num_panel=3, num_controls=4)
