@@ -136,9 +136,7 @@ def make(root: Path, num_latents: int, opened: Sequence[int]) -> None:
         }
     )
     latents = {SAE: LatentRange(0, num_latents)}
-    axes = Axes(
-        1, latents, PER_SHARD, PER_SELECTED, {SAE: HOOK}, 768, 256, {SAE: HOOK}, {HOOK: 768}
-    )
+    axes = Axes(1, latents, PER_SHARD, PER_SELECTED, {SAE: HOOK}, 768, 256, {SAE: HOOK})
     inputs = Inputs("0", "0", "0", {SAE: "0"}, "none", defaultdict(str))
     run = open_run(config, axes, inputs, 16)
     assert run is not None

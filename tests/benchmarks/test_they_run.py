@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import math
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from ray_autointerp.preflight.forecast import forecast
 from ray_autointerp.prompts.shown import Shown
 from ray_autointerp.runs.run import Run
 
+PACKAGE = "ray_autointerp"
 FOLDER = str(Path(__file__).parents[2] / "jobs" / "benchmarks")
 
 Bench = Callable[..., list[dict[str, Any]]]
@@ -34,7 +36,9 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def run(name: str, *arguments: str) -> list[dict[str, Any]]:
         monkeypatch.syspath_prepend(FOLDER)
         monkeypatch.setattr(sys, "argv", [name, *arguments])
+        level = logging.getLogger(PACKAGE).level
         importlib.import_module(name).main()
+        logging.getLogger(PACKAGE).setLevel(level)
         lines = capsys.readouterr().out.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 

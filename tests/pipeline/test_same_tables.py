@@ -115,7 +115,7 @@ def test_engine_that_dies_of_everything_stops_the_run_with_its_task(
     quick_config: Planted, ray_runner: Runner, tmp_path: Path
 ) -> None:
     changes = POISONED | {"llm": {"script": "bad_day:dead"}, "operations": {"max_quarantined": 0}}
-    with pytest.raises(TaskError, match=r"`\w+ · planted .*continues from"):
+    with pytest.raises(TaskError, match=r"`\w+ · .*continues from"):
         label(quick_config(tmp_path, changes), ray_runner, Silent())
 
 

@@ -93,8 +93,8 @@ class FaultyProxy:
                     if name.lower() not in ("connection", "transfer-encoding", "server", "date"):
                         self.send_header(name, value)
                 self.end_headers()
+                proxy.num_bytes += len(reply.body)  # before whoever reads them can look
                 self.wfile.write(reply.body[:num_bytes])
-                proxy.num_bytes += len(reply.body)
 
             def log_message(self, *args: object) -> None:
                 pass
