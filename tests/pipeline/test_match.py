@@ -1,6 +1,7 @@
 """An SAE is matched with the parent run's: a permuted one with births, deaths and drift."""
 
 import io
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from ray_autointerp.errors import ConfigError, UserError
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.pipeline import label
+from ray_autointerp.reports.json_document import matches_document, write_json
 from ray_autointerp.reports.match_table import match_summary, match_tables
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
@@ -149,6 +151,12 @@ def test_report_counts_and_shows_labels_that_differ(child: Run, later: Later) ->
     )
     assert f"{BORN} are new, {BORN} of {len(later[1])} are lost" in said
     assert "median correlation" in said
+    stream = io.StringIO()
+    write_json(matches_document(child, summary), stream)
+    document = json.loads(stream.getvalue())
+    assert (document["num_matched"], document["num_lost"]) == (summary.num_matched, BORN)
+    assert len(document["matches"]) == summary.matches.num_rows
+    assert len(document["changed_labels"]) == len(summary.changed)
 
 
 def test_finished_child_does_nothing_again(child: Run) -> None:
