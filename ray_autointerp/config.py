@@ -514,7 +514,8 @@ class LLMSection(Section):
     api_key_variable: Annotated[str, _OPERATIONS] = "OPENAI_API_KEY"
     """The environment variable that holds the endpoints' key; keys stand in no file."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the engine's weights."""
+    """Of the engine's weights. `auto` is the model's own on a GPU; on a CPU bfloat16 where the CPU
+    multiplies that, else float32, which is then several times faster."""
     max_model_len: int = Field(default=4096, ge=256)
     """Longest prompt plus answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0)

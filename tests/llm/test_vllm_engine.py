@@ -376,6 +376,25 @@ def test_engine_on_a_part_of_a_card_takes_less_than_that_part() -> None:
     assert engine_arguments(own, gpus=0.5, is_cpu=False)["gpu_memory_utilization"] == 0.3
 
 
+@pytest.mark.parametrize(
+    ("flags", "dtype", "taken"),
+    [
+        ("flags : fma avx2 avx512f avx512_bf16", "auto", "auto"),
+        ("flags : fma avx avx2", "auto", "float32"),
+        ("flags : fma avx avx2", "bfloat16", "bfloat16"),
+        ("Features : asimd bf16", "auto", "auto"),
+        ("", "auto", "float32"),
+    ],
+)
+def test_auto_is_no_dtype_that_the_cpu_is_slow_in(
+    flags: str, dtype: Any, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray_autointerp.llm.vllm_engine._cpu_info", lambda: flags)
+    section = LLMSection(model="some/model", dtype=dtype)
+    assert engine_arguments(section, gpus=0, is_cpu=True)["dtype"] == taken
+    assert engine_arguments(section, gpus=1, is_cpu=False)["dtype"] == dtype
+
+
 @pytest.mark.parametrize(("gpus", "together", "fits"), [(2, 2, True), (2, 1, False), (1, 2, False)])
 def test_gpus_of_an_engine_are_as_many_as_it_is_split_over(
     gpus: float, together: int, fits: bool, monkeypatch: pytest.MonkeyPatch
