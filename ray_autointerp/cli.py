@@ -326,6 +326,27 @@ def view(
 
 
 @app.command()
+def report(
+    run: RunUri,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; else <run>-report.html, here.")
+    ] = None,
+) -> None:
+    """Write a run's report as one HTML file with its plots, to keep or to send."""
+    from ray_autointerp.viewer.report_file import report_file
+
+    path = out or Path(f"{run.rstrip('/').rpartition('/')[2] or 'run'}-report.html")
+    written = report_file(run).encode()
+    try:
+        path.write_bytes(written)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path} ({error.strerror}); name another by --out."
+        ) from error
+    _console.print(f"Wrote {path} ({len(written) / 1000:,.0f} kB).", markup=False, highlight=False)
+
+
+@app.command()
 def agreement(run: RunUri, sae: SaeId = None, json: Json = False) -> None:
     """Show how far each estimate of TokenChange can be believed, against its windows."""
     from ray_autointerp.reports import json_document

@@ -115,7 +115,7 @@ class _Pages:
     def run(self, request: Request) -> Response:
         """The report of a run."""
         run = self._run(request)
-        return self._page(request, "run.html", run=run, report=run.report())
+        return self._page(request, "run.html", run=run, report=run.report(), linked=True)
 
     def browse(self, request: Request) -> Response:
         """The table of labels."""

@@ -21,8 +21,11 @@ from ray_autointerp.reports.pool_table import PoolUse, pool_use
 from ray_autointerp.reports.run_scores import LABEL, MAIN, RunScores, run_scores
 from ray_autointerp.reports.status_table import sentence, status
 from ray_autointerp.runs.tables import Row, Tables
-from ray_autointerp.viewer.charts import SIZE_X, SIZE_Y, Axis
+from ray_autointerp.viewer.browse import Histogram, histograms, scatter_plot
+from ray_autointerp.viewer.charts import SIZE_X, SIZE_Y, Axis, Scatter
 from ray_autointerp.viewer.label_index import LabelIndex
+from ray_autointerp.viewer.query import Query
+from ray_autointerp.viewer.sample_labels import Sample, sample_labels
 from ray_autointerp.viewer.scores import CHANCE, Score
 
 T = TypeVar("T")
@@ -58,6 +61,10 @@ class SaeReport:
     methods: list[tuple[str, list[Score | None], list[float | None]]]
     """By method: the mean of each main score, and Spearman of each against words."""
     chance: list[tuple[str, ChanceTest]]
+    samples: list[Sample]
+    histograms: list[Histogram]
+    plot: Scatter | None
+    """Input against output scores, or whatever of both it has."""
     statuses: list[Row]
     curves: list[Curve]
     window_axis: Axis | None
@@ -116,6 +123,9 @@ def _sae_report(tables: Tables, index: LabelIndex) -> SaeReport:
         ]
         if scores
         else [],
+        sample_labels(index),
+        histograms(index, Query()),
+        scatter_plot(index, Query()),
         index.rows(
             "select status, count(*) as n, count(*) filter (where chosen) as chosen from labels "
             "where status is not null group by 1 order by 2 desc"

@@ -17,7 +17,12 @@ FOLDER = Path(__file__).parent
 
 def render(template: str, status_code: int = 200, **values: Any) -> HTMLResponse:
     """A page, or a fragment of one."""
-    return HTMLResponse(_ENVIRONMENT.get_template(template).render(**values), status_code)
+    return HTMLResponse(text(template, **values), status_code)
+
+
+def text(template: str, **values: Any) -> str:
+    """What a template makes of the values."""
+    return _ENVIRONMENT.get_template(template).render(**values)
 
 
 def _environment() -> Environment:

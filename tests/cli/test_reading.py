@@ -18,6 +18,7 @@ from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.reports import compare
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
+from ray_autointerp.viewer.report_file import report_file
 
 Cli = Callable[..., Any]
 
@@ -236,3 +237,16 @@ def test_what_the_run_does_not_have_is_refused(
 
 def test_folder_that_is_no_run_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert cli("labels", tmp_path).refuses(str(tmp_path), "manifest.json")
+
+
+def test_report_is_a_file_that_the_command_names(
+    cli: Cli, quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = cli("report", quick_run.uri)
+    path = tmp_path / f"{Path(quick_run.uri).name}-report.html"
+    assert said.code == 0, said.err
+    assert path.name in said.out
+    assert path.read_text() == report_file(quick_run.uri)
+    assert cli("report", quick_run.uri, "--out", "nowhere/x.html").refuses("nowhere/x.html")
+    assert cli("report", tmp_path / "none").code == 2
