@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ray_autointerp.config_file import read_config
     from ray_autointerp.errors import AutointerpError, UserError
     from ray_autointerp.labelling import label
+    from ray_autointerp.models.text_embedding import TextEmbedding
     from ray_autointerp.reports.labelled_run import LabelledRun, read_run
     from ray_autointerp.reports.latent_card import LatentCard
 
@@ -19,6 +20,7 @@ __all__ = [
     "Config",
     "LabelledRun",
     "LatentCard",
+    "TextEmbedding",
     "UserError",
     "label",
     "read_config",
@@ -30,6 +32,7 @@ _MODULES = {
     "Config": "config",
     "LabelledRun": "reports.labelled_run",
     "LatentCard": "reports.latent_card",
+    "TextEmbedding": "models.text_embedding",
     "UserError": "errors",
     "label": "labelling",
     "read_config": "config_file",

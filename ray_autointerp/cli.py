@@ -299,6 +299,46 @@ def labels(
 
 
 @app.command()
+def search(
+    run: RunUri,
+    text: Annotated[str, typer.Argument(help="What a label is to hold, or to be about.")],
+    sae: SaeId = None,
+    semantic: Annotated[
+        bool, typer.Option("--semantic", help="By meaning; embeds each label once.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(help="With --semantic: a folder or hub name, over all-MiniLM-L6-v2."),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Labels shown of each SAE.")] = 20,
+    json: Json = False,
+) -> None:
+    """Find labels that hold every word of a text, or with --semantic those nearest in meaning."""
+    from ray_autointerp.reports import json_document
+    from ray_autointerp.reports.label_table import LabelLines
+    from ray_autointerp.reports.labelled_run import read_run
+
+    if model is not None and not semantic:
+        raise UserError("--model names an embedding model: give --semantic with it.")
+    embed = None
+    if semantic:
+        from ray_autointerp.models.text_embedding import DEFAULT_MODEL, TextEmbedding
+
+        embed = TextEmbedding(model or DEFAULT_MODEL)
+    read = read_run(run)
+    saes = read.saes if sae is None else (_one_sae(read.saes, sae),)
+    with Console(stderr=True).status("Comparing labels with the text."):
+        found = {one: read.search(text, one, embed) for one in saes}
+    if json:
+        shown = {one: table.slice(0, limit) for one, table in found.items()}
+        _write_json(json_document.search_document(run, text, shown))
+        return
+    for one, table in found.items():
+        count = "nearest in meaning first" if semantic else f"{table.num_rows:,} found"
+        _console.print(LabelLines(table.slice(0, limit), f"{one}: {count}"))
+
+
+@app.command()
 def view(
     runs: Annotated[list[str], typer.Argument(help="Folders or s3:// URIs of runs.")],
     port: Annotated[int, typer.Option(help="0 finds a free one.")] = 8000,

@@ -67,6 +67,12 @@ def labels_document(run: Run, sae: str, table: pa.Table) -> Document:
     return {"run": run.uri, "sae": sae, "labels": table.to_pylist()}
 
 
+def search_document(uri: str, text: str, found: Mapping[str, pa.Table]) -> Document:
+    """Rows of `labels` by SAE, with their `similarity` where they were searched by meaning."""
+    labels = [row for table in found.values() for row in table.to_pylist()]
+    return {"run": uri, "text": text, "labels": labels}
+
+
 def latent_document(run: Run, rows: LatentRows) -> Document:
     """Every row of one latent."""
     names = ("sae", "latent", "is_chosen", "stats", "free_scores", "label", "neighbours")

@@ -102,7 +102,7 @@ def filtered(table: pa.Table, only: Filter, sort: str = "latent") -> pa.Table:
 @dataclass(frozen=True)
 class LabelLines:
     """One line per latent: its label, behind its name where that is to be trusted, cut to what
-    fits, what it fires on, and what it promotes.
+    fits, what it fires on, and what it promotes; first its cosine, where it was searched by that.
     """
 
     table: pa.Table
@@ -111,9 +111,10 @@ class LabelLines:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Each column has half of what is left, or more where those after it need less."""
         rows = self.table.to_pylist()
-        columns = list(
-            zip(("latent", "label", "fires on", "promotes"), *map(_cells, rows), strict=True)
-        )
+        titles = ("latent", "label", "fires on", "promotes")
+        if "similarity" in self.table.column_names:
+            titles = ("cosine  latent", *titles[1:])
+        columns = list(zip(titles, *map(_cells, rows), strict=True))
         widest = [max(map(cell_len, column)) for column in columns]
         lines = [Text(latent.rjust(widest[0])) for latent in columns[0]]
         used = widest[0]
@@ -138,7 +139,10 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
     label = label_line(row)
     if heads_label(row):
         label = f"{shown_name(row)}; {label.removeprefix(printable(row['name']) + '; ')}"
-    return str(row["latent"]), label, _joined(row["fires_on"]), _joined(row["promotes"])
+    latent = str(row["latent"])
+    if "similarity" in row:
+        latent = f"{row['similarity']:6.2f}  {latent:>6}"
+    return latent, label, _joined(row["fires_on"]), _joined(row["promotes"])
 
 
 def label_line(row: Row) -> str:

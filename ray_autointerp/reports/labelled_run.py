@@ -3,9 +3,10 @@
 Only reads, whatever tables the run has by now: nothing is kept that could become old.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from ray_autointerp.errors import UserError
@@ -28,6 +29,10 @@ _EXAMPLE_COLUMNS: Mapping[str, pa.DataType] = {
     **{"text": pa.string(), "peak": pa.int16(), "tokens": pa.list_(pa.string())},
     **{"activations": pa.list_(pa.float32()), "document_id": pa.string()},
 }
+
+
+Embed = Callable[[Sequence[str]], np.ndarray]
+"""Texts to rows of length 1, float32 [num_texts, dim]."""
 
 
 class LabelledRun:
@@ -64,11 +69,16 @@ class LabelledRun:
         """
         return pa.concat_tables([score_table(self._tables, one) for one in self._asked(sae)])
 
-    def search(self, text: str, sae: str | None = None) -> pa.Table:
+    def search(self, text: str, sae: str | None = None, embed: Embed | None = None) -> pa.Table:
         """The labels in which every word of the text stands, case ignored: in the label, the name,
         or the tokens that it fires on, promotes or suppresses.
+
+        With `embed`, such as `TextEmbedding()`, all labels, the nearest in meaning first: column
+        `similarity` is the cosine of name and label with the text.
         """
         found = self.labels(sae)
+        if embed is not None:
+            return _by_similarity(found, text, embed)
         rows = found.select([*_TEXTS, *_LISTS]).to_pylist()
         words = text.casefold().split()
         return found.filter(pa.array([_holds(row, words) for row in rows], pa.bool_()))
@@ -114,6 +124,21 @@ class LabelledRun:
 def read_run(uri: str | Path) -> LabelledRun:
     """A run at a folder or `s3://` URI, finished or not. Raises StoreError if there is none."""
     return LabelledRun(load_run(str(uri)))
+
+
+def _by_similarity(found: pa.Table, text: str, embed: Embed) -> pa.Table:
+    found = found.filter(found["label"].is_valid())
+    texts = [label_text(row) for row in found.select(["name", "label"]).to_pylist()]
+    vectors = embed([text, *texts])
+    similarity = pa.array(vectors[1:] @ vectors[0], pa.float32())
+    ranked = found.append_column("similarity", similarity)
+    return ranked.sort_by([("similarity", "descending"), ("latent", "ascending")])
+
+
+def label_text(row: Row) -> str:
+    """Name and label, the name once."""
+    name, label = row["name"], row["label"]
+    return label if name is None or label.startswith(name) else f"{name}; {label}"
 
 
 def _holds(row: Row, words: Sequence[str]) -> bool:

@@ -26,6 +26,7 @@ SAE = "planted"
 READING = {
     "status": (),
     "labels": (),
+    "search": ("fires on",),
     "show": ("1",),
     "compare": (),
     "bill": (),

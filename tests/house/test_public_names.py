@@ -12,6 +12,7 @@ NAMES = {
     "Config": None,
     "LabelledRun": None,
     "LatentCard": None,
+    "TextEmbedding": None,
     "UserError": None,
     "label": "(config: ray_autointerp.config.Config | str | pathlib.Path, *, local: bool = False, "
     "quiet: bool = False) -> ray_autointerp.reports.labelled_run.LabelledRun",
@@ -21,7 +22,8 @@ NAMES = {
 METHODS = {
     "labels": "(sae: str | None = None) -> pyarrow.lib.Table",
     "scores": "(sae: str | None = None) -> pyarrow.lib.Table",
-    "search": "(text: str, sae: str | None = None) -> pyarrow.lib.Table",
+    "search": "(text: str, sae: str | None = None, embed: collections.abc.Callable["
+    "[collections.abc.Sequence[str]], numpy.ndarray] | None = None) -> pyarrow.lib.Table",
     "latent": "(latent: int, sae: str | None = None) -> "
     "ray_autointerp.reports.latent_card.LatentCard",
     "examples": "(latent: int, sae: str | None = None) -> pyarrow.lib.Table",

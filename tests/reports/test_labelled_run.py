@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -98,6 +100,24 @@ def test_search_finds_every_word_in_label_or_tokens(quick_run: Run) -> None:
     assert row["latent"] in run.search(words)["latent"].to_pylist()
     assert run.search(f"{words} no-such-word").num_rows == 0
     assert run.search(".*").num_rows == 0, "a text, no regular expression"
+
+
+def test_search_by_meaning_ranks_every_label_by_its_cosine(quick_run: Run) -> None:
+    """Vectors of one-letter counts: what is nearest can be reckoned by hand."""
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        counts = np.array([[text.count(letter) for letter in "aeinrt"] for text in texts], "f4")
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+    run = read_run(quick_run.uri)
+    rows = {row["latent"]: row for row in run.labels().to_pylist() if row["label"]}
+    found = run.search("rain in the air", embed=embed)
+    assert set(found["latent"].to_pylist()) == set(rows)
+    similarity = found["similarity"].to_pylist()
+    assert similarity == sorted(similarity, reverse=True)
+    asked = embed(["rain in the air"])[0]
+    for row in found.slice(0, 5).to_pylist():
+        assert row["similarity"] == pytest.approx(float(embed([row["label"]])[0] @ asked), abs=1e-5)
 
 
 def test_examples_are_those_of_the_table(quick_run: Run) -> None:
