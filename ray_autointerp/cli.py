@@ -301,7 +301,7 @@ def labels(
 @app.command()
 def search(
     run: RunUri,
-    text: Annotated[str, typer.Argument(help="What a label is to hold, or to be about.")],
+    text: Annotated[list[str], typer.Argument(help="What a label is to hold, or to be about.")],
     sae: SaeId = None,
     semantic: Annotated[
         bool, typer.Option("--semantic", help="By meaning; embeds each label once.")
@@ -328,10 +328,11 @@ def search(
     read = read_run(run)
     saes = read.saes if sae is None else (_one_sae(read.saes, sae),)
     with Console(stderr=True).status("Comparing labels with the text."):
-        found = {one: read.search(text, one, embed) for one in saes}
+        asked = " ".join(text)
+        found = {one: read.search(asked, one, embed) for one in saes}
     if json:
         shown = {one: table.slice(0, limit) for one, table in found.items()}
-        _write_json(json_document.search_document(run, text, shown))
+        _write_json(json_document.search_document(run, asked, shown))
         return
     for one, table in found.items():
         count = "nearest in meaning first" if semantic else f"{table.num_rows:,} found"

@@ -293,7 +293,7 @@ def _trials_of(request: Request, page: LatentPage, method: str | None) -> str | 
     scored = [
         one.method
         for one in page.rows.descriptions
-        if one.scores.keys() & {"output_score", "unseen_tokens"}
+        if one.scores.keys() & {"output_score", "unseen_tokens", "detection", "fuzzing"}
     ]
     for name in (request.query_params.get("trials"), method):
         if name in scored:

@@ -61,6 +61,15 @@ class Sentences:
 
 
 @dataclass(frozen=True)
+class JudgedText:
+    """A held-out text of which the judge was asked whether the latent is active there."""
+
+    row: Row
+    excerpt: Excerpt | None
+    """Of texts in which it is active, where that is among the examples that are kept."""
+
+
+@dataclass(frozen=True)
 class SteeredText:
     """What the model says after a prompt when the latent is raised, and when it is not."""
 
@@ -193,6 +202,24 @@ class LatentPage:
         """Published trials on unseen tokens of one description."""
         rows = self._rows("unseen_judgements", method)
         return [row for row in rows if not row["choosing"]]
+
+    def judged_texts(self, table: str, method: str) -> list[JudgedText]:
+        """Of `detections` or `fuzzings`, the texts in order of the odds that one description was
+        given for them.
+        """
+        places = {
+            example["window"]: example
+            for rows in self.rows.example_rows
+            if rows["split"] == "score"
+            for kept in ("near_misses", "stratified", "examples")
+            for example in rows[kept] or ()
+        }
+        judged = sorted(self._rows(table, method), key=lambda row: -(row["log_odds"] or 0.0))
+        made = []
+        for row in judged:
+            example = places.get(row["window"]) if row["strength"] else None
+            made.append(JudgedText(row, self._excerpt(example) if example else None))
+        return made
 
     _plain_kind = ""
 

@@ -246,7 +246,7 @@ def test_search_finds_words_or_what_is_nearest_in_meaning(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # vectors are kept there
     word = read_run(quick_run.uri).labels()["fires_on"].to_pylist()[0][0].strip()
-    found = cli("search", quick_run.uri, word)
+    found = cli("search", quick_run.uri, word, "fires", "on")
     assert found.code == 0, found.err
     assert f'"{word}"' in found.out
     assert " found" in found.out

@@ -20,9 +20,11 @@ from ray_autointerp.reports.label_table import labels
 from ray_autointerp.reports.run_scores import MAIN, run_scores
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
+from ray_autointerp.storage.store import open_store
 from ray_autointerp.viewer.app import viewer_app
 from ray_autointerp.viewer.compare_page import comparison
 from ray_autointerp.viewer.label_index import LabelIndex
+from ray_autointerp.viewer.latent_page import LatentPage
 from ray_autointerp.viewer.measures import SCORES
 from ray_autointerp.viewer.viewed_run import viewed_runs
 
@@ -216,6 +218,34 @@ def test_latents_page_holds_every_description_with_its_scores(
     assert f"{score['auroc']:.2f}" in html
     for heading in ("Fires on", "Does", "Descriptions", "Steered text", "Nearest latents"):
         assert heading in html
+
+
+def test_judged_texts_are_listed_with_their_odds_and_what_is_kept_of_them(quick_run: Run) -> None:
+    tables = Tables(quick_run)
+    latent = next(iter(tables.selection(SAE)))
+    page = LatentPage(tables, SAE, latent)
+    for table in ("detections", "fuzzings"):
+        rows = tables.rows(table, SAE, [latent], "keywords")[latent]
+        shown = page.judged_texts(table, "keywords")
+        odds = [one.row["log_odds"] for one in shown]
+        assert sorted(odds) == sorted(row["log_odds"] for row in rows)
+        assert odds == sorted(odds, reverse=True)
+        kept = [one for one in shown if one.excerpt]
+        assert kept and all(one.row["strength"] > 0 for one in kept)
+        assert all(one.excerpt.activation > 0 for one in kept if one.excerpt)
+    html = client(quick_run.uri).get(f"{LABELS}/{latent}?trials=keywords").text
+    assert "On held-out texts" in html and "On marked held-out texts" in html
+
+
+def test_run_on_s3_is_shown(quick_run: Run, bucket: str) -> None:
+    uri = f"s3://{bucket}/runs/planted"
+    store, folder = open_store(uri), open_store(quick_run.uri)
+    for name in folder.list(""):
+        store.put_if_absent(name, folder.get(name))
+    asked = client(uri)
+    assert latents_in(asked.get(LABELS).text) == latents_in(client(quick_run.uri).get(LABELS).text)
+    for path in (f"{LABELS}/0", "/runs/planted"):
+        assert asked.get(path).status_code == 200
 
 
 def test_report_has_every_part(quick_run: Run, asks: TestClient) -> None:
