@@ -1,7 +1,6 @@
 """The evidence that each explainer, map and mode of TokenChange reads beside its step's tables.
 
-To add a description method, add its prompt (a line to _SHOWN where it is a list of tokens, else
-prompts/<method>.py, and prompts/texts/<method>.md with worked examples) and a line to EXPLAINERS.
+prompts/README.md says how to add a description method.
 """
 
 import re

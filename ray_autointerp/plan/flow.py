@@ -1,5 +1,5 @@
-"""What flows: the steps of a run as data. The README prints this table and a test holds the two
-together. To add a step, add its declaration here, its stage, and its tables to records/schemas.py.
+"""What flows: the steps of a run as data. methods/README.md has them as a table, and a test holds
+the two together. stages/README.md says how to add a step.
 
 Among ready steps that as many LLM steps wait for, the later in the table goes first
 (plan/priority.py): so the step for which most others wait, `max_act`, stands after those that need
