@@ -21,7 +21,10 @@ from pages import EXTENSIONS, Block, all_blocks
 
 RUNS = re.compile(r"(?:s3://my-bucket/labels|runs)/(?:demo(?:-\d/demo)?|gemma-2-2b-l12)\b")
 S3 = "s3://my-bucket/labels/demo"
-READING = ("plan", "status", "labels", "show", "compare", "agreement", "bill", "history", "prune")
+READING = (
+    *("plan", "status", "labels", "show", "compare", "report", "agreement", "bill", "history"),
+    "prune",
+)
 """Commands that end by themselves and read any run, or a config."""
 
 

@@ -54,6 +54,7 @@ def test_wheel_carries_every_prompt_and_no_tests(wheel: Path) -> None:
     texts = {str(p.relative_to(ROOT)) for p in (ROOT / "ray_autointerp/prompts/texts").iterdir()}
     assert texts and texts <= inside
     assert not any(name.startswith(("tests/", "jobs/")) for name in inside)
+    assert not any(name.endswith("README.md") for name in inside), "pages are for the repository"
 
 
 def test_installed_wheel_labels_the_planted_sae_and_shows_it(outside: Path) -> None:
