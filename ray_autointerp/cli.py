@@ -3,10 +3,11 @@
 import functools
 import logging
 import os
-import signal
+import shlex
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from rich.markup import escape
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import read_config, with_llm
 from ray_autointerp.errors import AutointerpError, UserError
+from ray_autointerp.terminal.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from ray_autointerp.runs.run import Run
@@ -38,6 +40,7 @@ def _new_console() -> Console:
 
 
 _console = _new_console()
+_stop_signals = StopSignals()
 
 ConfigPath = Annotated[Path, typer.Argument(help="A TOML file; see jobs/demo/demo.toml.")]
 RunUri = Annotated[str, typer.Argument(help="A run's folder or s3:// URI.")]
@@ -77,7 +80,8 @@ def label(
     if take_over:
         operations = read.operations.model_copy(update={"take_over": True})
         read = read.model_copy(update={"operations": operations})
-    _label(read, local)
+    with _continued():
+        _label(read, local)
 
 
 @app.command()
@@ -114,15 +118,15 @@ def relabel(
         )
         return found.num_refused
 
-    num_refused = poll()
-    if seconds is None:
-        raise typer.Exit(2 if num_refused else 0)
-    while True:
-        time.sleep(seconds)
-        try:
-            poll()
-        except AutointerpError as error:
-            _console.print(f"{error} The next poll tries again.", markup=False)
+    with _continued():
+        num_refused = poll()
+        while seconds is not None:
+            time.sleep(seconds)
+            try:
+                poll()
+            except AutointerpError as error:
+                _console.print(f"{error} The next poll tries again.", markup=False)
+    raise typer.Exit(2 if num_refused else 0)
 
 
 @app.command()
@@ -211,8 +215,13 @@ def submit(
     _console.print(f"Submitted as the job {job}. Next:", markup=False)
     for command in ("status", "stop"):
         _console.print(f"  ray-autointerp {command} {uri}", markup=False)
-    if follow and not jobs.follow(job):
-        raise typer.Exit(1)
+    if not follow:
+        return
+    with _stop_signals.saying(
+        f"The job {job} goes on; end it with: ray-autointerp stop {shlex.quote(uri)}", _say
+    ):
+        if not jobs.follow(job):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -547,18 +556,29 @@ def doctor(
 
 def main() -> None:
     """Entry point: what the user can mend is one sentence and exit code 2."""
-    signal.signal(signal.SIGTERM, _ended)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        app(prog_name="ray-autointerp")
+        with _stop_signals:
+            app(prog_name="ray-autointerp")
     except UserError as error:
-        Console(stderr=True).print(
-            str(error), style="red", markup=False, highlight=False, soft_wrap=True
-        )
+        _say(str(error), style="red")
         sys.exit(2)
     except AutointerpError as error:
-        Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
+        _say(str(error))
         sys.exit(1)
+
+
+def _say(sentence: str, style: str | None = None) -> None:
+    """On standard error, in one line: it may be copied."""
+    Console(stderr=True).print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _continued() -> AbstractContextManager[None]:
+    """What is done inside goes on where the same command is given again, once it was stopped."""
+    command = shlex.join(["ray-autointerp", *sys.argv[1:]])
+    return _stop_signals.saying(
+        f"Stopped. What is finished is kept; continue with: {command}", _say
+    )
 
 
 def _write_json(document: Mapping[str, Any]) -> None:
@@ -584,11 +604,6 @@ def _seconds(text: str) -> float:
     if unit not in units or not number.isdigit() or not int(number):
         raise UserError(f"--watch takes a time such as 30m, 1h or 1d, not `{text}`.")
     return int(number) * units[unit]
-
-
-def _ended(number: int, _: object) -> None:
-    """A job that is stopped gives its lease back and ends its workers, as after Ctrl-C."""
-    raise SystemExit(128 + number)
 
 
 def _overridden(

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,12 +52,30 @@ def require_placement(config: Config) -> None:
 def connect() -> None:
     """Connect to the cluster that RAY_ADDRESS names. Raises ClusterError where none answers."""
     try:
-        ray.init(logging_level=logging.WARNING)
+        with own_sigterm():
+            ray.init(logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError) as error:
         raise ClusterError(
             f"No Ray cluster answers at RAY_ADDRESS = {os.environ['RAY_ADDRESS']} "
             f"({str(error).splitlines()[0].rstrip('.')}): start it, or unset RAY_ADDRESS."
         ) from error
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Ray is started inside; afterwards SIGTERM is again for the handler that was there before.
+
+    Ray puts two of its own in its place. One of them ends the process without giving anything back,
+    the other kills Ray's processes first. Where SIGTERM comes while Ray starts, SystemExit(143).
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as error:  # by Ray's own handler
+        raise SystemExit(128 + signal.SIGTERM) from error
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def alive_nodes() -> list[Node]:

@@ -18,7 +18,7 @@ from ray_autointerp.plan.suspects import Width
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.loaded_models import SAES_HELD
 
-_CLOSE_S = 30
+CLOSE_S = 30.0
 """How long an actor may take to end its engine before it is killed; the engine's reaper does it
 then."""
 
@@ -207,11 +207,13 @@ class Pool:
         """The handles of the members that have started."""
         return [member.actor for member in self._members if member.starting is None]
 
-    def close(self) -> None:
-        """End the members. Engines are closed first, so that no child process is left."""
+    def close(self, wait_s: float = CLOSE_S) -> None:
+        """End the members. Engines have so long to close by themselves, so that no child process is
+        left; after that, or without waiting where `wait_s` is 0, members are killed.
+        """
         self._lived_s = self.lived_s()
         members, self._members = self._members, []
-        _end(members)
+        _end(members, wait_s)
 
     def _add(self) -> None:
         actor = self._make()
@@ -282,9 +284,10 @@ class Pool:
         return reference
 
 
-def _end(members: list[_Member]) -> None:
-    closing = [member.actor.close.remote() for member in members if member.starting is None]
-    if closing:
-        ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
+def _end(members: list[_Member], wait_s: float = CLOSE_S) -> None:
+    if wait_s:
+        closing = [member.actor.close.remote() for member in members if member.starting is None]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=wait_s)
     for member in members:
         ray.kill(member.actor)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import ray
 
 from ray_autointerp.cluster.nodes import alive_nodes, nodes_to_come
-from ray_autointerp.cluster.pool import Pool, Room
+from ray_autointerp.cluster.pool import CLOSE_S, Pool, Room
 from ray_autointerp.cluster.workers import LLMWorker, SubjectWorker, environment
 from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.estimate import num_requests
@@ -221,10 +221,13 @@ class Pools:
         """By pool, the seconds in which workers had their places, of all there ever were."""
         return {name: pool.lived_s() for name, pool in self._pools.items()}
 
-    def close(self) -> None:
-        """End every worker."""
-        for pool in self._pools.values():
-            pool.close()
+    def close(self, wait_s: float = CLOSE_S) -> None:
+        """End every worker. Engines have so long to close, all together; of the other workers
+        nothing would be left, and they are killed.
+        """
+        until = time.monotonic() + wait_s
+        for name, pool in self._pools.items():
+            pool.close(max(0.0, until - time.monotonic()) if name in LLM_POOLS else 0.0)
 
     def _name(self, task: Task) -> str:
         name = step_named(task.step).pool

@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from ray_autointerp.cluster.ceiling import Ceiling
 from ray_autointerp.cluster.metrics import Metrics
-from ray_autointerp.cluster.nodes import connect, gpus_here, require_placement
+from ray_autointerp.cluster.nodes import connect, gpus_here, own_sigterm, require_placement
 from ray_autointerp.cluster.pools import Pools
 from ray_autointerp.errors import EngineDied, OverBudget, TaskError, UserError
 from ray_autointerp.execution.observers import Observers
@@ -32,6 +32,10 @@ _OBJECT_STORE_BYTES = 200 * 2**20
 
 _LOOK_AGAIN_S = 1.0
 """Pools grow and shrink, and the ceiling is looked at, at least this often."""
+
+_STOP_S = 2.0
+"""How long engines have to close when the run is stopped: a job that is stopped is killed 3 s after
+SIGTERM, and the lease must be given back before. An engine's reaper ends it in any case."""
 
 _DETAIL_CHARACTERS = 2000
 """Of an error kept in the ledger; the whole of it is in Ray's logs."""
@@ -63,13 +67,14 @@ def _connect(run: Run) -> bool:
     if os.environ.get("RAY_ADDRESS"):
         connect()
         return True
-    ray.init(
-        num_cpus=local_cpus(run.config, gpus_here()),
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        logging_level=logging.WARNING,
-        log_to_driver=False,
-    )
+    with own_sigterm():
+        ray.init(
+            num_cpus=local_cpus(run.config, gpus_here()),
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
     return True
 
 
@@ -99,6 +104,9 @@ class _Drive:
                     self._tracker.waits(sentence)
                 self._ceiling.look(e for pool in self._pools.asking() for e in pool.actors())
                 self._wait()
+        except (KeyboardInterrupt, SystemExit):
+            self._pools.close(_STOP_S)
+            raise
         finally:
             self._pools.close()
 

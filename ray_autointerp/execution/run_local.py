@@ -22,7 +22,10 @@ def run_local(run: Run, observer: Observer) -> None:
     tracker = RunTracker(run, observer)
     if tracker.finished():
         return
-    asyncio.run(_work(run, tracker))
+    try:
+        asyncio.run(_work(run, tracker))
+    finally:
+        tracker.close()
 
 
 async def _work(run: Run, tracker: RunTracker) -> None:
@@ -58,4 +61,3 @@ async def _work(run: Run, tracker: RunTracker) -> None:
         await llm.close()
         if judge is not None:
             await judge.close()
-        tracker.close()

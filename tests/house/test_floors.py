@@ -31,7 +31,7 @@ FLOORS = (
     {"preflight", "execution"},
     {"pipeline", "reports"},
     {"cluster", "viewer"},
-    {"labelling"},
+    {"labelling", "terminal"},
     {"cli"},
 )
 """From the bottom. A floor may import from itself and from below, never from its siblings."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from ports import free_port
+from toml_file import write_toml
 
 from ray_autointerp.cluster.jobs import Jobs
 from ray_autointerp.cluster.progress import Silent
@@ -76,38 +77,6 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: Plante
     return folder
 
 
-def write(config: Config, folder: Path) -> Path:
-    """The config as the file of a person: JSON strings and numbers are TOML too."""
-    path = folder / "config.toml"
-    path.write_text("\n".join(toml(config.model_dump(mode="json", exclude_none=True))))
-    return path
-
-
-def toml(values: dict[str, object], path: str = "") -> Iterator[str]:
-    import json
-
-    plain = {k: v for k, v in values.items() if not is_table(v)}
-    if path:
-        yield f"[{path}]"
-    for key, value in plain.items():
-        yield f"{key} = {json.dumps(value)}"
-    for key, value in values.items():
-        name = f"{path}.{key}" if path else key
-        if isinstance(value, dict):
-            yield from toml(value, name)
-        elif is_table(value):
-            assert isinstance(value, list)
-            for one in value:
-                first, *rest = toml(one, name)
-                yield from (f"[{first}]", *rest)
-
-
-def is_table(value: object) -> bool:
-    return isinstance(value, dict) or (
-        isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-    )
-
-
 def test_job_is_submitted_once_stopped_and_continued(
     quick_config: Planted,
     address: str,
@@ -116,7 +85,7 @@ def test_job_is_submitted_once_stopped_and_continued(
     contents: Callable[[str], dict[str, str]],
 ) -> None:
     config = quick_config(tmp_path / "runs", FEW)
-    path, jobs = write(config, in_a_folder), Jobs(address)
+    path, jobs = write_toml(config, in_a_folder), Jobs(address)
     uri = f"{tmp_path}/runs/{config.run.name}"
     assert jobs.submit(path, config) == "planted-a1"
     until = time.monotonic() + 120
@@ -140,10 +109,10 @@ def test_job_whose_results_would_be_deleted_with_it_is_refused(
 ) -> None:
     config = quick_config("runs")
     with pytest.raises(ConfigError, match="lies in the job's own folder and is deleted with it"):
-        Jobs(address).submit(write(config, in_a_folder), config)
+        Jobs(address).submit(write_toml(config, in_a_folder), config)
     config = quick_config(tmp_path)
     with pytest.raises(ConfigError, match="does not lie in the current directory"):
-        Jobs(address).submit(write(config, tmp_path), config)
+        Jobs(address).submit(write_toml(config, tmp_path), config)
 
 
 def test_cluster_that_is_not_there_is_one_sentence() -> None:
