@@ -18,6 +18,7 @@ from rich.markup import escape
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import read_config, with_llm
 from ray_autointerp.errors import AutointerpError, UserError
+from ray_autointerp.terminal.help_text import CHECK, CLUSTER, MAKE, READ, examples, top_level
 from ray_autointerp.terminal.stop_signals import StopSignals
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Label the latents of sparse autoencoders, by what activates them and by what they do.",
+    epilog=top_level(),
 )
 PIPED_WIDTH = 120
 """Columns of what is printed into a pipe or a file, unless COLUMNS is set: no terminal's own, so
@@ -61,9 +63,13 @@ LLM = Annotated[
 LLMModel = Annotated[
     str | None, typer.Option("--llm-model", help="The model that the server at --llm serves.")
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(help="The cluster's dashboard, http://HEAD:8265; else RAY_ADDRESS, or this host."),
+]
 
 
-@app.command()
+@app.command(epilog=examples("label"), rich_help_panel=MAKE)
 def label(
     config: ConfigPath,
     root: Root = None,
@@ -84,7 +90,7 @@ def label(
         _label(read, local)
 
 
-@app.command()
+@app.command(epilog=examples("relabel"), rich_help_panel=MAKE)
 def relabel(
     config: ConfigPath,
     root: Root = None,
@@ -129,7 +135,349 @@ def relabel(
     raise typer.Exit(2 if num_refused else 0)
 
 
-@app.command()
+@app.command(epilog=examples("submit"), rich_help_panel=MAKE)
+def submit(
+    config: ConfigPath,
+    address: Address = None,
+    root: Root = None,
+    latents: Latents = None,
+    llm: LLM = None,
+    llm_model: LLMModel = None,
+    follow: Annotated[bool, typer.Option(help="Show the job's log until it ends.")] = False,
+) -> None:
+    """Label whole SAEs as a job of a Ray cluster; the current directory travels with it."""
+    from ray_autointerp.cluster.jobs import Jobs
+    from ray_autointerp.runs.manifest import run_uri
+
+    read = _overridden(read_config(config), root, latents, llm, llm_model)
+    given = {"--root": root, "--latents": latents, "--llm": llm, "--llm-model": llm_model}
+    arguments = [part for name, value in given.items() if value for part in (name, value)]
+    jobs, uri = Jobs(address), run_uri(read)
+    job = jobs.submit(config, read, arguments)
+    _console.print(f"Submitted as the job {job}. Next:", markup=False)
+    for command in ("status", "stop"):
+        _console.print(f"  ray-autointerp {command} {uri}", markup=False)
+    if not follow:
+        return
+    with _stop_signals.saying(
+        f"The job {job} goes on; end it with: ray-autointerp stop {shlex.quote(uri)}", _say
+    ):
+        if not jobs.follow(job):
+            raise typer.Exit(1)
+
+
+@app.command(epilog=examples("show"), rich_help_panel=READ)
+def show(run: RunUri, latent: int, sae: SaeId = None, json: Json = False) -> None:
+    """Show one latent: examples with marked tokens, token lists, descriptions, scores."""
+    from ray_autointerp.reports import json_document
+    from ray_autointerp.reports.latent_card import latent_card
+    from ray_autointerp.runs.manifest import load_run
+
+    loaded = load_run(run)
+    card = latent_card(loaded, _one_sae(loaded.saes, sae), latent)
+    if json:
+        _write_json(json_document.latent_document(loaded, card))
+        return
+    _console.print(card)
+
+
+@app.command(epilog=examples("labels"), rich_help_panel=READ)
+def labels(
+    run: RunUri,
+    sae: SaeId = None,
+    chosen: Annotated[bool, typer.Option(help="Only latents the LLM described.")] = False,
+    method: Annotated[str | None, typer.Option(help="Only labels by this method.")] = None,
+    contains: Annotated[str | None, typer.Option(help="A regular expression.")] = None,
+    min_input: Annotated[float | None, typer.Option(help="Least input AUROC.")] = None,
+    min_output: Annotated[float | None, typer.Option(help="Least output win rate.")] = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            help="latent, density, s_in, s_out, effect_kl, keyword_f1, input_auroc, "
+            "output_win_rate."
+        ),
+    ] = "latent",
+    limit: Annotated[int, typer.Option(help="Rows shown; --csv and --json write all.")] = 40,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Whole labels, with method, density and scores.")
+    ] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="All columns, to standard output.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the labels of a run, a line each; in a pipe 120 columns wide, or as COLUMNS says."""
+    from ray_autointerp.reports import json_document, label_table
+    from ray_autointerp.runs.manifest import load_run
+
+    if sort not in label_table.SORT_COLUMNS:
+        raise UserError(f"Cannot sort by `{sort}`; choose {', '.join(label_table.SORT_COLUMNS)}.")
+    loaded = load_run(run)
+    sae = _one_sae(loaded.saes, sae)
+    only = label_table.Filter(chosen, method, contains, min_input, min_output)
+    table = label_table.filtered(label_table.labels(loaded, sae), only, sort)
+    if csv:
+        label_table.write_csv(table, sys.stdout)
+        return
+    if json:
+        _write_json(json_document.labels_document(loaded, sae, table))
+        return
+    title = f"{sae}: {table.num_rows:,} labels" + (
+        f", the first {limit}" if table.num_rows > limit else ""
+    )
+    shown = label_table.wide_label_table if wide else label_table.LabelLines
+    _console.print(shown(table.slice(0, limit), title))
+
+
+@app.command(epilog=examples("search"), rich_help_panel=READ)
+def search(
+    run: RunUri,
+    text: Annotated[list[str], typer.Argument(help="What a label is to hold, or to be about.")],
+    sae: SaeId = None,
+    semantic: Annotated[
+        bool, typer.Option("--semantic", help="By meaning; embeds each label once.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(help="With --semantic: a folder or hub name, over all-MiniLM-L6-v2."),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Labels shown of each SAE.")] = 20,
+    json: Json = False,
+) -> None:
+    """Find labels that hold every word of a text, or with --semantic those nearest in meaning."""
+    from ray_autointerp.reports import json_document
+    from ray_autointerp.reports.label_table import LabelLines
+    from ray_autointerp.reports.labelled_run import read_run
+
+    if model is not None and not semantic:
+        raise UserError("--model names an embedding model: give --semantic with it.")
+    embed = None
+    if semantic:
+        from ray_autointerp.models.text_embedding import DEFAULT_MODEL, TextEmbedding
+
+        embed = TextEmbedding(model or DEFAULT_MODEL)
+    read = read_run(run)
+    saes = read.saes if sae is None else (_one_sae(read.saes, sae),)
+    with Console(stderr=True).status("Comparing labels with the text."):
+        asked = " ".join(text)
+        found = {one: read.search(asked, one, embed) for one in saes}
+    if json:
+        shown = {one: table.slice(0, limit) for one, table in found.items()}
+        _write_json(json_document.search_document(run, asked, shown))
+        return
+    for one, table in found.items():
+        count = "nearest in meaning first" if semantic else f"{table.num_rows:,} found"
+        _console.print(LabelLines(table.slice(0, limit), f"{one}: {count}"))
+
+
+@app.command(epilog=examples("view"), rich_help_panel=READ)
+def view(
+    runs: Annotated[list[str], typer.Argument(help="Folders or s3:// URIs of runs.")],
+    port: Annotated[int, typer.Option(help="0 finds a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Another address than loopback lets its network read the runs.")
+    ] = "127.0.0.1",
+    subject: Annotated[
+        bool,
+        typer.Option("--subject", help="Load the model when asked, to try a latent on any text."),
+    ] = False,
+) -> None:
+    """Serve web pages of one or more runs: browse and search labels, look at latents, compare.
+
+    A run may still be growing. Ctrl-C ends it.
+    """
+    from ray_autointerp.viewer.server import view as serve
+
+    activations = None
+    if subject:
+        from ray_autointerp.passes.typed_text import TypedText
+
+        activations = TypedText()
+    say = functools.partial(_console.print, markup=False, soft_wrap=True)
+    serve(runs, host, port, say, activations)
+
+
+@app.command(epilog=examples("report"), rich_help_panel=READ)
+def report(
+    run: RunUri,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; else <run>-report.html, here.")
+    ] = None,
+) -> None:
+    """Write a run's report as one HTML file with its plots, to keep or to send."""
+    from ray_autointerp.viewer.report_file import report_file
+
+    path = out or Path(f"{run.rstrip('/').rpartition('/')[2] or 'run'}-report.html")
+    written = report_file(run).encode()
+    try:
+        path.write_bytes(written)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path} ({error.strerror}); name another by --out."
+        ) from error
+    _console.print(f"Wrote {path} ({len(written) / 1000:,.0f} kB).", markup=False, highlight=False)
+
+
+@app.command(epilog=examples("compare"), rich_help_panel=READ)
+def compare(
+    run: RunUri,
+    other: Annotated[
+        str | None, typer.Argument(help="A second run, compared latent by latent.")
+    ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Every mean, floor and lift, to standard output.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compare methods and runs: scores over shuffled floors, chance, paired differences."""
+    from ray_autointerp.reports import json_document
+    from ray_autointerp.reports.compare import write_csv
+    from ray_autointerp.reports.compare_table import comparison
+    from ray_autointerp.reports.run_scores import run_scores
+    from ray_autointerp.runs.manifest import load_run
+
+    groups = [
+        [run_scores(loaded, sae) for sae in loaded.saes]
+        for loaded in map(load_run, filter(None, (run, other)))
+    ]
+    if csv:
+        write_csv([scores for group in groups for scores in group], sys.stdout)
+        return
+    theirs = groups[1] if other else []
+    if json:
+        _write_json(json_document.comparison_document(groups[0], theirs))
+        return
+    for part in comparison(groups[0], theirs):
+        _console.print(part)
+
+
+@app.command(epilog=examples("agreement"), rich_help_panel=READ)
+def agreement(run: RunUri, sae: SaeId = None, json: Json = False) -> None:
+    """Show how far each estimate of TokenChange can be believed, against its windows."""
+    from ray_autointerp.reports import json_document
+    from ray_autointerp.reports.agreement_table import agreement_table
+    from ray_autointerp.runs.manifest import load_run
+
+    loaded = load_run(run)
+    sae = _one_sae(loaded.saes, sae)
+    if json:
+        _write_json(json_document.agreement_document(loaded, sae))
+        return
+    _console.print(agreement_table(loaded, sae))
+
+
+@app.command(epilog=examples("matches"), rich_help_panel=READ)
+def matches(
+    run: RunUri,
+    sae: SaeId = None,
+    limit: Annotated[int, typer.Option(help="Labels shown that differ.")] = 20,
+    json: Json = False,
+) -> None:
+    """Compare an SAE with the parent run's: latents that are the same, new or lost, labels."""
+    from ray_autointerp.reports import json_document
+    from ray_autointerp.reports.match_table import match_summary, match_tables
+    from ray_autointerp.runs.manifest import load_run
+
+    loaded = load_run(run)
+    summary = match_summary(loaded, _one_sae(loaded.saes, sae))
+    if json:
+        _write_json(json_document.matches_document(loaded, summary))
+        return
+    for part in match_tables(summary, limit):
+        _console.print(part, markup=False, highlight=False)
+
+
+@app.command(epilog=examples("status"), rich_help_panel=CLUSTER)
+def status(run: RunUri, json: Json = False) -> None:
+    """Say how far a run is, who drives it, at what rate, and what it has cost."""
+    from ray_autointerp.reports import json_document, status_table
+    from ray_autointerp.runs.manifest import load_run
+
+    if json:
+        _write_json(json_document.status_document(status_table.status(load_run(run))))
+        return
+    _console.print(status_table.status_table(status_table.status(load_run(run))))
+
+
+@app.command(epilog=examples("stop"), rich_help_panel=CLUSTER)
+def stop(run: RunUri, address: Address = None) -> None:
+    """End the job that drives a run; what is finished is kept, and `submit` continues it."""
+    from ray_autointerp.cluster.jobs import Jobs
+
+    job = Jobs(address).stop(run)
+    said = "No job of this cluster drives" if job is None else f"Stopped the job {job} of"
+    _console.print(f"{said} {run}.", markup=False)
+
+
+@app.command(epilog=examples("history"), rich_help_panel=CLUSTER)
+def history(
+    run: RunUri,
+    latent: Annotated[int | None, typer.Argument(help="Show this latent's labels.")] = None,
+    sae: SaeId = None,
+    json: Json = False,
+) -> None:
+    """Show the runs that a run follows: what each took over and made, or its label of a latent."""
+    from ray_autointerp.reports import history_table as of
+    from ray_autointerp.runs.manifest import load_run
+
+    loaded = load_run(run)
+    if latent is None:
+        runs = list(of.run_history(loaded))
+        if json:
+            _write_json({"run": run, "runs": runs})
+        else:
+            _console.print(of.history_table(runs))
+        return
+    found = list(of.label_versions(loaded, _one_sae(loaded.saes, sae), latent))
+    if json:
+        _write_json({"run": run, "labels": found})
+    else:
+        _console.print(of.label_history_table(found))
+
+
+@app.command(epilog=examples("bill"), rich_help_panel=CLUSTER)
+def bill(
+    run: RunUri,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file whose prices count, not the run's own.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what the LLM cost at each step, and how busy the workers of each pool were."""
+    from ray_autointerp.reports import bill_table, json_document
+    from ray_autointerp.reports.pool_table import pool_table, pool_use
+    from ray_autointerp.runs.manifest import load_run
+
+    prices = read_config(config) if config is not None else None
+    loaded = load_run(run)
+    made, used = bill_table.bill(loaded, prices), pool_use(loaded)
+    if json:
+        _write_json(json_document.bill_document(loaded, made, used))
+        return
+    _console.print(bill_table.bill_table(made))
+    if used:
+        _console.print()
+        _console.print(pool_table(used))
+
+
+@app.command(epilog=examples("prune"), rich_help_panel=CLUSTER)
+def prune(
+    run: RunUri,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Delete the LLM's raw answers of a finished run.")
+    ] = False,
+) -> None:
+    """Show what takes room in a run; drop what its tables repeat. No table is ever deleted."""
+    from ray_autointerp.reports.size_table import size_table
+    from ray_autointerp.runs.manifest import load_run
+    from ray_autointerp.runs.prune import drop_answers, sizes_by_table
+    from ray_autointerp.storage.store import open_store
+
+    loaded = load_run(run)
+    if answers:
+        _console.print(f"Deleted {drop_answers(loaded) / 2**20:,.1f} MB of raw answers.")
+    _console.print(size_table(sizes_by_table(open_store(loaded.uri))))
+
+
+@app.command(epilog=examples("plan"), rich_help_panel=CHECK)
 def plan(
     config: ConfigPath,
     root: Root = None,
@@ -187,355 +535,7 @@ def plan(
     _console.print(sae_fit_table(fits), highlight=False)
 
 
-Address = Annotated[
-    str | None,
-    typer.Option(help="The cluster's dashboard, http://HEAD:8265; else RAY_ADDRESS, or this host."),
-]
-
-
-@app.command()
-def submit(
-    config: ConfigPath,
-    address: Address = None,
-    root: Root = None,
-    latents: Latents = None,
-    llm: LLM = None,
-    llm_model: LLMModel = None,
-    follow: Annotated[bool, typer.Option(help="Show the job's log until it ends.")] = False,
-) -> None:
-    """Label whole SAEs as a job of a Ray cluster; the current directory travels with it."""
-    from ray_autointerp.cluster.jobs import Jobs
-    from ray_autointerp.runs.manifest import run_uri
-
-    read = _overridden(read_config(config), root, latents, llm, llm_model)
-    given = {"--root": root, "--latents": latents, "--llm": llm, "--llm-model": llm_model}
-    arguments = [part for name, value in given.items() if value for part in (name, value)]
-    jobs, uri = Jobs(address), run_uri(read)
-    job = jobs.submit(config, read, arguments)
-    _console.print(f"Submitted as the job {job}. Next:", markup=False)
-    for command in ("status", "stop"):
-        _console.print(f"  ray-autointerp {command} {uri}", markup=False)
-    if not follow:
-        return
-    with _stop_signals.saying(
-        f"The job {job} goes on; end it with: ray-autointerp stop {shlex.quote(uri)}", _say
-    ):
-        if not jobs.follow(job):
-            raise typer.Exit(1)
-
-
-@app.command()
-def stop(run: RunUri, address: Address = None) -> None:
-    """End the job that drives a run; what is finished is kept, and `submit` continues it."""
-    from ray_autointerp.cluster.jobs import Jobs
-
-    job = Jobs(address).stop(run)
-    said = "No job of this cluster drives" if job is None else f"Stopped the job {job} of"
-    _console.print(f"{said} {run}.", markup=False)
-
-
-@app.command()
-def status(run: RunUri, json: Json = False) -> None:
-    """Say how far a run is, who drives it, at what rate, and what it has cost."""
-    from ray_autointerp.reports import json_document, status_table
-    from ray_autointerp.runs.manifest import load_run
-
-    if json:
-        _write_json(json_document.status_document(status_table.status(load_run(run))))
-        return
-    _console.print(status_table.status_table(status_table.status(load_run(run))))
-
-
-@app.command()
-def show(run: RunUri, latent: int, sae: SaeId = None, json: Json = False) -> None:
-    """Show one latent: examples with marked tokens, token lists, descriptions, scores."""
-    from ray_autointerp.reports import json_document
-    from ray_autointerp.reports.latent_card import latent_card
-    from ray_autointerp.runs.manifest import load_run
-
-    loaded = load_run(run)
-    card = latent_card(loaded, _one_sae(loaded.saes, sae), latent)
-    if json:
-        _write_json(json_document.latent_document(loaded, card))
-        return
-    _console.print(card)
-
-
-@app.command()
-def labels(
-    run: RunUri,
-    sae: SaeId = None,
-    chosen: Annotated[bool, typer.Option(help="Only latents the LLM described.")] = False,
-    method: Annotated[str | None, typer.Option(help="Only labels by this method.")] = None,
-    contains: Annotated[str | None, typer.Option(help="A regular expression.")] = None,
-    min_input: Annotated[float | None, typer.Option(help="Least input AUROC.")] = None,
-    min_output: Annotated[float | None, typer.Option(help="Least output win rate.")] = None,
-    sort: Annotated[
-        str,
-        typer.Option(
-            help="latent, density, s_in, s_out, effect_kl, keyword_f1, input_auroc, "
-            "output_win_rate."
-        ),
-    ] = "latent",
-    limit: Annotated[int, typer.Option(help="Rows shown; --csv and --json write all.")] = 40,
-    wide: Annotated[
-        bool, typer.Option("--wide", help="Whole labels, with method, density and scores.")
-    ] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="All columns, to standard output.")] = False,
-    json: Json = False,
-) -> None:
-    """Show the labels of a run, a line each; in a pipe 120 columns wide, or as COLUMNS says."""
-    from ray_autointerp.reports import json_document, label_table
-    from ray_autointerp.runs.manifest import load_run
-
-    if sort not in label_table.SORT_COLUMNS:
-        raise UserError(f"Cannot sort by `{sort}`; choose {', '.join(label_table.SORT_COLUMNS)}.")
-    loaded = load_run(run)
-    sae = _one_sae(loaded.saes, sae)
-    only = label_table.Filter(chosen, method, contains, min_input, min_output)
-    table = label_table.filtered(label_table.labels(loaded, sae), only, sort)
-    if csv:
-        label_table.write_csv(table, sys.stdout)
-        return
-    if json:
-        _write_json(json_document.labels_document(loaded, sae, table))
-        return
-    title = f"{sae}: {table.num_rows:,} labels" + (
-        f", the first {limit}" if table.num_rows > limit else ""
-    )
-    shown = label_table.wide_label_table if wide else label_table.LabelLines
-    _console.print(shown(table.slice(0, limit), title))
-
-
-@app.command()
-def search(
-    run: RunUri,
-    text: Annotated[list[str], typer.Argument(help="What a label is to hold, or to be about.")],
-    sae: SaeId = None,
-    semantic: Annotated[
-        bool, typer.Option("--semantic", help="By meaning; embeds each label once.")
-    ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(help="With --semantic: a folder or hub name, over all-MiniLM-L6-v2."),
-    ] = None,
-    limit: Annotated[int, typer.Option(help="Labels shown of each SAE.")] = 20,
-    json: Json = False,
-) -> None:
-    """Find labels that hold every word of a text, or with --semantic those nearest in meaning."""
-    from ray_autointerp.reports import json_document
-    from ray_autointerp.reports.label_table import LabelLines
-    from ray_autointerp.reports.labelled_run import read_run
-
-    if model is not None and not semantic:
-        raise UserError("--model names an embedding model: give --semantic with it.")
-    embed = None
-    if semantic:
-        from ray_autointerp.models.text_embedding import DEFAULT_MODEL, TextEmbedding
-
-        embed = TextEmbedding(model or DEFAULT_MODEL)
-    read = read_run(run)
-    saes = read.saes if sae is None else (_one_sae(read.saes, sae),)
-    with Console(stderr=True).status("Comparing labels with the text."):
-        asked = " ".join(text)
-        found = {one: read.search(asked, one, embed) for one in saes}
-    if json:
-        shown = {one: table.slice(0, limit) for one, table in found.items()}
-        _write_json(json_document.search_document(run, asked, shown))
-        return
-    for one, table in found.items():
-        count = "nearest in meaning first" if semantic else f"{table.num_rows:,} found"
-        _console.print(LabelLines(table.slice(0, limit), f"{one}: {count}"))
-
-
-@app.command()
-def view(
-    runs: Annotated[list[str], typer.Argument(help="Folders or s3:// URIs of runs.")],
-    port: Annotated[int, typer.Option(help="0 finds a free one.")] = 8000,
-    host: Annotated[
-        str, typer.Option(help="Another address than loopback lets its network read the runs.")
-    ] = "127.0.0.1",
-    subject: Annotated[
-        bool,
-        typer.Option("--subject", help="Load the model when asked, to try a latent on any text."),
-    ] = False,
-) -> None:
-    """Serve web pages of one or more runs: browse and search labels, look at latents, compare.
-
-    A run may still be growing. Ctrl-C ends it.
-    """
-    from ray_autointerp.viewer.server import view as serve
-
-    activations = None
-    if subject:
-        from ray_autointerp.passes.typed_text import TypedText
-
-        activations = TypedText()
-    say = functools.partial(_console.print, markup=False, soft_wrap=True)
-    serve(runs, host, port, say, activations)
-
-
-@app.command()
-def report(
-    run: RunUri,
-    out: Annotated[
-        Path | None, typer.Option(help="The file to write; else <run>-report.html, here.")
-    ] = None,
-) -> None:
-    """Write a run's report as one HTML file with its plots, to keep or to send."""
-    from ray_autointerp.viewer.report_file import report_file
-
-    path = out or Path(f"{run.rstrip('/').rpartition('/')[2] or 'run'}-report.html")
-    written = report_file(run).encode()
-    try:
-        path.write_bytes(written)
-    except OSError as error:
-        raise UserError(
-            f"Cannot write {path} ({error.strerror}); name another by --out."
-        ) from error
-    _console.print(f"Wrote {path} ({len(written) / 1000:,.0f} kB).", markup=False, highlight=False)
-
-
-@app.command()
-def agreement(run: RunUri, sae: SaeId = None, json: Json = False) -> None:
-    """Show how far each estimate of TokenChange can be believed, against its windows."""
-    from ray_autointerp.reports import json_document
-    from ray_autointerp.reports.agreement_table import agreement_table
-    from ray_autointerp.runs.manifest import load_run
-
-    loaded = load_run(run)
-    sae = _one_sae(loaded.saes, sae)
-    if json:
-        _write_json(json_document.agreement_document(loaded, sae))
-        return
-    _console.print(agreement_table(loaded, sae))
-
-
-@app.command()
-def compare(
-    run: RunUri,
-    other: Annotated[
-        str | None, typer.Argument(help="A second run, compared latent by latent.")
-    ] = None,
-    csv: Annotated[
-        bool, typer.Option("--csv", help="Every mean, floor and lift, to standard output.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Compare methods and runs: scores over shuffled floors, chance, paired differences."""
-    from ray_autointerp.reports import json_document
-    from ray_autointerp.reports.compare import write_csv
-    from ray_autointerp.reports.compare_table import comparison
-    from ray_autointerp.reports.run_scores import run_scores
-    from ray_autointerp.runs.manifest import load_run
-
-    groups = [
-        [run_scores(loaded, sae) for sae in loaded.saes]
-        for loaded in map(load_run, filter(None, (run, other)))
-    ]
-    if csv:
-        write_csv([scores for group in groups for scores in group], sys.stdout)
-        return
-    theirs = groups[1] if other else []
-    if json:
-        _write_json(json_document.comparison_document(groups[0], theirs))
-        return
-    for part in comparison(groups[0], theirs):
-        _console.print(part)
-
-
-@app.command()
-def history(
-    run: RunUri,
-    latent: Annotated[int | None, typer.Argument(help="Show this latent's labels.")] = None,
-    sae: SaeId = None,
-    json: Json = False,
-) -> None:
-    """Show the runs that a run follows: what each took over and made, or its label of a latent."""
-    from ray_autointerp.reports import history_table as of
-    from ray_autointerp.runs.manifest import load_run
-
-    loaded = load_run(run)
-    if latent is None:
-        runs = list(of.run_history(loaded))
-        if json:
-            _write_json({"run": run, "runs": runs})
-        else:
-            _console.print(of.history_table(runs))
-        return
-    found = list(of.label_versions(loaded, _one_sae(loaded.saes, sae), latent))
-    if json:
-        _write_json({"run": run, "labels": found})
-    else:
-        _console.print(of.label_history_table(found))
-
-
-@app.command()
-def matches(
-    run: RunUri,
-    sae: SaeId = None,
-    limit: Annotated[int, typer.Option(help="Labels shown that differ.")] = 20,
-    json: Json = False,
-) -> None:
-    """Compare an SAE with the parent run's: latents that are the same, new or lost, labels."""
-    from ray_autointerp.reports import json_document
-    from ray_autointerp.reports.match_table import match_summary, match_tables
-    from ray_autointerp.runs.manifest import load_run
-
-    loaded = load_run(run)
-    summary = match_summary(loaded, _one_sae(loaded.saes, sae))
-    if json:
-        _write_json(json_document.matches_document(loaded, summary))
-        return
-    for part in match_tables(summary, limit):
-        _console.print(part, markup=False, highlight=False)
-
-
-@app.command()
-def prune(
-    run: RunUri,
-    answers: Annotated[
-        bool, typer.Option("--answers", help="Delete the LLM's raw answers of a finished run.")
-    ] = False,
-) -> None:
-    """Show what takes room in a run; drop what its tables repeat. No table is ever deleted."""
-    from ray_autointerp.reports.size_table import size_table
-    from ray_autointerp.runs.manifest import load_run
-    from ray_autointerp.runs.prune import drop_answers, sizes_by_table
-    from ray_autointerp.storage.store import open_store
-
-    loaded = load_run(run)
-    if answers:
-        _console.print(f"Deleted {drop_answers(loaded) / 2**20:,.1f} MB of raw answers.")
-    _console.print(size_table(sizes_by_table(open_store(loaded.uri))))
-
-
-@app.command()
-def bill(
-    run: RunUri,
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file whose prices count, not the run's own.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Show what the LLM cost at each step, and how busy the workers of each pool were."""
-    from ray_autointerp.reports import bill_table, json_document
-    from ray_autointerp.reports.pool_table import pool_table, pool_use
-    from ray_autointerp.runs.manifest import load_run
-
-    prices = read_config(config) if config is not None else None
-    loaded = load_run(run)
-    made, used = bill_table.bill(loaded, prices), pool_use(loaded)
-    if json:
-        _write_json(json_document.bill_document(loaded, made, used))
-        return
-    _console.print(bill_table.bill_table(made))
-    if used:
-        _console.print()
-        _console.print(pool_table(used))
-
-
-@app.command()
+@app.command(epilog=examples("doctor"), rich_help_panel=CHECK)
 def doctor(
     root: Annotated[str, typer.Option(help="The store to probe.")] = "runs",
     model: Annotated[

@@ -5,17 +5,26 @@ After a wanted change: `UPDATE_GOLDEN=1 pytest tests/cli/test_help.py`, then rea
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+
+from ray_autointerp.cli import app
+from ray_autointerp.terminal.help_text import EXAMPLES, EXIT_CODES, FIRST_SESSION
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMANDS = ("", "label", "plan", "show", "labels", "compare", "history", "bill", "doctor")
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+LINES = [
+    *FIRST_SESSION,
+    *(f"ray-autointerp {line}" for of in EXAMPLES.values() for line in of.values()),
+]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_the_golden_one(
     cli: Callable[..., Any], command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -36,3 +45,27 @@ def test_no_command_shows_the_help(cli: Callable[..., Any]) -> None:
     said = cli()
     assert said.code in (0, 2)
     assert "doctor" in said.out + said.err
+
+
+def test_every_command_has_one_to_three_examples_of_its_own() -> None:
+    assert set(EXAMPLES) == set(COMMANDS)
+    for command, of in EXAMPLES.items():
+        assert 1 <= len(of) <= 3
+        assert all(line.split()[0] == command for line in of.values())
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_example_can_be_pasted(line: str) -> None:
+    """Its options exist and its arguments are as many as the command takes; a narrow terminal does
+    not fold it.
+    """
+    program, name, *arguments = shlex.split(line.partition(" > ")[0])
+    assert program == "ray-autointerp"
+    COMMANDS[name].make_context(name, arguments)
+    assert len(line) <= 76
+
+
+def test_exit_codes_are_in_the_help(cli: Callable[..., Any]) -> None:
+    said = cli("--help").out
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code}  {meaning[:40]}" in said

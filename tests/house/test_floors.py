@@ -53,6 +53,7 @@ WITHOUT_TORCH = {
     "storage",
     "reports",
     "cli",
+    "terminal",
     "viewer",
 }
 PLAIN_ARGUMENTS = {"methods", "prompts"}
@@ -203,7 +204,7 @@ HEAVY = {"ray", "torch", "vllm", "transformer_lens", "sae_lens", "transformers",
     ("floors", "blocked"),
     [
         (("errors", "config", "records", "prompts", "plan"), HEAVY | {"boto3", "botocore"}),
-        (("storage", "reports", "viewer"), HEAVY),
+        (("storage", "reports", "viewer", "terminal"), HEAVY),
         (("methods",), HEAVY - {"torch"} | {"boto3"}),
         (("llm",), HEAVY | {"boto3"}),
         (

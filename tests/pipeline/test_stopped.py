@@ -125,8 +125,12 @@ def test_second_ctrl_c_ends_at_once_what_takes_long_to_leave(
     assert "Traceback" not in stopped.said
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_relabel_that_watches_ends_quietly(
-    command: Callable[..., Command], quick_config: Planted, tmp_path: Path
+    command: Callable[..., Command],
+    quick_config: Planted,
+    tmp_path: Path,
+    number: signal.Signals,
 ) -> None:
     config = quick_config(tmp_path)
     half = tmp_path / "checkpoints" / "step_1"
@@ -137,4 +141,4 @@ def test_relabel_that_watches_ends_quietly(
     path = write_toml(Config.model_validate(raw), tmp_path)
     watching = command("relabel", path, "--local", "--watch", "1h")
     watching.wait_for("Labelled 0 checkpoint(s)")
-    assert watching.stop(signal.SIGINT)[-1] == watching.continued_by
+    assert watching.stop(number)[-1] == watching.continued_by
