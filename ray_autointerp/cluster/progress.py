@@ -1,12 +1,14 @@
-"""What a person watches: one line per step with its shards, rate and time left.
+"""What a person watches: one line per step with its shards, rate and time left, and the whole run.
 
-In a terminal a live Rich display; elsewhere (a log, a job's output) one plain line whenever a
-step begins or ends. Reads only what the tracker reports.
+In a terminal a live Rich display of no more rows than it has; elsewhere (a log, a job's output, a
+dumb terminal) one plain line whenever a step begins or ends, and what is left of the run at most
+every minute. Reads only what the tracker reports.
 """
 
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from datetime import timedelta
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,10 +18,21 @@ from rich.text import Text
 
 from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.flow import FLOW
+from ray_autointerp.plan.forecast import Forecast
 from ray_autointerp.plan.schedule import StepProgress
+from ray_autointerp.plan.time_left import MeasuredStep, Outlook
 from ray_autointerp.records.task import Task
+from ray_autointerp.reports.announcement import run_lines
 from ray_autointerp.runs.inheritance import most_requests
+from ray_autointerp.runs.progress import has_labels
 from ray_autointerp.runs.run import Run
+from ray_autointerp.storage.store import open_store
+
+_LINE_S = 60.0
+"""In a log, what is left of the run is said no more often."""
+
+_OTHER_ROWS = 5
+"""Beside those of steps: titles, what is not shown, pools, the whole run, the cursor."""
 
 _COLOURS = {"cpu": "cyan", "subject": "magenta", "llm": "green", "judge": "yellow"}
 
@@ -37,10 +50,17 @@ class Progress:
         self._first_start: dict[str, float] = {}
         self._last_end: dict[str, float] = {}
         self._said: set[tuple[str, str]] = set()
-        self._begun = time.monotonic()
+        self._started: dict[Task, float] = {}
+        """When each task under way was."""
+        self._busy_s = 0.0
+        """Seconds in which any task was under way, before the last one of them began."""
+        self._busy_since: float | None = None
+        self._outlook: Outlook | None = None
+        self._begun = self._last_line = time.monotonic()
+        is_live = console.is_terminal and not console.is_dumb_terminal
         self._live = (
             Live(console=console, refresh_per_second=4, get_renderable=self._table)
-            if console.is_terminal
+            if is_live
             else None
         )
 
@@ -54,7 +74,12 @@ class Progress:
             self._live.stop()
 
     def begun(self, run: Run) -> None:
-        """Say what a run with a parent takes over, and what it may still cost."""
+        """Say what the run will do and cost; of one with a parent, what it takes over."""
+        if has_labels(open_store(run.uri), run.saes):
+            return
+        self._outlook = Outlook(run.config, run.axes)
+        for line in run_lines(run, _foreseen(run)):
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         if run.config.run.parent is not None:
             self._console.print(
                 f"{run.folder} follows {run.config.run.parent}. Beyond what it takes over it asks "
@@ -73,8 +98,11 @@ class Progress:
 
     def started(self, task: Task) -> None:
         """A worker took the task."""
+        now = time.monotonic()
         self._running[task.step] += 1
-        self._first_start.setdefault(task.step, time.monotonic())
+        self._started[task] = now
+        self._busy_since = self._busy_since or now
+        self._first_start.setdefault(task.step, now)
         self._say(task.step, "begins", "")
 
     def ended(self, receipt: Receipt) -> None:
@@ -83,7 +111,11 @@ class Progress:
         self._running[step] -= 1
         self._num_ended[step] += 1
         self._seconds[step] += receipt.seconds
-        self._last_end[step] = time.monotonic()
+        self._last_end[step] = now = time.monotonic()
+        self._started.pop(receipt.task, None)
+        if not self._started and self._busy_since is not None:
+            self._busy_s += now - self._busy_since
+            self._busy_since = None
         if receipt.outcome != "done":
             self._console.print(
                 f"[yellow]{receipt.task.name}: {receipt.outcome}; it is tried again if that can "
@@ -97,6 +129,9 @@ class Progress:
             if step.total and step.done == step.total and self._num_ended[step.step]:
                 wall = self._last_end[step.step] - self._first_start[step.step]
                 self._say(step.step, "done", f", {step.total} shard(s) in {wall:.1f} s")
+        if self._live is None and time.monotonic() - self._last_line >= _LINE_S:
+            self._last_line = time.monotonic()
+            self._console.print(self._whole(), markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, step: str, event: str, detail: str) -> None:
         """One plain line per step and event, where there is no live display."""
@@ -111,7 +146,8 @@ class Progress:
         for _ in titles:
             table.add_column()
         table.add_row(*(Text(title, style="dim") for title in titles))
-        for step in self._steps:
+        shown, left_out = self._fitting()
+        for step in shown:
             table.add_row(
                 Text(step.step, style=_COLOURS[step.pool]),
                 ProgressBar(total=step.total or 1, completed=step.done, width=24),
@@ -120,9 +156,41 @@ class Progress:
                 self._rate(step),
                 self._left(step),
             )
-        elapsed = time.monotonic() - self._begun
         pools = "  ".join(f"[{colour}]{pool}[/]" for pool, colour in _COLOURS.items())
-        return Group(table, Text.from_markup(f"{elapsed:.0f} s   workers: {pools}", style="dim"))
+        lines = [Text.from_markup(f"workers: {pools}", style="dim"), Text(self._whole())]
+        if left_out:
+            lines.insert(0, Text(left_out, style="dim"))
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
+        return Group(table, *lines)
+
+    def _fitting(self) -> tuple[list[StepProgress], str]:
+        """The steps that there is room for, those under way first, and a count of the others."""
+        room = self._console.height - _OTHER_ROWS
+        if len(self._steps) <= room:
+            return self._steps, ""
+        done = [s for s in self._steps if s.done == s.total]
+        under_way = [s for s in self._steps if s not in done and (s.done or self._running[s.step])]
+        num_to_come = len(self._steps) - len(done) - len(under_way)
+        shown = under_way[: max(1, room)]
+        counts = {"under way": len(under_way) - len(shown), "to come": num_to_come}
+        others = [f"{number} {what}" for what, number in counts.items() if number]
+        return shown, ", ".join([f"steps not shown: {len(done)} done", *others])
+
+    def _whole(self) -> str:
+        """How long the run has gone on, and what is left of it."""
+        now = time.monotonic()
+        elapsed = f"{timedelta(seconds=round(now - self._begun))} elapsed"
+        if self._outlook is None:
+            return elapsed
+        busy = self._busy_s + (now - self._busy_since if self._busy_since is not None else 0.0)
+        worked = sum(self._seconds.values()) + sum(now - at for at in self._started.values())
+        steps = [
+            MeasuredStep(step, self._mean(step) if self._num_ended[step.step] else None)
+            for step in self._steps
+        ]
+        left = self._outlook.left(steps, worked / busy if busy else 0.0)
+        return f"{elapsed}, {left.sentence}"
 
     def _rate(self, step: StepProgress) -> str:
         return f"{self._mean(step):.1f} s a shard" if self._num_ended[step.step] else ""
@@ -135,6 +203,15 @@ class Progress:
 
     def _mean(self, step: StepProgress) -> float:
         return self._seconds[step.step] / self._num_ended[step.step]
+
+
+def _foreseen(run: Run) -> Forecast | None:
+    """What the whole run asks its LLM; None of a run that takes most of it over."""
+    if run.config.run.parent is not None:
+        return None
+    from ray_autointerp.preflight.forecast import forecast  # renders prompts, so it loads them all
+
+    return forecast(run.config, run.axes)
 
 
 class Silent:

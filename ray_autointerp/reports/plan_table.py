@@ -36,7 +36,7 @@ def plan_table(
     """
     lines = estimate(config, axes, num_layers, layer)
     latents = sum(len(r) for r in axes.latents.values())
-    table = _table(f"{config.run.name}: {latents:,} latents of {_saes(tuple(axes.latents))}")
+    table = _table(f"{config.run.name}: {latents:,} latents of {sae_names(tuple(axes.latents))}")
     table.add_column("step", no_wrap=True)
     table.add_column("pool", no_wrap=True)
     table.add_column("work", overflow="fold")
@@ -65,7 +65,8 @@ def plan_table(
     )
 
 
-def _saes(ids: Sequence[str]) -> str:
+def sae_names(ids: Sequence[str]) -> str:
+    """The SAEs, or how many and which is the first and the last."""
     if len(ids) <= _MOST_IDS:
         return ", ".join(ids)
     return f"{len(ids)} SAEs, {ids[0]} to {ids[-1]}"
@@ -96,10 +97,12 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
         if not usage.num_requests:
             continue
         money = [] if costs is None else [f"{costs[step]:,.4g}"]
-        table.add_row(step, _model(asked_of(step_named(step), config)), *_numbers(usage), *money)
+        table.add_row(
+            step, model_name(asked_of(step_named(step), config)), *_numbers(usage), *money
+        )
     money = [] if costs is None else [f"{sum(costs.values()):,.4g}"]
     table.add_section()
-    table.add_row("in all", "", *_numbers(_total(foreseen)), *money)
+    table.add_row("in all", "", *_numbers(foreseen_total(foreseen)), *money)
     return table
 
 
@@ -121,7 +124,7 @@ def _sentences(config: Config, foreseen: Forecast) -> Iterator[str]:
     if any(section.price.engine_hour for section in (config.llm, config.judging)):
         yield "Engine hours come on top: how long engines take is not foreseen."
     budget = config.budget
-    total, costs = _total(foreseen).num_tokens, foreseen_costs(config, foreseen)
+    total, costs = foreseen_total(foreseen).num_tokens, foreseen_costs(config, foreseen)
     if budget.max_tokens is not None:
         yield _ceiling(
             f"max_tokens = {budget.max_tokens:,}", total / budget.max_tokens, budget.when_reached
@@ -149,7 +152,8 @@ def foreseen_costs(config: Config, foreseen: Forecast) -> dict[str, float] | Non
     return {step: cost(usage, prices[step]) for step, usage in foreseen.steps.items()}
 
 
-def _total(foreseen: Forecast) -> Usage:
+def foreseen_total(foreseen: Forecast) -> Usage:
+    """Of all steps together."""
     return sum(foreseen.steps.values(), Usage())
 
 
@@ -163,7 +167,7 @@ def _numbers(usage: Usage) -> list[str]:
     ]
 
 
-def _model(section: LLMSection) -> str:
+def model_name(section: LLMSection) -> str:
     """Its name without the folder or the owner."""
     return section.script if section.backend == "scripted" else section.model.rpartition("/")[2]
 

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ray_autointerp.plan.schedule import StepProgress
+from ray_autointerp.plan.time_left import Left, MeasuredStep, Outlook
 from ray_autointerp.reports.bill_table import bill
 from ray_autointerp.reports.pool_table import pool_sentence, pool_use
 from ray_autointerp.runs.lease import Driver, driver_of
@@ -21,21 +21,6 @@ from ray_autointerp.runs.tables import Row, Tables
 
 
 @dataclass(frozen=True)
-class StepStatus:
-    """One step of the run."""
-
-    progress: StepProgress
-    seconds: float | None
-    """Of a shard, on average; None where none was done."""
-
-    @property
-    def num_left(self) -> int | None:
-        """Shards that are not done; None while their number is not known."""
-        total = self.progress.total
-        return None if total is None else total - self.progress.done
-
-
-@dataclass(frozen=True)
 class Status:
     """A run as its store shows it."""
 
@@ -43,41 +28,14 @@ class Status:
     is_finished: bool
     driver: Driver | None
     """Who has the lease; None where no one has."""
-    steps: tuple[StepStatus, ...]
+    steps: tuple[MeasuredStep, ...]
     num_failed: Counter[str]
     """Attempts that came to nothing, by outcome."""
-    num_at_once: float
-    """Tasks at work at the same time, on average over the times when any was."""
+    left: Left
+    """At the rates seen so far."""
     bill: str
     pools: str = ""
     """How busy each pool's workers were; empty of a run without pools."""
-
-    @property
-    def num_done(self) -> int:
-        """Tasks whose objects all exist."""
-        return sum(step.progress.done for step in self.steps)
-
-    @property
-    def num_tasks(self) -> int:
-        """Tasks that are known so far."""
-        return sum(step.progress.total or 0 for step in self.steps)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the rates seen so far; None before anything was done."""
-        known = [
-            step.seconds * step.num_left
-            for step in self.steps
-            if step.seconds is not None and step.num_left is not None
-        ]
-        return sum(known) / self.num_at_once if known and self.num_at_once else None
-
-    @property
-    def unmeasured(self) -> tuple[str, ...]:
-        """Steps of which shards are left, or may be, and none was done: not in `seconds_left`."""
-        return tuple(
-            step.progress.step for step in self.steps if step.seconds is None and step.num_left != 0
-        )
 
 
 def status(run: Run) -> Status:
@@ -90,14 +48,14 @@ def status(run: Run) -> Status:
         if progress.step not in run.steps:  # it is newer than the run
             continue
         seconds = [row["seconds"] for row in done if row["step"] == progress.step]
-        steps.append(StepStatus(progress, sum(seconds) / len(seconds) if seconds else None))
+        steps.append(MeasuredStep(progress, sum(seconds) / len(seconds) if seconds else None))
     return Status(
         run,
         has_labels(tables.store, run.saes),
         driver_of(tables.store),
         tuple(steps),
         Counter(row["outcome"] for row in rows if row["outcome"] != "done"),
-        _at_once(rows),
+        Outlook(run.config, run.axes).left(steps, _at_once(rows)),
         bill(run).sentence,
         pool_sentence(pool_use(run)),
     )
@@ -126,17 +84,19 @@ def sentence(of: Status) -> str:
     name = f"{of.run.uri}: "
     if of.is_finished:
         return f"{name}finished."
-    share = of.num_done / max(1, of.num_tasks)
-    parts = [f"{name}{of.num_done:,} of {of.num_tasks:,} tasks are done ({share:.0%})."]
+    left = of.left
+    share = left.num_done / max(1, left.num_tasks)
+    parts = [f"{name}{left.num_done:,} of {left.num_tasks:,} tasks are done ({share:.0%})."]
     if of.driver is None:
         parts.append("Nobody drives it: the command that began it continues it.")
     elif of.driver.is_known_dead:
         parts.append(f"Its driver, {of.driver}, is dead: the command that began it continues it.")
     else:
         parts.append(f"It is driven by {of.driver}.")
-    if (left := of.seconds_left) is not None:
-        parts.append(f"About {timedelta(seconds=round(left))} left at the rates so far")
-        parts[-1] += f", and {', '.join(of.unmeasured)}." if of.unmeasured else "."
+    if left.seconds is not None:
+        parts.append(f"About {timedelta(seconds=round(left.seconds))} left at the rates so far.")
+    elif left.unmeasured:
+        parts.append(f"What is left is not known before a task of {left.unmeasured[0]} is done.")
     return " ".join(parts)
 
 
@@ -147,7 +107,7 @@ def _failed(of: Status) -> Iterable[str]:
 
 
 def _at_once(rows: Sequence[Row]) -> float:
-    """Seconds of all attempts over the seconds in which any was under way."""
+    """Tasks at work at the same time: seconds of all attempts, over those in which any was."""
     spans = sorted((row["started"].timestamp(), row["seconds"]) for row in rows)
     busy, until = 0.0, float("-inf")
     for start, seconds in spans:

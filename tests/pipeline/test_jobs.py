@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -102,6 +103,38 @@ def test_job_is_submitted_once_stopped_and_continued(
     assert jobs.follow("planted-a2")
     undisturbed = label(quick_config(tmp_path / "local", FEW), run_local, Silent())
     assert contents(uri) == contents(undisturbed.uri)
+
+
+def test_who_follows_a_job_may_leave_it(
+    quick_config: Planted, address: str, in_a_folder: Path, tmp_path: Path
+) -> None:
+    """It says first what is submitted; after Ctrl-C the job goes on."""
+    config = quick_config(tmp_path / "left", {**FEW, "llm": {"script": "bad_day:slow"}})
+    path, uri = write_toml(config, in_a_folder), f"{tmp_path}/left/{config.run.name}"
+    log = tmp_path / "log"
+    entry = "from ray_autointerp.cli import main; main()"
+    arguments = ["submit", path.name, "--address", address, "--follow"]
+    with log.open("w") as printed:
+        following = subprocess.Popen(
+            [sys.executable, "-c", entry, *arguments],
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"COLUMNS": "400"},
+        )
+    until = time.monotonic() + 240
+    while " begins" not in log.read_text():
+        assert following.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.2)
+    following.send_signal(signal.SIGINT)
+    assert following.wait(30) == 130
+    first, *_, last = log.read_text().splitlines()
+    assert first == "planted: latents of planted (all), as a job."
+    job = Jobs(address).stop(uri)
+    assert job is not None, "it was at work"
+    assert (
+        last == f"The job {job} goes on; end it with: ray-autointerp stop {uri} --address {address}"
+    )
+    assert "Traceback" not in log.read_text()
 
 
 def test_job_whose_results_would_be_deleted_with_it_is_refused(

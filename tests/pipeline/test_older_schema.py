@@ -71,7 +71,7 @@ def test_reports_read_it_with_nulls_for_what_it_lacks(older: Path, quick_run: Ru
     assert run_scores(run, SAE).num_carried == 0
     assert latent_card(run, SAE, 0).label == latent_card(quick_run, SAE, 0).label
     seen = status(run)
-    assert seen.num_done == seen.num_tasks and bill(run)
+    assert seen.left.num_done == seen.left.num_tasks and bill(run)
 
 
 def test_it_is_not_continued_and_the_sentence_says_what_to_do(

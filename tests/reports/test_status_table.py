@@ -14,8 +14,9 @@ from ray_autointerp.config import Config
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.pipeline import label
 from ray_autointerp.plan.schedule import StepProgress
+from ray_autointerp.plan.time_left import Left, MeasuredStep
 from ray_autointerp.records.task import Task
-from ray_autointerp.reports.status_table import Status, StepStatus, status, status_table
+from ray_autointerp.reports.status_table import Status, status, status_table
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 
@@ -57,32 +58,28 @@ def test_status_while_it_runs_after_it_stopped_and_at_its_end(
     assert "It is driven by process" in text(watched.seen)
     stopped = status(load_run(str(tmp_path / config.run.name)))
     assert not stopped.is_finished and stopped.driver is None
-    assert 0 < stopped.num_done < stopped.num_tasks
+    assert 0 < stopped.left.num_done < stopped.left.num_tasks
     by_name = {step.progress.step: step for step in stopped.steps}
     assert by_name["max_act"].progress.done > 0 and by_name["max_act"].seconds is not None
     assert by_name["write_sentences"].progress.done == 0
-    assert "write_sentences" in stopped.unmeasured
-    assert stopped.seconds_left is not None
+    assert "write_sentences" not in stopped.left.unmeasured, "other steps asked its LLM"
+    assert stopped.left.seconds is not None
     said = text(stopped)
-    assert f"{stopped.num_done:,} of {stopped.num_tasks:,} tasks are done" in said
+    assert f"{stopped.left.num_done:,} of {stopped.left.num_tasks:,} tasks are done" in said
     assert "Nobody drives it: the command that began it continues it." in said
     run = label(config, run_local, Silent())
     finished = status(run)
-    assert finished.is_finished and finished.num_done == finished.num_tasks
+    assert finished.is_finished and finished.left.num_done == finished.left.num_tasks
     assert "finished." in text(finished)
 
 
-def test_what_is_left_is_the_shards_times_their_seconds_over_those_at_once(quick_run: Run) -> None:
-    steps = (
-        StepStatus(StepProgress("explain", "llm", 4, 10), 30.0),
-        StepStatus(StepProgress("detection", "judge", 0, 5), None),
-        StepStatus(StepProgress("steering", "subject", 3, 3), 7.0),
-    )
-    made = Status(quick_run, False, None, steps, Counter({"worker died": 2}), 2.0, "LLM: nothing")
-    assert made.seconds_left == 6 * 30 / 2
-    assert made.unmeasured == ("detection",)
+def test_time_left_is_said_or_that_it_is_not_known(quick_run: Run) -> None:
+    steps = (MeasuredStep(StepProgress("explain", "llm", 4, 10), 30.0),)
+    left = Left(7, 18, 90.0, ())
+    made = Status(quick_run, False, None, steps, Counter({"worker died": 2}), left, "LLM: nothing")
     said = text(made)
     assert "7 of 18 tasks are done (39%)" in said
-    assert "About 0:01:30 left at the rates so far, and detection." in said
+    assert "About 0:01:30 left at the rates so far." in said
     assert "Attempts that came to nothing: 2 worker died." in said
-    assert replace(made, num_at_once=0.0).seconds_left is None
+    unknown = replace(made, left=Left(7, 18, None, ("detection",)))
+    assert "What is left is not known before a task of detection is done." in text(unknown)
