@@ -18,6 +18,12 @@ from rich.markup import escape
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import read_config, with_llm
 from ray_autointerp.errors import AutointerpError, UserError
+from ray_autointerp.terminal.completion import (
+    complete_method,
+    complete_run,
+    complete_sae,
+    complete_sort,
+)
 from ray_autointerp.terminal.help_text import CHECK, CLUSTER, MAKE, READ, examples, top_level
 from ray_autointerp.terminal.stop_signals import StopSignals
 
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Label the latents of sparse autoencoders, by what activates them and by what they do.",
     epilog=top_level(),
@@ -45,8 +50,13 @@ _console = _new_console()
 _stop_signals = StopSignals()
 
 ConfigPath = Annotated[Path, typer.Argument(help="A TOML file; see jobs/demo/demo.toml.")]
-RunUri = Annotated[str, typer.Argument(help="A run's folder or s3:// URI.")]
-SaeId = Annotated[str | None, typer.Option("--sae", help="Which SAE, if the run has several.")]
+RunUri = Annotated[
+    str, typer.Argument(help="A run's folder or s3:// URI.", autocompletion=complete_run)
+]
+SaeId = Annotated[
+    str | None,
+    typer.Option("--sae", help="Which SAE, if the run has several.", autocompletion=complete_sae),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, to standard output.")]
 Root = Annotated[str | None, typer.Option(help="Where the run's folder lies, over the config's.")]
 Latents = Annotated[
@@ -147,21 +157,24 @@ def submit(
 ) -> None:
     """Label whole SAEs as a job of a Ray cluster; the current directory travels with it."""
     from ray_autointerp.cluster.jobs import Jobs
+    from ray_autointerp.reports.announcement import job_lines
     from ray_autointerp.runs.manifest import run_uri
 
     read = _overridden(read_config(config), root, latents, llm, llm_model)
     given = {"--root": root, "--latents": latents, "--llm": llm, "--llm-model": llm_model}
     arguments = [part for name, value in given.items() if value for part in (name, value)]
     jobs, uri = Jobs(address), run_uri(read)
+    for line in job_lines(read, uri, config):
+        _console.print(line, markup=False, highlight=False, soft_wrap=True)
     job = jobs.submit(config, read, arguments)
     _console.print(f"Submitted as the job {job}. Next:", markup=False)
     for command in ("status", "stop"):
         _console.print(f"  ray-autointerp {command} {uri}", markup=False)
     if not follow:
         return
-    with _stop_signals.saying(
-        f"The job {job} goes on; end it with: ray-autointerp stop {shlex.quote(uri)}", _say
-    ):
+    of = ["--address", address] if address else []
+    end = shlex.join(["ray-autointerp", "stop", uri, *of])
+    with _stop_signals.saying(f"The job {job} goes on; end it with: {end}", _say):
         if not jobs.follow(job):
             raise typer.Exit(1)
 
@@ -186,7 +199,10 @@ def labels(
     run: RunUri,
     sae: SaeId = None,
     chosen: Annotated[bool, typer.Option(help="Only latents the LLM described.")] = False,
-    method: Annotated[str | None, typer.Option(help="Only labels by this method.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Only labels by this method.", autocompletion=complete_method),
+    ] = None,
     contains: Annotated[str | None, typer.Option(help="A regular expression.")] = None,
     min_input: Annotated[float | None, typer.Option(help="Least input AUROC.")] = None,
     min_output: Annotated[float | None, typer.Option(help="Least output win rate.")] = None,
@@ -194,7 +210,8 @@ def labels(
         str,
         typer.Option(
             help="latent, density, s_in, s_out, effect_kl, keyword_f1, input_auroc, "
-            "output_win_rate."
+            "output_win_rate.",
+            autocompletion=complete_sort,
         ),
     ] = "latent",
     limit: Annotated[int, typer.Option(help="Rows shown; --csv and --json write all.")] = 40,
@@ -270,7 +287,10 @@ def search(
 
 @app.command(epilog=examples("view"), rich_help_panel=READ)
 def view(
-    runs: Annotated[list[str], typer.Argument(help="Folders or s3:// URIs of runs.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Folders or s3:// URIs of runs.", autocompletion=complete_run),
+    ],
     port: Annotated[int, typer.Option(help="0 finds a free one.")] = 8000,
     host: Annotated[
         str, typer.Option(help="Another address than loopback lets its network read the runs.")
@@ -320,7 +340,10 @@ def report(
 def compare(
     run: RunUri,
     other: Annotated[
-        str | None, typer.Argument(help="A second run, compared latent by latent.")
+        str | None,
+        typer.Argument(
+            help="A second run, compared latent by latent.", autocompletion=complete_run
+        ),
     ] = None,
     csv: Annotated[
         bool, typer.Option("--csv", help="Every mean, floor and lift, to standard output.")
