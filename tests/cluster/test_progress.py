@@ -73,7 +73,6 @@ def test_run_that_follows_says_what_it_takes_over_and_may_cost(quick_run: Run) -
     away = {"uri": quick_run.uri.replace("/planted", "/elsewhere/planted")}
     with Progress(console) as progress:
         progress.begun(replace(run, **away))
-        progress.begun(replace(quick_run, **away))
     said = " ".join(text(console).split()).partition("continues. ")[2]
     first, more = said.split(" times; ")
     num_asked = 6 * len(config.score.methods) * 2 * config.score.detection_texts
