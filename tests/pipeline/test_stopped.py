@@ -97,13 +97,13 @@ def test_label_that_is_stopped_twice_leaves_nothing_and_then_ends_as_undisturbed
     config = quick_config(folder, SLOW)
     uri = f"{folder}/{config.run.name}"
     path = write_toml(config, tmp_path)
-    for number, step in ((signal.SIGINT, "top_examples"), (signal.SIGTERM, "detection")):
+    for number, step in ((signal.SIGINT, "top_examples"), (signal.SIGTERM, "explain")):
         stopped = command("label", path, *runner, "--root", folder)
         stopped.wait_for(f"{step} begins")
         said = stopped.stop(number)
         assert said[-1] == stopped.continued_by
         assert driver_of(open_store(uri)) is None, "the lease was given back"
-    again = command("label", path, *runner, "--root", folder)
+    again = command("label", path, "--local", "--root", folder)
     assert again.process.wait(PATIENCE_S) == 0, again.said
     assert "Waiting" not in again.said
     undisturbed = label(quick_config(tmp_path / "undisturbed", SLOW), run_local, Silent())
