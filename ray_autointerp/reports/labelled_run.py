@@ -128,14 +128,14 @@ def read_run(uri: str | Path) -> LabelledRun:
 
 def _by_similarity(found: pa.Table, text: str, embed: Embed) -> pa.Table:
     found = found.filter(found["label"].is_valid())
-    texts = [label_text(row) for row in found.select(["name", "label"]).to_pylist()]
+    texts = [_label_text(row) for row in found.select(["name", "label"]).to_pylist()]
     vectors = embed([text, *texts])
     similarity = pa.array(vectors[1:] @ vectors[0], pa.float32())
     ranked = found.append_column("similarity", similarity)
     return ranked.sort_by([("similarity", "descending"), ("latent", "ascending")])
 
 
-def label_text(row: Row) -> str:
+def _label_text(row: Row) -> str:
     """Name and label, the name once."""
     name, label = row["name"], row["label"]
     return label if name is None or label.startswith(name) else f"{name}; {label}"

