@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ray_autointerp.errors import AutointerpError
 from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.forecast import Forecast
@@ -75,10 +76,11 @@ class Progress:
 
     def begun(self, run: Run) -> None:
         """Say what the run will do and cost; of one with a parent, what it takes over."""
-        if has_labels(open_store(run.uri), run.saes):
+        store = open_store(run.uri)
+        if has_labels(store, run.saes):
             return
         self._outlook = Outlook(run.config, run.axes)
-        for line in run_lines(run, _foreseen(run)):
+        for line in run_lines(run, _foreseen(run, is_begun=bool(store.list("ledger/")))):
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         if run.config.run.parent is not None:
             self._console.print(
@@ -205,13 +207,18 @@ class Progress:
         return self._seconds[step.step] / self._num_ended[step.step]
 
 
-def _foreseen(run: Run) -> Forecast | None:
-    """What the whole run asks its LLM; None of a run that takes most of it over."""
-    if run.config.run.parent is not None:
+def _foreseen(run: Run, *, is_begun: bool) -> Forecast | None:
+    """What the whole run asks its LLM; None of a run that goes on, or takes most of it over, and
+    where it cannot be known: whatever prevents that, the run's first tasks end with its sentence.
+    """
+    if is_begun or run.config.run.parent is not None:
         return None
     from ray_autointerp.preflight.forecast import forecast  # renders prompts, so it loads them all
 
-    return forecast(run.config, run.axes)
+    try:
+        return forecast(run.config, run.axes)
+    except AutointerpError:
+        return None
 
 
 class Silent:

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from rich.console import Console, ConsoleDimensions
@@ -107,6 +108,23 @@ def test_run_says_first_what_it_will_do_and_cost_in_at_most_five_lines(quick_run
     assert f"which costs about {total.num_prompt_tokens / 1000:,.4g}" in lines[1]
     assert lines[2].endswith("-elsewhere")
     assert lines[3].startswith("Ctrl-C is safe")
+
+
+def test_run_that_goes_on_or_whose_tokenizer_is_missing_begins_without_its_cost(
+    quick_run: Run, tmp_path: Path
+) -> None:
+    going_on = replace(quick_run, uri=str(tmp_path))
+    (tmp_path / "ledger").mkdir()
+    (tmp_path / "ledger" / "first.parquet").touch()
+    subject = quick_run.config.subject.model_copy(update={"model": str(tmp_path / "nothing")})
+    config = quick_run.config.model_copy(update={"subject": subject})
+    for run in (going_on, replace(quick_run, config=config, uri=f"{tmp_path}-elsewhere")):
+        console = screen(terminal=False)
+        with Progress(console) as progress:
+            progress.begun(run)
+        lines = text(console).splitlines()
+        assert "of which at most 6 are described" in lines[0]
+        assert lines[1] == f"Its folder: {run.uri}"
 
 
 def test_finished_run_announces_nothing(quick_run: Run) -> None:
