@@ -36,7 +36,7 @@ if [[ ! -x "$venv/bin/python" || ! -f "$venv/bin/activate" ]] ||
   "$python" -m venv "$venv" || fail "cannot make a virtual environment in $venv."
 fi
 # Python compiles what it imports, once; pip would compile every file, which takes half of its time.
-pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-compile)
+pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile --no-deps)
 
 # The CPU build of torch: from wherever pip is configured to look, else from PyTorch's own index.
 torch="$(grep '^torch==' jobs/env/cpu.txt)"
