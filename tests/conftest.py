@@ -110,7 +110,6 @@ QUICK: dict[str, dict[str, Any]] = {
         "selected_per_shard": 3,
         "micro_batch": 16,
         "threads": 1,
-        "subject_workers": 2,
     },
 }
 """Every step, several shards of each axis, in seconds."""

@@ -1,7 +1,9 @@
 """The nodes of a cluster, those to come, and the refusal before anything is written."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.errors import ClusterError
 from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.plan.placement import Node
+from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
 
@@ -65,7 +68,7 @@ def test_cluster_without_an_autoscaler_has_its_nodes_and_no_more(ray_cluster: No
 
 
 def test_workers_run_on_nodes_with_the_labels_and_no_others_are_made(
-    quick_config: Planted, ray_runner: Runner, tmp_path: Path
+    quick_config: Planted, quick_run: Run, ray_runner: Runner, tmp_path: Path
 ) -> None:
     node_id = (alive_nodes()[0].labels or {})["ray.io/node-id"]
     wrong = quick_config(
@@ -74,9 +77,16 @@ def test_workers_run_on_nodes_with_the_labels_and_no_others_are_made(
     with pytest.raises(ClusterError, match=r"An LLM worker wants a node with ray.io/node-id = !"):
         label(wrong, ray_runner, Silent(), require_placement)
     labels = {name: {"ray.io/node-id": node_id} for name in ("subject_labels", "llm_labels")}
-    run = label(quick_config(tmp_path, {"operations": labels}), ray_runner, Silent())
+    config = quick_config(tmp_path, {"operations": labels})
+    run = replace(quick_run, config=config, uri=str(tmp_path / "run"))
     assert actor_options(run, "subject")["label_selector"] == {"ray.io/node-id": node_id}
     assert "label_selector" not in actor_options(run, "cpu")
+    shutil.copytree(quick_run.uri, run.uri)
+    parts = list(Path(run.uri).glob("sae/*/neighbours/part-*"))
+    for part in parts:
+        part.unlink()
+    ray_runner(run, Silent())
+    assert parts and all(part.exists() for part in parts), "by workers on the node with the labels"
 
 
 def test_address_where_no_cluster_answers_is_refused(

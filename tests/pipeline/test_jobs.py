@@ -24,7 +24,6 @@ from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.pipeline import label
 from ray_autointerp.reports.status_table import status
 from ray_autointerp.runs.manifest import load_run
-from ray_autointerp.storage.store import open_store
 
 Planted = Callable[..., Config]
 FEW = {
@@ -85,14 +84,15 @@ def test_job_is_submitted_once_stopped_and_continued(
     tmp_path: Path,
     contents: Callable[[str], dict[str, str]],
 ) -> None:
+    """Who follows it may leave it by Ctrl-C: it goes on until it is stopped."""
     config = quick_config(tmp_path / "runs", FEW)
     path, jobs = write_toml(config, in_a_folder), Jobs(address)
     uri = f"{tmp_path}/runs/{config.run.name}"
-    assert jobs.submit(path, config) == "planted-a1"
-    until = time.monotonic() + 120
-    while not open_store(uri).list("sae/"):
-        assert time.monotonic() < until, "the job has not begun"
-        time.sleep(0.2)
+    said = left_by_its_follower(path, address, tmp_path / "log")
+    assert said[0] == "planted: latents of planted (all), as a job."
+    assert said[-1] == (
+        f"The job planted-a1 goes on; end it with: ray-autointerp stop {uri} --address {address}"
+    )
     with pytest.raises(RunIsDriven, match="is being driven by the job planted-a1"):
         jobs.submit(path, config)
     assert jobs.stop(uri) == "planted-a1"
@@ -105,13 +105,8 @@ def test_job_is_submitted_once_stopped_and_continued(
     assert contents(uri) == contents(undisturbed.uri)
 
 
-def test_who_follows_a_job_may_leave_it(
-    quick_config: Planted, address: str, in_a_folder: Path, tmp_path: Path
-) -> None:
-    """It says first what is submitted; after Ctrl-C the job goes on."""
-    config = quick_config(tmp_path / "left", {**FEW, "llm": {"script": "bad_day:slow"}})
-    path, uri = write_toml(config, in_a_folder), f"{tmp_path}/left/{config.run.name}"
-    log = tmp_path / "log"
+def left_by_its_follower(path: Path, address: str, log: Path) -> list[str]:
+    """What `submit --follow` has said when Ctrl-C ends it, once a step of the job has begun."""
     entry = "from ray_autointerp.cli import main; main()"
     arguments = ["submit", path.name, "--address", address, "--follow"]
     with log.open("w") as printed:
@@ -127,14 +122,8 @@ def test_who_follows_a_job_may_leave_it(
         time.sleep(0.2)
     following.send_signal(signal.SIGINT)
     assert following.wait(30) == 130
-    first, *_, last = log.read_text().splitlines()
-    assert first == "planted: latents of planted (all), as a job."
-    job = Jobs(address).stop(uri)
-    assert job is not None, "it was at work"
-    assert (
-        last == f"The job {job} goes on; end it with: ray-autointerp stop {uri} --address {address}"
-    )
     assert "Traceback" not in log.read_text()
+    return log.read_text().splitlines()
 
 
 def test_job_whose_results_would_be_deleted_with_it_is_refused(

@@ -25,9 +25,12 @@ WORKER = "ray::LLMWorker"
 def test_killed_engines_change_no_byte_of_any_table(
     quick_config: Planted, ray_runner: Runner, tmp_path: Path, contents: Contents
 ) -> None:
+    """Nor does a judge of its own, in a pool that may grow: it is the same script."""
     undisturbed = label(quick_config(tmp_path / "local", SLOW), run_local, Silent())
     killer = Killer(("explain", WORKER), ("write_sentences", WORKER), ("output_score", WORKER))
-    run = label(quick_config(tmp_path / "killed", SLOW), ray_runner, killer)
+    changes = {**SLOW, "operations": {"judge_workers": [1, 2]}}
+    config = quick_config(tmp_path / "killed", changes)
+    run = label(config.model_copy(update={"judge": config.llm}), ray_runner, killer)
     assert killer.num_killed == 3
     assert killer.lost, "some task was lost with its worker"
     assert contents(run.uri) == contents(undisturbed.uri)
@@ -38,18 +41,6 @@ def test_killed_engines_change_no_byte_of_any_table(
         for key in read_table(tables.store, name)["key"].to_pylist()
     ]
     assert answers, "what was answered was kept"
-
-
-def test_judge_of_its_own_between_two_bounds_writes_what_one_engine_writes(
-    quick_config: Planted, ray_runner: Runner, tmp_path: Path, contents: Contents
-) -> None:
-    """The same script in two pools, one of which may grow."""
-    changes = {**SLOW, "operations": {"judge_workers": [1, 2]}}
-    config = quick_config(tmp_path / "two", changes)
-    config = config.model_copy(update={"judge": config.llm})
-    run = label(config, ray_runner, Silent())
-    undisturbed = label(quick_config(tmp_path / "one", SLOW), run_local, Silent())
-    assert contents(run.uri) == contents(undisturbed.uri)
 
 
 def test_workers_that_take_turns_write_what_they_write_together(
@@ -78,6 +69,6 @@ def test_ceiling_over_two_engines_stops_both_and_a_higher_one_continues(
     # Few at once: what is in flight is answered, however far over the ceiling.
     with pytest.raises(OverBudget, match=r"ceiling .* is reached"):
         label(config("run", whole // 2, at_once=2), ray_runner, Silent())
-    run = label(config("run", 10**9), ray_runner, Silent())
+    run = label(config("run", 10**9), run_local, Silent())
     assert contents(run.uri) == contents(unbounded.uri)
     assert spent(Tables(run).store).num_tokens == whole, "nothing was paid for twice"

@@ -86,7 +86,8 @@ def test_ray_run_with_a_killed_worker_has_the_tables_of_the_local_run(
     contents: Contents,
 ) -> None:
     killer = Killer(("hub_stats", WORKER), ("calibrate", WORKER))
-    run = label(quick_config(tmp_path), ray_runner, killer)
+    config = quick_config(tmp_path, {"operations": {"subject_workers": 2}})
+    run = label(config, ray_runner, killer)
     assert killer.num_killed == 2
     assert killer.lost, "the ledger's watcher saw the attempt that was lost"
     assert contents(run.uri) == contents(quick_run.uri)

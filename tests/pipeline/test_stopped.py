@@ -84,30 +84,42 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
             one.process.wait()
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("runner", [["--local"], pytest.param([], marks=pytest.mark.ray)])
-def test_label_that_is_stopped_twice_leaves_nothing_and_then_ends_as_undisturbed(
-    command: Callable[..., Command],
-    quick_config: Planted,
-    tmp_path: Path,
-    contents: Contents,
-    runner: list[str],
-) -> None:
+def stopped_twice(
+    command: Callable[..., Command], config: Config, tmp_path: Path, *runner: str
+) -> tuple[Path, Path]:
+    """The config's file and the root of its run, which Ctrl-C and then SIGTERM have stopped."""
     folder = tmp_path / "a folder"
-    config = quick_config(folder, SLOW)
-    uri = f"{folder}/{config.run.name}"
     path = write_toml(config, tmp_path)
     for number, step in ((signal.SIGINT, "top_examples"), (signal.SIGTERM, "explain")):
         stopped = command("label", path, *runner, "--root", folder)
         stopped.wait_for(f"{step} begins")
         said = stopped.stop(number)
         assert said[-1] == stopped.continued_by
+        uri = f"{folder}/{config.run.name}"
         assert driver_of(open_store(uri)) is None, "the lease was given back"
+    return path, folder
+
+
+@pytest.mark.timeout(600)
+def test_label_that_is_stopped_twice_leaves_nothing_and_then_ends_as_undisturbed(
+    command: Callable[..., Command], quick_config: Planted, tmp_path: Path, contents: Contents
+) -> None:
+    config = quick_config(tmp_path / "undisturbed", SLOW)
+    path, folder = stopped_twice(command, config, tmp_path, "--local")
     again = command("label", path, "--local", "--root", folder)
     assert again.process.wait(PATIENCE_S) == 0, again.said
     assert "Waiting" not in again.said
-    undisturbed = label(quick_config(tmp_path / "undisturbed", SLOW), run_local, Silent())
-    assert contents(uri) == contents(undisturbed.uri)
+    undisturbed = label(config, run_local, Silent())
+    assert contents(f"{folder}/{config.run.name}") == contents(undisturbed.uri)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_label_on_ray_that_is_stopped_twice_leaves_nothing(
+    command: Callable[..., Command], quick_config: Planted, tmp_path: Path
+) -> None:
+    """It goes on as a run of one process does: the lease and the folder are all that it needs."""
+    stopped_twice(command, quick_config(tmp_path, SLOW), tmp_path)
 
 
 def test_second_ctrl_c_ends_at_once_what_takes_long_to_leave(
