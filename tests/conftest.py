@@ -173,6 +173,7 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     ray.init(
+        address="local",
         num_cpus=6,
         include_dashboard=False,
         object_store_memory=100 * 2**20,

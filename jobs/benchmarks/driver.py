@@ -66,6 +66,7 @@ def main() -> None:
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
     ray.init(
+        address="local",
         num_cpus=max(asked.workers) + 2,
         include_dashboard=False,
         object_store_memory=200 * 2**20,

@@ -140,7 +140,7 @@ def ray_data(asked: argparse.Namespace) -> dict[str, Any]:
     import ray
     from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     config = HttpRequestProcessorConfig(
         url=f"{asked.url}/v1/chat/completions",

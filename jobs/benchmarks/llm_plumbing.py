@@ -57,7 +57,7 @@ def main() -> None:
     with _Server() as url, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = _asking(load_run(args.run), url, args.in_flight)
-        ray.init(num_cpus=4, include_dashboard=False, logging_level="WARNING")
+        ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level="WARNING")
         _requests_race(run, url, folder, args)
         if args.delphi:
             _latents_race(run, url, folder, args)
@@ -197,7 +197,7 @@ def _resume_race(run: Run, url: str, folder: Path, args: argparse.Namespace) -> 
 def _crash(plan: str) -> None:
     """The side of the resume race that is killed, and that goes on."""
     told = json.loads(Path(plan).read_text())
-    ray.init(num_cpus=4, include_dashboard=False, logging_level="WARNING")
+    ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level="WARNING")
     run = _asking(load_run(told["run"]), told["url"], told["in_flight"])
     ours = OurPool(run, Path(told["prompts"]), share=625)
     ours.round(told["uri"])

@@ -179,6 +179,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="llm_prompts_"))
     prompts = _frozen(run, folder, args.prompts_of_run)
     ray.init(
+        address="local",
         num_cpus=4,
         include_dashboard=False,
         object_store_memory=200 * 2**20,

@@ -69,6 +69,7 @@ def _connect(run: Run) -> bool:
         return True
     with own_sigterm():
         ray.init(
+            address="local",  # a Ray that `ray start` has left on this machine is not ours to join
             num_cpus=local_cpus(run.config, gpus_here()),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,

@@ -24,7 +24,7 @@ from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 
 SAE = "planted"
-SHIFTS = (7, 17, 31)
+SHIFTS = (7, 11, 17, 23, 31)
 
 
 def rows(run: Run, table: str, method: str | None = None) -> list[Row]:

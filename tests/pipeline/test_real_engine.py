@@ -26,7 +26,14 @@ REAL = {
     },
     "select": {"rule": "sample", "num_latents": 3, "panel": 3, "sample": 2},
     "describe": {"methods": ["ensemble_raw", "max_act", "keywords"], "num_examples": 2},
-    "score": {"methods": ["ensemble_raw"], "num_units": 2, "num_sentences": 1},
+    "score": {
+        "methods": ["ensemble_raw"],
+        "num_units": 2,
+        "num_sentences": 1,
+        "num_unseen_trials": 0,
+        "detection_texts": 0,
+        "fuzzing_texts": 0,
+    },
     "judge_check": {"least_allowed": 0.0},  # so small a model would rather say something else
     "operations": {"threads": 2, "subject_workers": 1, "selected_per_shard": 3},
 }

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ PATIENCE_S = 240
 class Command:
     """`ray-autointerp` with these arguments, and what it has printed so far."""
 
-    def __init__(self, log: Path, *arguments: object) -> None:
+    def __init__(self, log: Path, *arguments: object, **environment: str) -> None:
         self._log = log
         self.arguments = [str(argument) for argument in arguments]
         entry = "from ray_autointerp.cli import main; main()"
@@ -38,7 +39,7 @@ class Command:
                 [sys.executable, "-c", entry, *self.arguments],
                 stdout=printed,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"COLUMNS": "400"},
+                env=os.environ | {"COLUMNS": "400"} | environment,
             )
 
     @property
@@ -73,8 +74,8 @@ class Command:
 def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     made: list[Command] = []
 
-    def start(*arguments: object) -> Command:
-        made.append(Command(tmp_path / f"log{len(made)}", *arguments))
+    def start(*arguments: object, **environment: str) -> Command:
+        made.append(Command(tmp_path / f"log{len(made)}", *arguments, **environment))
         return made[-1]
 
     yield start
@@ -85,13 +86,17 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
 
 
 def stopped_twice(
-    command: Callable[..., Command], config: Config, tmp_path: Path, *runner: str
+    command: Callable[..., Command],
+    config: Config,
+    tmp_path: Path,
+    *runner: str,
+    **environment: str,
 ) -> tuple[Path, Path]:
     """The config's file and the root of its run, which Ctrl-C and then SIGTERM have stopped."""
     folder = tmp_path / "a folder"
     path = write_toml(config, tmp_path)
     for number, step in ((signal.SIGINT, "top_examples"), (signal.SIGTERM, "explain")):
-        stopped = command("label", path, *runner, "--root", folder)
+        stopped = command("label", path, *runner, "--root", folder, **environment)
         stopped.wait_for(f"{step} begins")
         said = stopped.stop(number)
         assert said[-1] == stopped.continued_by
@@ -118,8 +123,13 @@ def test_label_that_is_stopped_twice_leaves_nothing_and_then_ends_as_undisturbed
 def test_label_on_ray_that_is_stopped_twice_leaves_nothing(
     command: Callable[..., Command], quick_config: Planted, tmp_path: Path
 ) -> None:
-    """It goes on as a run of one process does: the lease and the folder are all that it needs."""
-    stopped_twice(command, quick_config(tmp_path, SLOW), tmp_path)
+    """Beside a Ray of someone else's, which `ray start` has left on this machine."""
+    config = quick_config(tmp_path, SLOW)
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a socket's path must be short
+        other = Path(folder) / "ray" / "ray_current_cluster"
+        other.parent.mkdir()
+        other.write_text("127.0.0.1:1")
+        stopped_twice(command, config, tmp_path, RAY_TMPDIR=folder)
 
 
 def test_second_ctrl_c_ends_at_once_what_takes_long_to_leave(
