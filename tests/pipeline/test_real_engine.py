@@ -9,6 +9,7 @@ from killers import Killer, processes
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
+from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.run import Run
@@ -88,7 +89,7 @@ def keys(run: Run) -> dict[str, list[object]]:
 def test_killed_engine_and_killed_worker_change_no_key_seed_or_status_and_nothing_published(
     quick_config: Planted, ray_runner: Runner, tmp_path: Path
 ) -> None:
-    undisturbed = label(quick_config(tmp_path / "undisturbed", REAL), ray_runner, Silent())
+    undisturbed = label(quick_config(tmp_path / "undisturbed", REAL), run_local, Silent())
     config = quick_config(tmp_path / "killed", REAL)
     watching = Watching(
         tmp_path / "killed" / config.run.name,
