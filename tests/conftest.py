@@ -36,6 +36,8 @@ from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.runs.run import Run
 
 Planted = Callable[..., Config]
+_STATUS = pytest.StashKey[int]()
+"""How pytest will exit."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +47,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("ray")
         if item.path.parent.name in {"pipeline", "benchmarks"}:
             item.add_marker("slow")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End here, when all is said. Threads of Arrow (#34314) and of other libraries may crash a
+    process while the interpreter is torn down, and would turn passed tests into a failure.
+    """
+    status = config.stash.get(_STATUS, None)
+    if status is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 @pytest.fixture(scope="session", autouse=True)

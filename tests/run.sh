@@ -22,7 +22,7 @@ step() {
 }
 # Two processes: tests with Ray and vLLM mostly wait for other processes.
 run_tests() {
-  local pytest=("$bin/python" -m pytest --durations=20)
+  local pytest=("$bin/python" -m pytest --durations=10)
   if (($#)); then
     "${pytest[@]}" "$@"
     return
@@ -33,7 +33,7 @@ run_tests() {
   others=$!
   "${pytest[@]}" -m "$waiting" || status=$?
   wait "$others" || status=$?
-  cat "$printed"
+  grep -vE '^[.sxFE]+ *\[ *[0-9]+%\]$' "$printed"  # all but its progress
   rm "$printed"
   return "$status"
 }
