@@ -20,7 +20,7 @@ step() {
   "$@" || failed+=("$name")
   echo "== $name: $((SECONDS - started)) s"
 }
-# Two processes: tests with Ray and vLLM mostly wait for other processes.
+# Two processes for two processors: tests with Ray and vLLM keep one busy as long as all others do.
 run_tests() {
   local pytest=("$bin/python" -m pytest --durations=10)
   if (($#)); then

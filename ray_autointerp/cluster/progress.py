@@ -27,7 +27,7 @@ from ray_autointerp.reports.announcement import run_lines
 from ray_autointerp.runs.inheritance import most_requests
 from ray_autointerp.runs.progress import has_labels
 from ray_autointerp.runs.run import Run
-from ray_autointerp.storage.store import open_store
+from ray_autointerp.storage.store import Store, open_store
 
 _LINE_S = 60.0
 """In a log, what is left of the run is said no more often."""
@@ -80,7 +80,7 @@ class Progress:
         if has_labels(store, run.saes):
             return
         self._outlook = Outlook(run.config, run.axes)
-        for line in run_lines(run, _foreseen(run, is_begun=bool(store.list("ledger/")))):
+        for line in run_lines(run, _foreseen(run, store)):
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         if run.config.run.parent is not None:
             self._console.print(
@@ -207,11 +207,11 @@ class Progress:
         return self._seconds[step.step] / self._num_ended[step.step]
 
 
-def _foreseen(run: Run, *, is_begun: bool) -> Forecast | None:
+def _foreseen(run: Run, store: Store) -> Forecast | None:
     """What the whole run asks its LLM; None of a run that goes on, or takes most of it over, and
     where it cannot be known: whatever prevents that, the run's first tasks end with its sentence.
     """
-    if is_begun or run.config.run.parent is not None:
+    if run.config.run.parent is not None or store.list("ledger/"):
         return None
     from ray_autointerp.preflight.forecast import forecast  # renders prompts, so it loads them all
 

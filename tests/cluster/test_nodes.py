@@ -1,13 +1,12 @@
 """The nodes of a cluster, those to come, and the refusal before anything is written."""
 
 import json
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rerun import copied
 
 from ray_autointerp.cluster import nodes
 from ray_autointerp.cluster.nodes import alive_nodes, nodes_to_come, require_placement
@@ -17,7 +16,9 @@ from ray_autointerp.config import Config
 from ray_autointerp.errors import ClusterError
 from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.plan.placement import Node
+from ray_autointerp.runs.progress import schedule_of
 from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Tables
 
 Planted = Callable[..., Config]
 
@@ -77,16 +78,12 @@ def test_workers_run_on_nodes_with_the_labels_and_no_others_are_made(
     with pytest.raises(ClusterError, match=r"An LLM worker wants a node with ray.io/node-id = !"):
         label(wrong, ray_runner, Silent(), require_placement)
     labels = {name: {"ray.io/node-id": node_id} for name in ("subject_labels", "llm_labels")}
-    config = quick_config(tmp_path, {"operations": labels})
-    run = replace(quick_run, config=config, uri=str(tmp_path / "run"))
+    run = copied(quick_run, tmp_path / "run", ("neighbours", "explain"), operations=labels)
     assert actor_options(run, "subject")["label_selector"] == {"ray.io/node-id": node_id}
     assert "label_selector" not in actor_options(run, "cpu")
-    shutil.copytree(quick_run.uri, run.uri)
-    parts = list(Path(run.uri).glob("sae/*/neighbours/part-*"))
-    for part in parts:
-        part.unlink()
+    assert not schedule_of(Tables(run)).finished()
     ray_runner(run, Silent())
-    assert parts and all(part.exists() for part in parts), "by workers on the node with the labels"
+    assert schedule_of(Tables(run)).finished(), "workers had places there"
 
 
 def test_address_where_no_cluster_answers_is_refused(

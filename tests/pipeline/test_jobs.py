@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cli_process import Command
 from ports import free_port
 from toml_file import write_toml
 
@@ -88,7 +89,9 @@ def test_job_is_submitted_once_stopped_and_continued(
     config = quick_config(tmp_path / "runs", FEW)
     path, jobs = write_toml(config, in_a_folder), Jobs(address)
     uri = f"{tmp_path}/runs/{config.run.name}"
-    said = left_by_its_follower(path, address, tmp_path / "log")
+    following = Command(tmp_path / "log", "submit", path.name, "--address", address, "--follow")
+    following.wait_for(" begins")
+    said = following.stop(signal.SIGINT)
     assert said[0] == "planted: latents of planted (all), as a job."
     assert said[-1] == (
         f"The job planted-a1 goes on; end it with: ray-autointerp stop {uri} --address {address}"
@@ -103,27 +106,6 @@ def test_job_is_submitted_once_stopped_and_continued(
     assert jobs.follow("planted-a2")
     undisturbed = label(quick_config(tmp_path / "local", FEW), run_local, Silent())
     assert contents(uri) == contents(undisturbed.uri)
-
-
-def left_by_its_follower(path: Path, address: str, log: Path) -> list[str]:
-    """What `submit --follow` has said when Ctrl-C ends it, once a step of the job has begun."""
-    entry = "from ray_autointerp.cli import main; main()"
-    arguments = ["submit", path.name, "--address", address, "--follow"]
-    with log.open("w") as printed:
-        following = subprocess.Popen(
-            [sys.executable, "-c", entry, *arguments],
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"COLUMNS": "400"},
-        )
-    until = time.monotonic() + 240
-    while " begins" not in log.read_text():
-        assert following.poll() is None and time.monotonic() < until, log.read_text()
-        time.sleep(0.2)
-    following.send_signal(signal.SIGINT)
-    assert following.wait(30) == 130
-    assert "Traceback" not in log.read_text()
-    return log.read_text().splitlines()
 
 
 def test_job_whose_results_would_be_deleted_with_it_is_refused(

@@ -19,7 +19,8 @@ from ray_autointerp.storage.parquet import read_table
 Planted = Callable[..., Config]
 Contents = Callable[[str], dict[str, str]]
 SLOW = {"llm": {"script": "bad_day:slow"}}
-WORKER = "ray::LLMWorker"
+WORKER = "ray::LLMWorker.work"
+"""One that is at work: with a pool for the judge, another may have nothing to do."""
 
 
 def test_killed_engines_change_no_byte_of_any_table(
@@ -69,6 +70,6 @@ def test_ceiling_over_two_engines_stops_both_and_a_higher_one_continues(
     # Few at once: what is in flight is answered, however far over the ceiling.
     with pytest.raises(OverBudget, match=r"ceiling .* is reached"):
         label(config("run", whole // 2, at_once=2), ray_runner, Silent())
-    run = label(config("run", 10**9), run_local, Silent())
+    run = label(config("run", 10**9), ray_runner, Silent())
     assert contents(run.uri) == contents(unbounded.uri)
     assert spent(Tables(run).store).num_tokens == whole, "nothing was paid for twice"

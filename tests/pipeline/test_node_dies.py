@@ -19,7 +19,7 @@ def test_run_whose_node_dies_ends_with_the_same_tables(
     tmp_path: Path,
     contents: Callable[[str], dict[str, str]],
 ) -> None:
-    config = quick_config(tmp_path)
+    config = quick_config(tmp_path, {"operations": {"subject_workers": 2}})
     path = tmp_path / "config.json"
     path.write_text(config.model_dump_json())
     done = subprocess.run(

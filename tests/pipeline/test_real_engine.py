@@ -8,7 +8,7 @@ import pytest
 from killers import Killer, processes
 
 from ray_autointerp.cluster.progress import Silent
-from ray_autointerp.config import Config
+from ray_autointerp.config import FEWEST_TEXTS, Config
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.records.task import Task
@@ -31,9 +31,9 @@ REAL = {
         "methods": ["ensemble_raw"],
         "num_units": 2,
         "num_sentences": 1,
-        "num_unseen_trials": 0,
-        "detection_texts": 0,
-        "fuzzing_texts": 0,
+        "detection_texts": FEWEST_TEXTS,
+        "detection_near_misses": 1,
+        "fuzzing_texts": FEWEST_TEXTS,
     },
     "judge_check": {"least_allowed": 0.0},  # so small a model would rather say something else
     "operations": {"threads": 2, "subject_workers": 1, "selected_per_shard": 3},

@@ -1,4 +1,4 @@
-"""Label a config, given as JSON in a file, on a Ray of three logical GPUs.
+"""Label a config, given as JSON in a file, on a Ray of four logical GPUs.
 
 Prints as JSON how large each pool was in each turn of the driver, with the tasks that each had
 left, and what the ledger says of the pools afterwards.
@@ -44,7 +44,7 @@ def main() -> None:
     ray.init(
         address="local",
         num_cpus=8,
-        num_gpus=3,
+        num_gpus=4,
         include_dashboard=False,
         object_store_memory=100 * 2**20,
         log_to_driver=False,

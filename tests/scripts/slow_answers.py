@@ -7,7 +7,7 @@ from ray_autointerp.llm.scripted import planted_script
 
 
 def slow(request: Request) -> Answer:
-    time.sleep(0.1)
+    time.sleep(0.25)
     return planted_script(request)
 
 
