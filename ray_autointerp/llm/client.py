@@ -7,7 +7,7 @@ endpoint and a Python function are the same to a stage.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -43,10 +43,11 @@ class Request:
     @cached_property
     def key(self) -> str:
         """A digest of everything that decides the answer: equal requests are one question."""
-        asked = asdict(self)
+        asked = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.answer is None:  # as before there was that field: what runs have kept is found
             del asked["answer"]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+        text = json.dumps(asked, sort_keys=True, default=vars)  # vars: of a message
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

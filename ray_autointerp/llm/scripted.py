@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.prompts import detection
@@ -152,5 +153,6 @@ def _chosen(choices: tuple[str, ...], weights: Sequence[float]) -> Answer:
     return Answer(max(choices, key=lambda c: logprobs[c]), "stop", choice_logprobs=logprobs)
 
 
-def _families(text: str) -> list[str]:
-    return [_NUMBER.sub("", word) for word in re.findall(r"\w+", text.lower())]
+@lru_cache(maxsize=4096)
+def _families(text: str) -> tuple[str, ...]:
+    return tuple(_NUMBER.sub("", word) for word in re.findall(r"\w+", text.lower()))

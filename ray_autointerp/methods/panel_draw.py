@@ -59,8 +59,10 @@ def draw_opponents(
 def _smallest_hash(
     candidates: set[int], role: str, latent: int, trial: tuple[Hashable, ...], seed: int
 ) -> int | None:
+    drawn_for = "".join(f"{part!r}\x1f" for part in (seed, role, latent, *trial)).encode()
+
     def place(candidate: int) -> tuple[bytes, int]:
-        key = "\x1f".join(repr(part) for part in (seed, role, latent, *trial, candidate))
-        return blake2b(key.encode(), digest_size=8).digest(), candidate
+        key = drawn_for + repr(candidate).encode()
+        return blake2b(key, digest_size=8).digest(), candidate
 
     return min(candidates, key=place, default=None)

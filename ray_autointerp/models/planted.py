@@ -277,6 +277,6 @@ script = "ray_autointerp.llm.scripted:planted_script"
 latents_per_shard = 20
 selected_per_shard = 16
 directions_per_shard = 64
-micro_batch = 16
+micro_batch = 64
 threads = 1
 """

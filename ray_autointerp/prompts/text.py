@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from string import Template
 
@@ -67,5 +68,6 @@ def text_digests() -> dict[str, str]:
     return {name: hashlib.sha256(held).hexdigest()[:16] for name, held in contents.items()}
 
 
+@cache
 def _read(file: str) -> str:
     return (_TEXTS / file).read_text(encoding="utf-8")
