@@ -32,6 +32,7 @@ from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import parse_config, read_config
 from ray_autointerp.execution.run_local import run_local
+from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.models.planted import PlantedTruth, write_planted
 from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.runs.run import Run
@@ -219,11 +220,22 @@ def ray_runner(ray_cluster: None) -> Runner:
 
 
 @pytest.fixture(scope="session")
-def planted_run(
-    planted_config: Planted, ray_runner: Runner, tmp_path_factory: pytest.TempPathFactory
-) -> Run:
-    """The whole planted run, every latent, on Ray."""
-    return label(planted_config(tmp_path_factory.mktemp("whole")), ray_runner, Silent())
+def run_in_turns(
+    quick_config: Planted, ray_runner: Runner, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Run, list[Receipt]]:
+    """A quick run on Ray whose pools take turns, and the receipt of each of its tasks."""
+    from receipts import Kept
+
+    changes = {"run": {"name": "in-turns"}, "operations": {"take_turns": True}}
+    kept = Kept()
+    run = label(quick_config(tmp_path_factory.mktemp("turns"), changes), ray_runner, kept)
+    return run, kept.receipts
+
+
+@pytest.fixture(scope="session")
+def planted_run(planted_config: Planted, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The whole planted run, every latent."""
+    return label(planted_config(tmp_path_factory.mktemp("whole")), run_local, Silent())
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,10 @@
 """Memory of the driver and of each worker, and seconds of each step, by latents and tokens.
 
-    python jobs/benchmarks/scale.py [--cases 16384:1 65536:1 16384:20] [--root FOLDER]
+    python jobs/benchmarks/scale.py [--cases 16384:1 65536:1 16384:20] [--sample 64] [--root FOLDER]
 
 Each case, latents and millions of tokens, is a whole run on a local Ray in a process of its own:
 random token ids, a random subject of two small layers, a random TopK SAE of which 32 latents fire
-on a token, a scripted LLM. A sample of 64 latents is explained and scored, all are published.
+on a token, a scripted LLM. A sample of them is explained and scored, all are published.
 Memory is what a process holds alone (resident without what it shares), looked at five times a
 second. Prints one JSON line per case: `driver_mb`, `worker_mb` by kind of worker, `seconds` by
 step from the ledger, `labels_s` (all publish tasks and the joining of their parts).
@@ -51,23 +51,24 @@ def main() -> None:
     """Each case in a process of its own, so that no peak is another's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="+", default=["16384:1", "65536:1", "16384:20"])
+    parser.add_argument("--sample", type=int, default=64)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.only:
-        print(json.dumps(measured(asked.only, asked.root)), flush=True)
+        print(json.dumps(measured(asked.only, asked.sample, asked.root)), flush=True)
         return
     for case in asked.cases:
         with tempfile.TemporaryDirectory() as folder:
             root = asked.root / case.replace(":", "-") if asked.root else Path(folder)
             command = [sys.executable, __file__, "--only", case, "--root", str(root)]
-            subprocess.run(command, check=True)
+            subprocess.run([*command, "--sample", str(asked.sample)], check=True)
 
 
-def measured(case: str, root: Path) -> dict[str, object]:
+def measured(case: str, sample: int, root: Path) -> dict[str, object]:
     """One whole run, watched."""
     latents, millions = int(case.split(":")[0]), float(case.split(":")[1])
-    made = write_inputs(root, latents, int(millions * 1_000_000))
+    made = write_inputs(root, latents, int(millions * 1_000_000), sample)
     watch = Watch()
     started = time.perf_counter()
     run = label(made, run_ray, Silent())
@@ -125,7 +126,7 @@ class Watch:
         self._peaks[name] = max(self._peaks[name], memory.rss - memory.shared)
 
 
-def write_inputs(root: Path, latents: int, num_tokens: int) -> Config:
+def write_inputs(root: Path, latents: int, num_tokens: int, sample: int) -> Config:
     """Subject, SAE and corpus in a folder, and the config of the run."""
     root.mkdir(parents=True, exist_ok=True)
     write_subject(root / "subject")
@@ -148,7 +149,7 @@ def write_inputs(root: Path, latents: int, num_tokens: int) -> Config:
                 "jacobian_windows": 16,
                 "agreement_windows": 16,
             },
-            "select": {"rule": "sample", "num_latents": 64, "panel": 16, "sample": 8},
+            "select": {"rule": "sample", "num_latents": sample, "panel": 16, "sample": 8},
             "describe": {"methods": ["keywords", "max_act"]},
             "score": {"methods": ["keywords", "max_act"], "num_units": 4, "num_draws": 1},
             "steering": {"num_prompts": 4, "new_tokens": 8},

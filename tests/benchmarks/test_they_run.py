@@ -241,7 +241,7 @@ def test_carry_over_of_a_checkpoint_onto_itself_keeps_every_label(
 
 
 def test_scale_bench_watches_a_whole_run(capfd: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, f"{FOLDER}/scale.py", "--cases", "160:0.05"]
+    command = [sys.executable, f"{FOLDER}/scale.py", "--cases", "160:0.05", "--sample", "20"]
     subprocess.run(command, check=True)
     (row,) = (json.loads(x) for x in capfd.readouterr().out.splitlines() if x.startswith("{"))
     assert row["latents"] == 160 and row["million_tokens"] == 0.05

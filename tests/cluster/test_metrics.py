@@ -6,17 +6,14 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import ray
+from receipts import Kept
 
 from ray_autointerp.cluster.metrics import Metrics
-from ray_autointerp.cluster.progress import Silent
-from ray_autointerp.config import Config
 from ray_autointerp.execution.observers import Observers
 from ray_autointerp.execution.tracker import Receipt
-from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.records.usage import Usage
@@ -27,16 +24,6 @@ EXPORTED_WITHIN_S = 60
 """Ray's processes report every ten seconds."""
 
 Samples = dict[tuple[str, ...], float]
-
-
-class Kept(Silent):
-    """An observer that keeps every receipt."""
-
-    def __init__(self) -> None:
-        self.receipts: list[Receipt] = []
-
-    def ended(self, receipt: Receipt) -> None:
-        self.receipts.append(receipt)
 
 
 def endpoint() -> str:
@@ -68,14 +55,11 @@ def awaited(run: str, enough: Callable[[Samples], bool]) -> Samples:
 
 
 @pytest.mark.slow
-def test_run_on_ray_exports_what_its_receipts_say(
-    quick_config: Callable[..., Config], ray_runner: Runner, tmp_path: Path
-) -> None:
-    kept = Kept()
-    run = label(quick_config(tmp_path, {"run": {"name": "metered"}}), ray_runner, kept)
-    done = Counter(receipt.task.step for receipt in kept.receipts)
+def test_run_on_ray_exports_what_its_receipts_say(run_in_turns: tuple[Run, list[Receipt]]) -> None:
+    run, receipts = run_in_turns
+    done = Counter(receipt.task.step for receipt in receipts)
     # The scripted LLM has no tokens: as an engine's answers would be counted.
-    explained = next(r for r in kept.receipts if r.task.step == "explain")
+    explained = next(r for r in receipts if r.task.step == "explain")
     lost = replace(explained, outcome="over budget", usage=Usage(0, 100, 40, 7, 2.5))
     metrics = Metrics()
     metrics.begun(run)
@@ -91,8 +75,8 @@ def test_run_on_ray_exports_what_its_receipts_say(
     assert {key[0].removesuffix("_total") for key in found} == made
     for step, number in done.items():
         assert found["tasks_ended_total", step, "done"] == number
-    usage = Counter({r.task.step: 0 for r in kept.receipts})
-    for receipt in kept.receipts:
+    usage = Counter({r.task.step: 0 for r in receipts})
+    for receipt in receipts:
         usage[receipt.task.step] += receipt.usage.num_requests
         is_llm = step_named(receipt.task.step).pool in LLM_POOLS
         assert is_llm or receipt.usage.num_requests == 0
@@ -101,7 +85,7 @@ def test_run_on_ray_exports_what_its_receipts_say(
     assert sum(usage.values()) > 0
     tokens = {key[2]: value for key, value in found.items() if key[0] == "llm_tokens_total"}
     assert tokens == {"prompt": 60, "cached": 40, "generated": 7}
-    engines = sum(r.usage.engine_seconds for r in [*kept.receipts, lost])
+    engines = sum(r.usage.engine_seconds for r in [*receipts, lost])
     assert found["busy_seconds_total", "llm"] == pytest.approx(engines)
     (latents,) = run.axes.latents.values()
     assert found["latents_done_total", "publish"] == len(latents)
@@ -109,7 +93,7 @@ def test_run_on_ray_exports_what_its_receipts_say(
     chosen = Tables(run).selected(sae).num_chosen
     assert found["latents_done_total", "calibrate"] == chosen
     assert ("latents_done_total", "max_act") not in found, "a token shard is of every latent"
-    seconds = sum(r.seconds for r in kept.receipts if step_named(r.task.step).pool == "cpu")
+    seconds = sum(r.seconds for r in receipts if step_named(r.task.step).pool == "cpu")
     assert found["busy_seconds_total", "cpu"] == pytest.approx(seconds)
     queues = {key[1]: value for key, value in found.items() if key[0] == "tasks_ready"}
     assert queues == {"cpu": 0, "subject": 0, "llm": 0}, "a judge without a name is the llm's"

@@ -12,7 +12,6 @@ from ray_autointerp.errors import OverBudget
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.runs.answers import spent
-from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 from ray_autointerp.storage.parquet import read_table
 
@@ -42,14 +41,6 @@ def test_killed_engines_change_no_byte_of_any_table(
         for key in read_table(tables.store, name)["key"].to_pylist()
     ]
     assert answers, "what was answered was kept"
-
-
-def test_workers_that_take_turns_write_what_they_write_together(
-    quick_config: Planted, ray_runner: Runner, tmp_path: Path, quick_run: Run, contents: Contents
-) -> None:
-    config = quick_config(tmp_path, {"operations": {"take_turns": True}})
-    run = label(config, ray_runner, Silent())
-    assert contents(run.uri) == contents(quick_run.uri)
 
 
 def test_ceiling_over_two_engines_stops_both_and_a_higher_one_continues(

@@ -1,0 +1,14 @@
+"""An observer of a run that keeps every receipt."""
+
+from ray_autointerp.cluster.progress import Silent
+from ray_autointerp.execution.tracker import Receipt
+
+
+class Kept(Silent):
+    """What ended, in its order."""
+
+    def __init__(self) -> None:
+        self.receipts: list[Receipt] = []
+
+    def ended(self, receipt: Receipt) -> None:
+        self.receipts.append(receipt)
