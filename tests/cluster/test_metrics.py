@@ -17,6 +17,7 @@ from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.records.usage import Usage
+from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
 SAMPLE = re.compile(r"(ray_autointerp_\w+)\{([^}]*)\} (\S+)")
