@@ -196,13 +196,15 @@ class EngineProcesses:
 def _temporary(folder: str) -> dict[str, str]:
     """The variables with which an engine's processes put temporary files into the folder.
 
-    Compiled kernels stay where they are, for the next engine.
+    Compiled kernels stay where they are, for the next engine. Headers, which would be compiled into
+    the folder first by each engine that tells log-probabilities (10 s of a CPU), are not.
     """
     kernels = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
     return {
         "VLLM_RPC_BASE_PATH": folder,  # read in this process too, which knows its own TMPDIR
         "TMPDIR": folder,
         "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR", str(kernels)),
+        "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
     }
 
 

@@ -83,7 +83,9 @@ def worker(
     yield worker
     children = processes("VLLM::")
     folders = {folder_of(child) for child in children}
-    assert all(any(file.is_socket() for file in folder.iterdir()) for folder in folders)
+    for folder in folders:
+        assert any(file.is_socket() for file in folder.iterdir())
+        assert not list(folder.glob("torchinductor_*")), "compiled anew by every engine"
     ray.get(worker.close.remote())
     ray.kill(worker)
     assert not set(children) & set(processes("VLLM::")), "closing leaves no child process"
