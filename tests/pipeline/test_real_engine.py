@@ -30,6 +30,7 @@ REAL = {
     "score": {
         "methods": ["ensemble_raw"],
         "num_units": 2,
+        "num_unseen_trials": 1,
         "num_sentences": 1,
         "detection_texts": FEWEST_TEXTS,
         "detection_near_misses": 1,
