@@ -240,6 +240,7 @@ def test_carry_over_of_a_checkpoint_onto_itself_keeps_every_label(
     assert 0 < found["calls"] < found["calls_anew"]
 
 
+@pytest.mark.ray
 def test_scale_bench_watches_a_whole_run(capfd: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, f"{FOLDER}/scale.py", "--cases", "160:0.05", "--sample", "20"]
     subprocess.run(command, check=True)
@@ -249,6 +250,7 @@ def test_scale_bench_watches_a_whole_run(capfd: pytest.CaptureFixture[str]) -> N
     assert {"max_act", "output_score", "publish"} <= row["seconds"].keys()
 
 
+@pytest.mark.ray
 def test_driver_bench_counts_every_task_of_every_worker(capfd: pytest.CaptureFixture[str]) -> None:
     toys = ("--workers", "1", "2", "--seconds", "0.05", "--rounds", "1")
     subprocess.run([sys.executable, f"{FOLDER}/driver.py", *toys], check=True)
