@@ -94,10 +94,14 @@ def test_ray_run_with_a_killed_worker_has_the_tables_of_the_local_run(
 
 
 def test_workers_that_take_turns_write_what_they_write_together(
-    run_in_turns: tuple[Run, list[Receipt]], quick_run: Run, contents: Contents
+    run_in_turns: tuple[Run, list[Receipt]],
+    quick_config: Planted,
+    tmp_path: Path,
+    contents: Contents,
 ) -> None:
     run, _ = run_in_turns
-    assert contents(run.uri) == contents(quick_run.uri)
+    of_the_same_name = quick_config(tmp_path, {"run": {"name": run.config.run.name}})
+    assert contents(run.uri) == contents(label(of_the_same_name, run_local, Silent()).uri)
 
 
 def test_prompt_that_kills_every_engine_becomes_a_row_and_the_run_goes_on(
