@@ -81,15 +81,8 @@ def worker(
     run = Run(config, Axes(1, {}, 1, 1, {}, 4, 4), "unused")
     worker = ray.remote(Asked).options(runtime_env=environment(run)).remote(run)  # type: ignore[arg-type]
     yield worker
-    children = processes("VLLM::")
-    folders = {folder_of(child) for child in children}
-    for folder in folders:
-        assert any(file.is_socket() for file in folder.iterdir())
-        assert not list(folder.glob("torchinductor_*")), "compiled anew by every engine"
     ray.get(worker.close.remote())
     ray.kill(worker)
-    assert not set(children) & set(processes("VLLM::")), "closing leaves no child process"
-    assert not any(folder.exists() for folder in folders), "nor files"
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +257,20 @@ def test_every_process_of_an_engine_shows_its_marker(ask: Callable[..., list[Ans
     engine = processes("VLLM::")
     (marker,) = {marker_of(process) for process in engine}
     assert sorted(marked(marker)) == sorted(engine)
+
+
+def test_closing_leaves_no_process_and_no_file_and_nothing_was_compiled_anew(
+    worker: Any, ask: Callable[..., list[Answer]]
+) -> None:
+    """Kernels for log-probabilities are compiled for all engines, not into the folder of each."""
+    ask(Request(chat("Say hello."), max_tokens=1, choices=("A", "B")))
+    children = processes("VLLM::")
+    (folder,) = {folder_of(child) for child in children}
+    assert any(file.is_socket() for file in folder.iterdir())
+    assert not list(folder.glob("torchinductor_*"))
+    ray.get(worker.close.remote())
+    assert not set(children) & set(processes("VLLM::"))
+    assert not folder.exists()
 
 
 def test_death_of_an_engine_ends_all_that_was_in_flight_and_the_next_is_answered(
