@@ -4,7 +4,7 @@
 
 Each case, latents and millions of tokens, is a whole run on a local Ray in a process of its own:
 random token ids, a random subject of two small layers, a random TopK SAE of which 32 latents fire
-on a token, a scripted LLM. A sample of them is explained and scored, all are published.
+on a token, a scripted LLM. `--sample` latents are explained and scored, all are published.
 Memory is what a process holds alone (resident without what it shares), looked at five times a
 second. Prints one JSON line per case: `driver_mb`, `worker_mb` by kind of worker, `seconds` by
 step from the ledger, `labels_s` (all publish tasks and the joining of their parts).
@@ -61,8 +61,8 @@ def main() -> None:
     for case in asked.cases:
         with tempfile.TemporaryDirectory() as folder:
             root = asked.root / case.replace(":", "-") if asked.root else Path(folder)
-            command = [sys.executable, __file__, "--only", case, "--root", str(root)]
-            subprocess.run([*command, "--sample", str(asked.sample)], check=True)
+            options = ["--only", case, "--sample", str(asked.sample), "--root", str(root)]
+            subprocess.run([sys.executable, __file__, *options], check=True)
 
 
 def measured(case: str, sample: int, root: Path) -> dict[str, object]:

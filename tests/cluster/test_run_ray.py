@@ -9,19 +9,12 @@ from typing import Any
 import pytest
 import ray
 from ray.exceptions import OutOfMemoryError
+from receipts import Kept
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.pipeline import Runner
 from ray_autointerp.runs.run import Run
-
-
-class Kept(Silent):
-    def __init__(self) -> None:
-        self.outcomes: list[str] = []
-
-    def ended(self, receipt: Receipt) -> None:
-        self.outcomes.append(receipt.outcome)
 
 
 def test_worker_that_ray_kills_for_want_of_memory_is_replaced_and_its_task_done_again(
@@ -49,7 +42,7 @@ def test_worker_that_ray_kills_for_want_of_memory_is_replaced_and_its_task_done_
     kept = Kept()
     ray_runner(run, kept)
     assert {type(None), Receipt} <= killed
-    assert sorted(kept.outcomes) == ["done", "done", "worker died"]
+    assert sorted(receipt.outcome for receipt in kept.receipts) == ["done", "done", "worker died"]
     assert {part: part.read_bytes() for part in parts} == expected
 
 

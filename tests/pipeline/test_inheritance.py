@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from counted import read_back
+from receipts import Kept
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +18,6 @@ from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError, RunMismatch, StoreError
 from ray_autointerp.execution.run_local import run_local
-from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.pipeline import label
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.reports.compare import lines
@@ -40,16 +40,6 @@ Planted = Callable[..., Config]
 SAE = "planted"
 MORE = {"score": {"methods": ["ensemble_raw", "keywords", "max_act"]}}
 """One method is scored more: what the others share is the parent's."""
-
-
-class Steps(Silent):
-    """An observer that keeps which steps did anything."""
-
-    def __init__(self) -> None:
-        self.done: set[str] = set()
-
-    def ended(self, receipt: Receipt) -> None:
-        self.done.add(receipt.task.step)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +82,8 @@ def printed(table: Table) -> str:
 
 
 def made(config: Config) -> tuple[Run, set[str]]:
-    steps = Steps()
-    return label(config, run_local, steps), steps.done
+    kept = Kept()
+    return label(config, run_local, kept), kept.steps
 
 
 def test_child_makes_only_what_differs_and_has_the_tables_of_a_run_of_its_own(

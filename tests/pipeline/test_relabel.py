@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from receipts import Kept
 from typer.testing import CliRunner
 
 from ray_autointerp.cli import app
@@ -15,7 +16,6 @@ from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError
 from ray_autointerp.execution.run_local import run_local
-from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.pipeline import Poll, label, relabel
 from ray_autointerp.records.task import Task
@@ -29,18 +29,15 @@ FEW: dict[str, dict[str, Any]] = {
 }
 
 
-class Steps(Silent):
-    """Keeps which steps did anything; may do something as a task begins."""
+class Acting(Kept):
+    """Does something as a task begins."""
 
-    def __init__(self, act: Callable[[Task], None] = lambda _: None) -> None:
-        self.done: set[str] = set()
+    def __init__(self, act: Callable[[Task], None]) -> None:
+        super().__init__()
         self._act = act
 
     def started(self, task: Task) -> None:
         self._act(task)
-
-    def ended(self, receipt: Receipt) -> None:
-        self.done.add(receipt.task.step)
 
 
 class Poller:
@@ -55,9 +52,9 @@ class Poller:
         return relabel(self._config, self._label, self.said.append)
 
     def _label(self, config: Config) -> Run:
-        steps = Steps(self._act)
-        run = label(config, run_local, steps)
-        self.steps.append(steps.done)
+        acting = Acting(self._act)
+        run = label(config, run_local, acting)
+        self.steps.append(acting.steps)
         return run
 
 

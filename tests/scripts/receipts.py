@@ -12,3 +12,8 @@ class Kept(Silent):
 
     def ended(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
+
+    @property
+    def steps(self) -> set[str]:
+        """Which steps did anything."""
+        return {receipt.task.step for receipt in self.receipts}

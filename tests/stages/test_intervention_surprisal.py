@@ -9,13 +9,13 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from receipts import Kept
 from rerun import copied, rewritten
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError, LLMError
 from ray_autointerp.execution.run_local import run_local
-from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.scripted import planted_script
 from ray_autointerp.pipeline import label
@@ -162,16 +162,6 @@ def test_judge_that_tells_no_log_probability_gives_unreadable_trials(
     assert {row["status"] for row in rows(again, "surprisal_scores", "keywords")} == {"unreadable"}
 
 
-class Steps(Silent):
-    """An observer that keeps which steps did anything."""
-
-    def __init__(self) -> None:
-        self.done: set[str] = set()
-
-    def ended(self, receipt: Receipt) -> None:
-        self.done.add(receipt.task.step)
-
-
 def test_it_is_off_by_default_and_a_run_that_switches_it_on_makes_nothing_else(
     quick_config: Planted, tmp_path: Path
 ) -> None:
@@ -182,10 +172,10 @@ def test_it_is_off_by_default_and_a_run_that_switches_it_on_makes_nothing_else(
     assert not [table for table in tables if list(Path(off.uri).glob(f"**/{table}"))]
     assert not any("surprisal" in line.measure.name for line in compare.lines(run_scores(off, SAE)))
     listening.ASKED.clear()
-    steps = Steps()
-    on = label(quick_config(tmp_path, llm | ON), run_local, steps)
+    kept = Kept()
+    on = label(quick_config(tmp_path, llm | ON), run_local, kept)
     assert on.config.run.parent == off.config.run.name
-    assert steps.done == {"unsteered_texts", "intervention_surprisal", "publish"}
+    assert kept.steps == {"unsteered_texts", "intervention_surprisal", "publish"}
     assert {request.kind for request in listening.ASKED} == {"loglikelihood"}
     assert any("surprisal" in line.measure.name for line in compare.lines(run_scores(on, SAE)))
 
