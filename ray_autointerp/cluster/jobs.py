@@ -4,7 +4,6 @@ The current directory travels with the job, without what .gitignore names, and s
 where it lies elsewhere. Credentials do not: the cluster's nodes have their own.
 """
 
-import asyncio
 import re
 import shlex
 import sys
@@ -18,6 +17,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 import ray_autointerp
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ClusterError, ConfigError, RunIsDriven
+from ray_autointerp.execution import event_loop
 from ray_autointerp.runs.manifest import run_uri
 
 _RUN = "ray_autointerp_run"
@@ -94,7 +94,7 @@ class Jobs:
                 sys.stdout.write(lines)
                 sys.stdout.flush()
 
-        asyncio.run(printed())
+        event_loop.run(printed())
         return self._client.get_job_status(submission_id) == JobStatus.SUCCEEDED
 
     def _submitted(self, **job: Any) -> str:

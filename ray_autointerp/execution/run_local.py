@@ -4,8 +4,7 @@ The same tasks, stages and order rules as on Ray; what the two write is equal by
 a scripted LLM.
 """
 
-import asyncio
-
+from ray_autointerp.execution import event_loop
 from ray_autointerp.execution.execute import execute
 from ray_autointerp.execution.tracker import Observer, Receipt, RunTracker, now
 from ray_autointerp.llm.open import check_judge, open_llm
@@ -23,7 +22,7 @@ def run_local(run: Run, observer: Observer) -> None:
     if tracker.finished():
         return
     try:
-        asyncio.run(_work(run, tracker))
+        event_loop.run(_work(run, tracker))
     finally:
         tracker.close()
 
