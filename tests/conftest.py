@@ -17,6 +17,11 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # One thread for each process: two processes of tests with two threads each, on two processors,
+    # wait for each other, and take three times the processor time.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "RAY_worker_niceness": "0",  # Ray's own, 15, leaves its workers what the other process leaves
 }
 os.environ.pop("RAY_ADDRESS", None)
 SCRIPTS = str(Path(__file__).parent / "scripts")

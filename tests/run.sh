@@ -20,6 +20,21 @@ step() {
   "$@" || failed+=("$name")
   echo "== $name: $((SECONDS - started)) s"
 }
+# What begins here runs beside what follows, and prints when its end is waited for.
+beside="$(mktemp -d)"
+trap 'rm -r "$beside"' EXIT
+begin() {
+  local name="$1"
+  shift
+  "$@" >"$beside/$name" 2>&1 &
+  echo $! >"$beside/$name.pid"
+}
+end() {
+  local status=0
+  wait "$(<"$beside/$1.pid")" || status=$?
+  grep -vE '^[.sxFE]+ *\[ *[0-9]+%\]$' "$beside/$1"  # all but pytest's progress
+  return "$status"
+}
 # Two processes for two processors: tests with Ray and vLLM keep one busy as long as all others do.
 run_tests() {
   local pytest=("$bin/python" -m pytest --durations=10)
@@ -27,14 +42,10 @@ run_tests() {
     "${pytest[@]}" "$@"
     return
   fi
-  local waiting="ray or vllm" printed others status=0
-  printed="$(mktemp)"
-  "${pytest[@]}" -m "not ($waiting)" >"$printed" 2>&1 &
-  others=$!
+  local waiting="ray or vllm" status=0
+  begin others "${pytest[@]}" -m "not ($waiting)"
   "${pytest[@]}" -m "$waiting" || status=$?
-  wait "$others" || status=$?
-  grep -vE '^[.sxFE]+ *\[ *[0-9]+%\]$' "$printed"  # all but its progress
-  rm "$printed"
+  end others || status=$?
   return "$status"
 }
 
@@ -45,11 +56,12 @@ if ! command -v chromium >/dev/null && ((EUID == 0)) && command -v apt-get >/dev
     >/dev/null 2>&1 || echo "chromium could not be installed: the tests that need it are skipped."
 fi
 
+begin types "$bin/mypy"
 step format "$bin/ruff" format --check --quiet .
 step lint "$bin/ruff" check --quiet .
-step types "$bin/mypy"
 step imports "$bin/lint-imports"
 step tests run_tests "$@"
+step types end types
 
 if ((${#failed[@]})); then
   echo "failed: ${failed[*]}"

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from ray_autointerp.config import Config
 from ray_autointerp.config_file import read_config
@@ -36,9 +37,10 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def run(name: str, *arguments: str) -> list[dict[str, Any]]:
         monkeypatch.syspath_prepend(FOLDER)
         monkeypatch.setattr(sys, "argv", [name, *arguments])
-        level = logging.getLogger(PACKAGE).level
+        level, threads = logging.getLogger(PACKAGE).level, torch.get_num_threads()
         importlib.import_module(name).main()
         logging.getLogger(PACKAGE).setLevel(level)
+        torch.set_num_threads(threads)
         lines = capsys.readouterr().out.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
