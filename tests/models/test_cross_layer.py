@@ -80,6 +80,7 @@ def test_decoders_stay_in_the_files_dtype_and_their_sum_is_wide(cross_layer_fold
     folder = cross_layer_folder(dtype=torch.bfloat16)
     sae, w = Sae.load(folder, layer=0), layer_tensors(folder, 0)
     assert sae.decoder_rows([3]).dtype == torch.bfloat16
+    assert 0 <= check_card(folder, layer=0).decoder_bytes - 2 * w["W_dec"].numel() < 1000
     assert sae.W_dec_LD.dtype == torch.float32
     torch.testing.assert_close(sae.W_dec_LD, w["W_dec"].float().sum(1))
 
@@ -196,6 +197,7 @@ def hub(cross_layer_folder: Make, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.filterwarnings("ignore:This loads the CLT layer as a single layer transcoder")
+@pytest.mark.filterwarnings(r"ignore:\sThis SAE has non-empty model_from")
 def test_registered_layer_is_saelens_own_but_for_decoders_by_layer(hub: str) -> None:
     sae = Sae.load(None, release=RELEASE, sae_id="layer_1")
     oracle: Any = SAE.from_pretrained(RELEASE, "layer_1")
