@@ -12,7 +12,7 @@ from ray_autointerp.methods.input_map import unit_embeddings
 from ray_autointerp.methods.jacobian import linear_change
 from ray_autointerp.methods.vocab_proj import apply_norm
 from ray_autointerp.passes.hub_stats import hub_table, reference_scale
-from ray_autointerp.passes.jacobian import jacobian_of
+from ray_autointerp.passes.jacobian import mean_jacobian_of
 from ray_autointerp.passes.read_rows import read_rows
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -32,7 +32,7 @@ def run(task: Task, context: WorkerContext) -> None:
     else:
         whole, device = context.run.axes.latents[task.sae], sae.W_dec_LD.device
         scale_L1 = reference_scale(context.tables, task.sae, device)[:, None]
-        mean_DX = jacobian_of(context.tables, task.sae, device).mean_DD
+        mean_DX = mean_jacobian_of(context.tables, task.sae, device)
         # As many latents at once as take the memory of one decoder row for each, in float32.
         together = -(-len(whole) // len(context.run.axes.write_points(task.sae)))
         rows_LX = torch.split(sae.written_LX[whole.start : whole.stop], together)
