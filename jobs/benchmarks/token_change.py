@@ -12,6 +12,7 @@ Sweeps of the Jacobian are alike, so `--directions` of them are timed and the re
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,11 @@ class RandomSae:
         self.d_sae, self.k = d_sae, k
 
     needs_subject = False
+    later_points = ()
 
-    @property
-    def W_dec_LZ(self) -> Tensor:
-        """What is written is the residual stream itself."""
-        return self.W_dec_LD
+    def decoder_rows(self, latents: Sequence[int]) -> Tensor:
+        """Of the one place that is written to, the residual stream itself."""
+        return self.W_dec_LD[list(latents)][:, None]
 
     def added(self, change_X: Tensor, rows_XD: Tensor, _: Tensor | None) -> Tensor:
         """Along the decoder rows."""

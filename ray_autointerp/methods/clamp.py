@@ -12,6 +12,13 @@ from collections.abc import Callable
 from torch import Tensor
 
 
+def activation_change(acts_BWT: Tensor, values_B: Tensor, mask_WT: Tensor) -> Tensor:
+    """What takes row b's activations to the value `values_B[b]`: [B, W, T], 0 where the mask is
+    false.
+    """
+    return (values_B[:, None, None] - acts_BWT).masked_fill(~mask_WT, 0)
+
+
 def clamp(
     h_WTD: Tensor,
     acts_BWT: Tensor,
@@ -26,6 +33,6 @@ def clamp(
     already is the value. The mask may be [W, T] or [B, W, T] (for instance only where the latent is
     active). `h_WTD` may have a leading B of its own.
     """
-    change_BWT = (values_B[:, None, None] - acts_BWT).masked_fill(~mask_WT, 0)
+    change_BWT = activation_change(acts_BWT, values_B, mask_WT)
     moved_BWTD = h_WTD + added(change_BWT).to(h_WTD.dtype)
     return moved_BWTD.where((change_BWT != 0)[..., None], h_WTD)

@@ -6,6 +6,7 @@ which J is the final norm alone. The inputs are Jacobians.
 """
 
 # L latents (or clamped rows), N windows, D d_model, K output directions, V vocabulary
+# X inputs: D, or of a latent that writes to several hook points their D side by side
 
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ SINGLE_WINDOWS = 16
 
 @dataclass(frozen=True)
 class Jacobian:
-    """From a hook point to the mean final normed state, averaged over positions of windows.
+    """From a hook point to the mean final normed state, averaged over positions of windows; from
+    several hook points their Jacobians side by side, of D x X.
 
     `mean_DD[k, j]` is the change of output coordinate k per unit of coordinate j at every counted
     position. `singles_NDD` are sums over the counted positions of each of the first windows, and
@@ -46,14 +48,14 @@ class Jacobian:
         return self.singles_NDD[:num_windows].sum(0) / self.counts_N[:num_windows].sum()
 
 
-def linear_change(x_LD: Tensor, mean_DD: Tensor) -> Tensor:
+def linear_change(x_LX: Tensor, mean_DX: Tensor) -> Tensor:
     """Predicted mean change [L, D] of the final normed states when the hook moves by each row."""
-    return x_LD.to(mean_DD) @ mean_DD.T
+    return x_LX.to(mean_DX) @ mean_DX.T
 
 
-def linear_window_sums(x_LD: Tensor, singles_NDD: Tensor) -> Tensor:
+def linear_window_sums(x_LX: Tensor, singles_NDX: Tensor) -> Tensor:
     """The same window by window, summed over counted positions: [L, N, D]."""
-    return torch.einsum("ld,nkd->lnk", x_LD.to(singles_NDD), singles_NDD)
+    return torch.einsum("lx,nkx->lnk", x_LX.to(singles_NDX), singles_NDX)
 
 
 def jacobian_proj(

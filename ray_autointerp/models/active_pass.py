@@ -5,7 +5,8 @@ above the hook; what is before comes from the clean pass's keys and values (meth
 section 2). Counted are the clamped positions: what the model says next where the latent speaks.
 """
 
-# W windows, T positions, B rows = (window, change) pairs of one latent, S positions of a stretch
+# W windows, T positions, B rows = (window, change) pairs of one latent, S positions of a stretch,
+# P write points
 
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ray_autointerp.methods.token_change import normed_diff_sums
 from ray_autointerp.models.clamped_pass import CleanRun
+from ray_autointerp.models.later_writes import LaterWrites
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
 
@@ -60,17 +62,24 @@ def active_changes(
     rows_W1 = windows_W[:, None]
     active_WS = active_WT.gather(1, places_WS)
     h_WSD, normed_WSD = clean.h_WTD[rows_W1, places_WS], clean.normed_WTD[rows_W1, places_WS]
-    row_Z = sae.W_dec_LZ[latent].to(torch.promote_types(h_WSD.dtype, torch.float32))
+    rows_1PZ = sae.decoder_rows([latent])
+    row_Z = rows_1PZ[0, 0].to(torch.promote_types(h_WSD.dtype, torch.float32))
     read_WSZ = None if clean.read_WTZ is None else clean.read_WTZ[rows_W1, places_WS]
     num_changes = len(changes_NWT)
     changes_NWS = changes_NWT.gather(2, places_WS.expand(num_changes, -1, -1))
-    moved_NWSD = h_WSD + sae.added(changes_NWS.masked_fill(~active_WS, 0), row_Z, read_WSZ)
+    changes_NWS = changes_NWS.masked_fill(~active_WS, 0)
+    moved_NWSD = h_WSD + sae.added(changes_NWS, row_Z, read_WSZ)
     flat_BSD = moved_NWSD.to(h_WSD.dtype).flatten(0, 1)
+    later = None
+    if sae.later_points:
+        rows_BPD = rows_1PZ[:, 1:].expand(len(flat_BSD), -1, -1)
+        later = LaterWrites(subject.sites(sae.later_points), changes_NWS.flatten(0, 1), rows_BPD)
     windows_B, starts_B = windows_W.repeat(num_changes), starts_W.repeat(num_changes)
     prefix = clean.prefix
 
     def resumed(rows: slice) -> Tensor:
-        return subject.resume_suffix(flat_BSD[rows], prefix, windows_B[rows], starts_B[rows])
+        above = None if later is None else later.part(rows)
+        return subject.resume_suffix(flat_BSD[rows], prefix, windows_B[rows], starts_B[rows], above)
 
     states = subject.halving.run(len(flat_BSD), rows_per_pass, resumed)
     states_NWSD = torch.cat(states).reshape(moved_NWSD.shape)

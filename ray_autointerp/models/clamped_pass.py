@@ -2,7 +2,8 @@
 
 The clean residual stream is computed once per set of windows and shared by all latents; a clamp
 with the error term kept is h + (v - a_i(h)) W_dec[i], no decode; only the layers above the hook
-run; states are averaged after the final norm and before the unembedding (methods 9.1-9.4).
+run; states are averaged after the final norm and before the unembedding (methods 9.1-9.4). Of a
+cross-layer transcoder the same change goes along a row for each write site, as the pass comes by.
 BOS and attention sinks are never clamped and never counted.
 """
 
@@ -14,12 +15,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ray_autointerp.methods.clamp import clamp
+from ray_autointerp.methods.clamp import activation_change, clamp
 from ray_autointerp.methods.confidence import token_confidence
 from ray_autointerp.methods.kl import kl_divergence, mean_kl
 from ray_autointerp.methods.token_change import normed_diff_sums
 from ray_autointerp.models.halving import is_out_of_memory
 from ray_autointerp.models.hook_point import Site
+from ray_autointerp.models.later_writes import LaterWrites
 from ray_autointerp.models.prefix import Prefix, joined_prefixes
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
@@ -158,23 +160,48 @@ def clamped_states(
     computed in float32 at least and rounded once to the subject's dtype.
     """
     h_BWTD = clamped_residual(sae, clean, latent_B, value_B)
-    flat = subject.resume(h_BWTD.flatten(0, 1), clean.site)
+    later = _later_writes(subject, sae, clean, latent_B, value_B)
+    flat = subject.resume(h_BWTD.flatten(0, 1), clean.site, later)
     return flat.reshape(h_BWTD.shape)
 
 
 def clamped_residual(sae: Sae, clean: CleanRun, latent_B: Sequence[int], value_B: Tensor) -> Tensor:
-    """The residual stream [B, W, T, D] at the hook with latent_B[b] set to value_B[b] in row b."""
-    place = {latent: i for i, latent in enumerate(clean.latents)}
-    index_B = torch.tensor([place[latent] for latent in latent_B], device=clean.h_WTD.device)
+    """The residual stream [B, W, T, D] at the hook with latent_B[b] set to value_B[b] in row b; of
+    a cross-layer transcoder at its first write site.
+    """
     wide = torch.promote_types(clean.h_WTD.dtype, torch.float32)
-    rows_B11Z = sae.W_dec_LZ[list(latent_B)].to(wide)[:, None, None]
+    rows_B11Z = sae.decoder_rows(latent_B)[:, 0].to(wide)[:, None, None]
     return clamp(
         clean.h_WTD.to(wide),
-        clean.acts_WTL[..., index_B].movedim(-1, 0).to(wide),
+        _activations(clean, latent_B),
         value_B.to(clean.h_WTD.device, wide),
         lambda change_BWT: sae.added(change_BWT, rows_B11Z, clean.read_WTZ),
         clean.mask_WT,
     ).to(clean.h_WTD.dtype)
+
+
+def _activations(clean: CleanRun, latent_B: Sequence[int]) -> Tensor:
+    """Of each row's latent [B, W, T], float32 at least."""
+    place = {latent: i for i, latent in enumerate(clean.latents)}
+    index_B = torch.tensor([place[latent] for latent in latent_B], device=clean.h_WTD.device)
+    wide = torch.promote_types(clean.h_WTD.dtype, torch.float32)
+    return clean.acts_WTL[..., index_B].movedim(-1, 0).to(wide)
+
+
+def _later_writes(
+    subject: Subject, sae: Sae, clean: CleanRun, latent_B: Sequence[int], value_B: Tensor
+) -> LaterWrites | None:
+    """What the clamp of `clamped_residual` adds above, for its rows and windows as one [B W]."""
+    if not sae.later_points:
+        return None
+    acts_BWT = _activations(clean, latent_B)
+    change_BWT = activation_change(acts_BWT, value_B.to(acts_BWT), clean.mask_WT)
+    rows_BSD = sae.decoder_rows(latent_B)[:, 1:]
+    return LaterWrites(
+        subject.sites(sae.later_points),
+        change_BWT.flatten(0, 1),
+        rows_BSD.repeat_interleave(change_BWT.shape[1], 0),
+    )
 
 
 @dataclass(frozen=True)
@@ -242,12 +269,14 @@ def last_position_states(
 
     def states(rows: slice) -> Tensor:
         h_BW1D = clamped_residual(sae, last, latent_B[rows], value_B[rows])
+        later = _later_writes(subject, sae, last, latent_B[rows], value_B[rows])
         windows_N = torch.arange(num_windows, device=h_BW1D.device).repeat(len(h_BW1D))
         states_N1D = subject.resume_suffix(
             h_BW1D.flatten(0, 1),
             prefix,
             windows_N,
             torch.full_like(windows_N, num_positions - 1),
+            later,
         )
         return states_N1D.reshape(len(h_BW1D), num_windows, -1)
 

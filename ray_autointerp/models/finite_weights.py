@@ -5,6 +5,7 @@ Each tensor is read in chunks of rows, so that memory is bounded whatever the SA
 
 # L d_sae
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,9 @@ _LATENT_DIM = {
     "encoder.bias": 0,
 }
 """The dimension of each tensor that runs over latents; the others are shared by all latents."""
+
+_BY_LAYER = re.compile(r"(W_enc|W_dec|b_enc|threshold)_\d+")
+"""Tensors of a cross-layer transcoder whose first dimension runs over latents."""
 
 _CHUNK_NUMBERS = 2**24
 """Numbers of a tensor that are looked at together."""
@@ -84,7 +88,7 @@ def _is_bad(name: str, tensor: Any) -> Tensor | None:
 
     Of a tensor that all latents share, an empty tensor if they are not.
     """
-    latent_dim = _LATENT_DIM.get(name)
+    latent_dim = 0 if _BY_LAYER.fullmatch(name) else _LATENT_DIM.get(name)
     found: list[Tensor] = []
     is_any = False
     for chunk in _chunks(tensor):

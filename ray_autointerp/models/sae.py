@@ -4,7 +4,9 @@ A latent's direction must be its decoder row for the clamp's algebra to hold (h 
 W_dec[i]); SAEs for which it is not are refused with a sentence. Of an SAE that normalises its
 input token by token that row is as long as the token's norm says; of one that writes to the heads'
 outputs it goes through the attention's output projection. A transcoder reads at one hook point and
-writes at another; of an SAE the two are one.
+writes at another; of an SAE the two are one. A cross-layer transcoder writes at several places,
+with a decoder row for each (cross_layer.py), all into the residual stream: where closed forms take
+one direction of a latent, it is their sum.
 
 Weights are float32 whatever the subject's dtype (float64 with one of float64), and what is read is
 widened to them: bfloat16 moves a threshold by up to 0.4 % and pre-activations by more, so that
@@ -14,7 +16,9 @@ its data sheet an H200 does 67 TFLOP/s in float32 and 989 in bfloat16.
 """
 
 # X any leading dimensions, L d_sae, D d_model, Z width of what is written: D, or the heads' outputs
+# B latents asked, S write points
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +32,11 @@ from torch import Tensor
 from ray_autointerp.errors import SaeError
 from ray_autointerp.methods.max_act import ActiveEntries
 from ray_autointerp.models.attention_output import AttentionOutput
+from ray_autointerp.models.cross_layer import (
+    CrossLayerCheckpoint,
+    RegisteredLayer,
+    is_cross_layer,
+)
 from ray_autointerp.models.finite_weights import require_finite
 from ray_autointerp.models.random_weights import randomize, require_top_k
 from ray_autointerp.models.sae_checkpoint import TRAINING_ONLY, SaeCheckpoint
@@ -98,7 +107,13 @@ class SaeCard:
     """Latents active at a token, on average, by its k or its metadata."""
     reconstructs: bool = True
     """Whether what it decodes is meant to be what it read: not where a skip connection is left out,
-    nor with random weights."""
+    nor with random weights, nor of a layer of a cross-layer transcoder, whose reconstruction takes
+    the latents of all layers."""
+    later_points: tuple[str, ...] = ()
+    """Of a cross-layer transcoder, the hook points above `hook_point` that latents write to, lowest
+    first."""
+    decoder_bytes: int = 0
+    """Of decoders that are kept by layer, beside the sum."""
 
     @property
     def reads_without_mean(self) -> bool:
@@ -130,6 +145,12 @@ class SaeCard:
                     f"The SAE {self.source} {does} vectors of {width}, the subject has "
                     f"{subject_has} at {point}: it was trained on another model."
                 )
+        last = subject.num_layers - 1
+        if self.later_points and int(self.later_points[-1].split(".")[1]) > last:
+            raise SaeError(
+                f"The SAE {self.source} writes up to {self.later_points[-1]}, and the subject's "
+                f"last block is {last}: it was trained on another model."
+            )
 
 
 def check_card(
@@ -137,33 +158,71 @@ def check_card(
     *,
     release: str | None = None,
     sae_id: str | None = None,
+    layer: int | None = None,
     fetch: bool = True,
 ) -> SaeCard:
     """Read an SAE's configuration, and refuse what cannot be clamped or is not finite.
 
     Of a folder's weights a chunk is in memory at a time. A registry name is resolved (and
-    fetched) by SAELens; without `fetch` its configuration alone is. Raises SaeError.
+    fetched) by SAELens; without `fetch` its configuration alone is. `layer` is that of a
+    cross-layer transcoder's folder. Raises SaeError.
     """
     if path is None and not fetch:
-        return card_of_config(
-            f"{release}/{sae_id}", _registry_config(release, sae_id), f"{release}/{sae_id}"
-        )
-    if path is None:
-        sae, source = _from_registry(release, sae_id, "cpu", "float32"), f"{release}/{sae_id}"
-        card = card_of_config(source, _with_l0(sae.cfg.to_dict(), release, sae_id), source)
-        require_finite(source, sae.state_dict())
+        return _registry_card(release, sae_id, _registry_config(release, sae_id))
+    checkpoint = _checkpoint(path, release, sae_id, layer)
+    if checkpoint is None:
+        sae = _from_registry(release, sae_id, "cpu", "float32")
+        card = _registry_card(release, sae_id, sae.cfg.to_dict())
+        require_finite(card.source, sae.state_dict())
         return card
-    checkpoint = SaeCheckpoint.read(path)
-    card = _card_of(path, checkpoint)
+    card = _card_of(path, release, sae_id, checkpoint)
     checkpoint.require_finite()
     return card
 
 
-def _card_of(path: str, checkpoint: SaeCheckpoint) -> SaeCard:
+_Checkpoint = SaeCheckpoint | CrossLayerCheckpoint
+
+
+def _checkpoint(
+    path: str | None, release: str | None, sae_id: str | None, layer: int | None
+) -> _Checkpoint | None:
+    """A folder, or what is fetched into one; None of a registry's SAE that SAELens reads."""
+    if path is None:
+        registered = RegisteredLayer.named(release, sae_id)
+        try:
+            return None if registered is None else registered.fetched()
+        except OSError as error:
+            raise _not_loaded(release, sae_id, error) from error
+    if is_cross_layer(path):
+        return CrossLayerCheckpoint.read(path, layer)
+    if layer is not None:
+        raise SaeError(
+            f"There is no cross-layer transcoder in {path}, and its [[sae]] sets layer = {layer}: "
+            "leave `layer` out."
+        )
+    return SaeCheckpoint.read(path)
+
+
+def _card_of(
+    path: str | None, release: str | None, sae_id: str | None, checkpoint: _Checkpoint
+) -> SaeCard:
     config = checkpoint.config
+    if path is None:
+        return _registry_card(release, sae_id, config)
+    if isinstance(checkpoint, CrossLayerCheckpoint):
+        return card_of_config(checkpoint.source, config, checkpoint.digest())
     if checkpoint.is_unscaled and checkpoint.scale is not None:
         config = {**config, "normalize_activations": "none"}  # folded when it is loaded
     return card_of_config(path, config, checkpoint.digest())
+
+
+def _registry_card(release: str | None, sae_id: str | None, config: dict[str, Any]) -> SaeCard:
+    """Its digest is its name; of a cross-layer transcoder with a mark, as tables that were made
+    with its summed decoders are others.
+    """
+    source = f"{release}/{sae_id}"
+    mark = "@decoders by layer" if config.get("is_cross_layer") else ""
+    return card_of_config(source, _with_l0(config, release, sae_id), source + mark)
 
 
 def card_of_config(source: str, config: dict[str, Any], digest: str) -> SaeCard:
@@ -217,7 +276,9 @@ def card_of_config(source: str, config: dict[str, Any], digest: str) -> SaeCard:
         is_centered=is_centered,
         model_kwargs={k: v for k, v in model_kwargs.items() if k not in _PROCESSING},
         expected_l0=metadata.get("l0") or metadata.get("k"),
-        reconstructs=not config.get("lacks_skip"),
+        reconstructs=not (config.get("lacks_skip") or config.get("is_cross_layer")),
+        later_points=tuple(config.get("later_points", ())),
+        decoder_bytes=config.get("decoder_bytes", 0),
     )
 
 
@@ -236,10 +297,16 @@ def points(
     """Where latents write and read: as given, else by the metadata.
 
     An SAE that was moved to another hook point reads there too; a transcoder does not. Raises
-    SaeError for a transcoder of which only one of the two is known.
+    SaeError for a transcoder of which only one of the two is known, and for a cross-layer one that
+    was moved.
     """
     write = hook_point or card.hook_point
     read = read_point or (card.read_point if card.is_transcoder else write)
+    if card.later_points and write != card.hook_point:
+        raise SaeError(
+            f"The SAE {card.source} is a cross-layer transcoder, which writes from "
+            f"{card.hook_point} on: leave hook_point out of its [[sae]]."
+        )
     if card.is_transcoder and read == write:
         raise SaeError(
             f"The SAE {card.source} is a transcoder, and its metadata does not say both where it "
@@ -257,12 +324,20 @@ class Sae:
     """A loaded SAE. Inference only."""
 
     def __init__(
-        self, sae: Any, hook_point: str, read_point: str, card: SaeCard | None = None
+        self,
+        sae: Any,
+        hook_point: str,
+        read_point: str,
+        card: SaeCard | None = None,
+        decoders_LSZ: Tensor | None = None,
     ) -> None:
         self._card = card
         self._sae = sae.eval().requires_grad_(False)
         self.hook_point = hook_point
-        """Where latents write."""
+        """Where latents write; of several places the lowest."""
+        self.later_points = () if card is None else card.later_points
+        """The other hook points that a cross-layer transcoder's latents write to, lowest first."""
+        self._decoders_LSZ = decoders_LSZ if self.later_points else None
         self.read_point = read_point
         """Where activations are encoded from."""
         self._output: AttentionOutput | None = None
@@ -275,25 +350,32 @@ class Sae:
         *,
         release: str | None = None,
         sae_id: str | None = None,
+        layer: int | None = None,
         hook_point: str | None = None,
         read_point: str | None = None,
         device: torch.device | str = "cpu",
         dtype: str = "float32",
         random_seed: int | None = None,
     ) -> "Sae":
-        """From a folder (see sae_checkpoint.py), or SAELens' registry. Raises SaeError.
+        """From a folder (see sae_checkpoint.py and, for a `layer`, cross_layer.py), or SAELens'
+        registry. Raises SaeError.
 
         `hook_point` and `read_point` override the metadata. `dtype` is the subject's. With a
         `random_seed` only shapes, k and norms are the files' (random_weights.py).
         """
         dtype = weights_dtype(dtype)
-        if path is None:
-            sae, source = _from_registry(release, sae_id, device, dtype), f"{release}/{sae_id}"
-            card = card_of_config(source, _with_l0(sae.cfg.to_dict(), release, sae_id), source)
+        checkpoint = _checkpoint(path, release, sae_id, layer)
+        decoders_LSZ = None
+        if checkpoint is None:
+            sae = _from_registry(release, sae_id, device, dtype)
+            card = _registry_card(release, sae_id, sae.cfg.to_dict())
         else:
-            checkpoint = SaeCheckpoint.read(path)
-            card = _card_of(path, checkpoint)
-            sae = checkpoint.load(device, dtype)
+            card = _card_of(path, release, sae_id, checkpoint)
+            if isinstance(checkpoint, CrossLayerCheckpoint):
+                decoders_LSZ = checkpoint.decoders(device)
+                sae = checkpoint.load(decoders_LSZ, dtype)
+            else:
+                sae = checkpoint.load(device, dtype)
         # Here too: the files may differ from those that were checked when the run began.
         require_finite(card.source, sae.state_dict())
         if card.reads_without_mean:
@@ -307,7 +389,7 @@ class Sae:
             raise SaeError(f"The SAE {card.source} names no hook point; give one.")
         if getattr(sae.cfg, "reshape_activations", "none") == "hook_z":
             sae.turn_off_forward_pass_hook_z_reshaping()  # the heads come side by side here
-        return cls(sae, write, read, card)
+        return cls(sae, write, read, card, decoders_LSZ)
 
     def bound_to(self, subject: "Subject") -> "Sae":
         """The same SAE, which then knows what the subject makes of what it writes; needed where it
@@ -339,6 +421,22 @@ class Sae:
         assert self._probe_NZ is not None
         return self._output.directions(rows_LZ, self._probe_NZ)
 
+    @property
+    def written_LX(self) -> Tensor:
+        """What a latent writes to the residual stream at unit activation, at each of its write
+        points: the rows side by side, [L, S x D]. Of one write point `W_dec_LD`.
+        """
+        return self.W_dec_LD if self._decoders_LSZ is None else self._decoders_LSZ.flatten(1)
+
+    def decoder_rows(self, latents_B: Sequence[int] | Tensor) -> Tensor:
+        """Decoder rows of some latents at each write point [B, S, Z], in the space of what is
+        written; several are in the file's dtype.
+        """
+        index_B = latents_B if isinstance(latents_B, Tensor) else list(latents_B)
+        if self._decoders_LSZ is not None:
+            return self._decoders_LSZ[index_B]
+        return self.W_dec_LZ[index_B][:, None]
+
     def added(self, change_X: Tensor, rows_XZ: Tensor, read_XZ: Tensor | None) -> Tensor:
         """What changes of activations add to the residual stream [X, D]. `rows_XZ` are the latents'
         decoder rows, and `read_XZ` what was read, needed where the SAE `needs_subject`; all are
@@ -367,7 +465,7 @@ class Sae:
 
     @property
     def W_dec_LZ(self) -> Tensor:
-        """Decoder rows, in the space of what is written."""
+        """Decoder rows, in the space of what is written; of several write points the sums."""
         rows = self._sae.W_dec
         if getattr(self._sae.cfg, "rescale_acts_by_decoder_norm", False):
             # Activations carry the decoder's norm, decoding divides by it.
@@ -477,6 +575,8 @@ def _with_l0(config: dict[str, Any], release: str | None, sae_id: str | None) ->
 def _registry_config(release: str | None, sae_id: str | None) -> dict[str, Any]:
     """The configuration that SAELens finds for a name, some in its package, the rest on the hub."""
     try:
+        if (registered := RegisteredLayer.named(release, sae_id)) is not None:
+            return registered.config()
         config: dict[str, Any] = load_sae_config_from_huggingface(str(release), str(sae_id))
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(release, sae_id, error) from error

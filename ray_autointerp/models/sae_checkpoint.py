@@ -153,7 +153,7 @@ class SaeCheckpoint:
         self._fold_scale(training)
         tensors = training.state_dict()
         training.process_state_dict_for_saving_inference(tensors)
-        return _filled(training.cfg.get_inference_sae_cfg_dict(), tensors, device, dtype)
+        return filled(training.cfg.get_inference_sae_cfg_dict(), tensors, device, dtype)
 
     def _from_sparsify(self, device: str, dtype: str) -> Any:
         stored = load_file(self.folder / _SPARSIFY_WEIGHTS)
@@ -163,10 +163,11 @@ class SaeCheckpoint:
             "W_dec": stored["W_dec"],
             "b_dec": stored["b_dec"],
         }
-        return _filled(self.config, tensors, device, dtype)
+        return filled(self.config, tensors, device, dtype)
 
 
-def _filled(config: dict[str, Any], tensors: dict[str, Tensor], device: str, dtype: str) -> Any:
+def filled(config: dict[str, Any], tensors: dict[str, Tensor], device: str, dtype: str) -> Any:
+    """SAELens' inference object of a configuration in its words, with these weights."""
     sae: Any = SAE.from_dict({**config, "device": "cpu", "dtype": "float32"})
     sae.load_state_dict(tensors)
     return sae.to(device=device, dtype=getattr(torch, dtype))

@@ -116,7 +116,7 @@ def _require_shapes(
         if shapes[name] != wanted:
             raise SaeError(
                 f"{source} says {' and '.join(_said(dims, sizes))}, which makes {name} "
-                f"{_shown(wanted)}, and it is {_shown(shapes[name])}: "
+                f"{shown(wanted)}, and it is {shown(shapes[name])}: "
                 f"{_sizes_advice(expected, sizes, shapes)}."
             )
 
@@ -125,7 +125,8 @@ def _said(dims: str, sizes: Mapping[str, int]) -> Iterator[str]:
     return (f"{_SIZES[dim]} = {sizes[_SIZES[dim]]}" for dim in dims)
 
 
-def _shown(shape: Shape) -> str:
+def shown(shape: Shape) -> str:
+    """A shape in words: `40 x 32`."""
     return " x ".join(map(str, shape)) or "a single number"
 
 

@@ -5,7 +5,8 @@ kept; which positions are clamped is the rule of the calibrating passes; noise i
 the row's own seed and position, so a row's text does not depend on its batch (methods 9.10).
 """
 
-# R rows (latent, clamp value, seed), T positions of the prompt, D d_model, V vocabulary
+# R rows (latent, clamp value, seed), T positions of the prompt, D d_model, V vocabulary,
+# S write points
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ray_autointerp.methods.clamp import clamp
+from ray_autointerp.methods.clamp import activation_change, clamp
 from ray_autointerp.methods.gumbel import gumbel_noise, sample
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.hook_point import Site
+from ray_autointerp.models.later_writes import LaterWrites, Moved
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
 
@@ -52,7 +54,9 @@ def steer(
     tokens = torch.tensor([list(prompt_ids)] * len(rows), device=device)
     texts: list[Tensor] = []
     for step in range(num_tokens):
-        logits_RV = subject.next_logits(tokens, cache, site, read, partial(clamped, tokens))
+        logits_RV = subject.next_logits(
+            tokens, cache, site, read, partial(clamped, tokens), clamped.later_sites
+        )
         positions_R = torch.full_like(seeds_R, step)
         noise_RV = gumbel_noise(seeds_R, positions_R, logits_RV.shape[-1])
         next_R = sample(logits_RV, noise_RV, temperature)
@@ -66,6 +70,7 @@ class _Clamps:
 
     def __init__(self, subject: Subject, sae: Sae, rows: Sequence[SteeredRow], site: Site) -> None:
         self._subject, self._sae, self._site = subject, sae, site
+        self.later_sites = subject.sites(sae.later_points)
         subject.sink_threshold(site)  # a pass of its own, which must not run inside the hook
         self._latents_R = torch.tensor([row.latent or 0 for row in rows], device=subject.device)
         self._values_R = torch.tensor([row.clamp_value for row in rows], device=subject.device)
@@ -73,21 +78,26 @@ class _Clamps:
             [row.latent is not None for row in rows], device=subject.device
         )
 
-    def __call__(self, tokens_RT: Tensor, h_RTD: Tensor, read_RTZ: Tensor) -> Tensor:
+    def __call__(self, tokens_RT: Tensor, h_RTD: Tensor, read_RTZ: Tensor) -> Moved:
         mask_RT = position_mask(self._subject, tokens_RT, h_RTD, self._site)
         mask_RT &= self._is_steered_R[:, None]
         wide = torch.promote_types(h_RTD.dtype, torch.float32)
         acts_RTL = self._sae.activations_of(read_RTZ, self._latents_R)
-        rows_R11Z = self._sae.W_dec_LZ[self._latents_R].to(wide)[:, None, None]
+        rows_RSZ = self._sae.decoder_rows(self._latents_R)
+        rows_R11Z = rows_RSZ[:, 0].to(wide)[:, None, None]
         index_R = torch.arange(len(h_RTD), device=h_RTD.device)
+        acts_R1T = acts_RTL[index_R, :, index_R][:, None].to(wide)
+        values_R, mask_R1T = self._values_R.to(wide), mask_RT[:, None]
         moved_R1TD = clamp(
             h_RTD[:, None].to(wide),
-            acts_RTL[index_R, :, index_R][:, None].to(wide),
-            self._values_R.to(wide),
+            acts_R1T,
+            values_R,
             lambda change_R1T: self._sae.added(change_R1T, rows_R11Z, read_RTZ[:, None]),
-            mask_RT[:, None],
+            mask_R1T,
         )
-        return moved_R1TD[:, 0].to(h_RTD.dtype)
+        change_RT = activation_change(acts_R1T, values_R, mask_R1T)[:, 0]
+        later = LaterWrites(self.later_sites, change_RT, rows_RSZ[:, 1:])
+        return Moved(moved_R1TD[:, 0].to(h_RTD.dtype), later)
 
 
 def _until_end(token_ids: list[int], eos_id: int | None) -> list[int]:

@@ -26,6 +26,7 @@ from ray_autointerp.models.device_map import device_of, move_inputs, moved
 from ray_autointerp.models.families import Parts, first_tensor, parts_of
 from ray_autointerp.models.halving import Halving
 from ray_autointerp.models.hook_point import Place, Site, after_attention, change_at, watch
+from ray_autointerp.models.later_writes import Change, LaterWrites
 from ray_autointerp.models.load_model import load_model
 from ray_autointerp.models.prefix import (
     JoinedKeys,
@@ -165,6 +166,10 @@ class Subject:
         """The site at which a write to a hook point takes effect. Raises SubjectError."""
         return self.card.blocks.write_site(hook_point)
 
+    def sites(self, hook_points: Sequence[str]) -> tuple[Site, ...]:
+        """The sites of several hook points. Raises SubjectError."""
+        return tuple(map(self.site, hook_points))
+
     def place(self, hook_point: str) -> Place:
         """What is read at a hook point, for `residuals`. Raises SubjectError."""
         return self.card.blocks.read_place(hook_point)
@@ -214,23 +219,33 @@ class Subject:
         return self.residuals(token_ids_BT, [site])[site]
 
     @torch.inference_mode()
-    def resume(self, h_BTD: Tensor, site: Site) -> Tensor:
-        """Final normed states [B, T, D] from the residual stream at a site.
+    def resume(self, h_BTD: Tensor, site: Site, later: LaterWrites | None = None) -> Tensor:
+        """Final normed states [B, T, D] from the residual stream at a site, with what is written
+        `later` on the way.
 
         Equals the full pass bit for bit at equal batch shape, unless layers are compiled; only
         layers above the site run.
         """
-        return self._resumed(h_BTD, site, self._run_layer)
+        return self._resumed(h_BTD, site, self._run_layer, later)
 
     def resume_with_gradients(self, h_BTD: Tensor, site: Site) -> Tensor:
         """The same pass, never compiled, differentiable in `h_BTD` where autograd is on."""
         return self._resumed(h_BTD, site, _run_layer)
 
-    def _resumed(self, h_BTD: Tensor, site: Site, run_layer: Callable[..., Tensor]) -> Tensor:
+    def _resumed(
+        self,
+        h_BTD: Tensor,
+        site: Site,
+        run_layer: Callable[..., Tensor],
+        later: LaterWrites | None = None,
+    ) -> Tensor:
         h_BTD, above = self._to_next_block(h_BTD, site)
-        arguments = self._arguments(h_BTD.shape[1])[above:]
-        for layer, (rest, kwargs) in zip(self._parts.layers[above:], arguments, strict=True):
-            h_BTD = run_layer(layer, h_BTD, rest, kwargs)
+        arguments = self._arguments(h_BTD.shape[1])
+        for number in range(above, len(self._parts.layers)):
+            rest, kwargs = arguments[number]
+            h_BTD = run_layer(self._parts.layers[number], h_BTD, rest, kwargs)
+            if later is not None:
+                h_BTD = later.added_to(h_BTD, number + 1)
         return cast(Tensor, self._parts.norm(h_BTD))
 
     @torch.inference_mode()
@@ -248,9 +263,15 @@ class Subject:
 
     @torch.inference_mode()
     def resume_suffix(
-        self, h_BSD: Tensor, prefix: Prefix, windows_B: Tensor, starts_B: Tensor
+        self,
+        h_BSD: Tensor,
+        prefix: Prefix,
+        windows_B: Tensor,
+        starts_B: Tensor,
+        later: LaterWrites | None = None,
     ) -> Tensor:
-        """Final normed states [B, S, D] of S positions, over the clean keys of what is before.
+        """Final normed states [B, S, D] of S positions, over the clean keys of what is before, with
+        what is written `later` at those positions.
 
         Row b stands at positions `starts_B[b]` to `starts_B[b] + S` of clean window
         `windows_B[b]`. Equal to `resume` of the whole window, to the last digits of its dtype,
@@ -259,16 +280,21 @@ class Subject:
         places_BS = starts_B[:, None] + torch.arange(h_BSD.shape[1], device=starts_B.device)
         if self._parts.has_linear_attention:
             whole_BTD = whole_windows(prefix, h_BSD, windows_B, places_BS)
-            states_BTD = self.resume(whole_BTD, prefix.site)
+            if later is not None:
+                later = later.in_whole_windows(places_BS, whole_BTD.shape[1])
+            states_BTD = self.resume(whole_BTD, prefix.site, later)
             return states_BTD[torch.arange(len(h_BSD), device=h_BSD.device)[:, None], places_BS]
         places: dict[tuple[int, torch.device], Tensor] = {}
         h_BSD, above = self._to_next_block(h_BSD, prefix.site)
-        arguments = self._arguments(prefix.normed_WTD.shape[1])[above:]
+        arguments = self._arguments(prefix.normed_WTD.shape[1])
         keys = JoinedKeys(prefix.layers, windows_B)
-        for layer, (rest, kwargs) in zip(self._parts.layers[above:], arguments, strict=True):
+        for number in range(above, len(self._parts.layers)):
+            layer, (rest, kwargs) = self._parts.layers[number], arguments[number]
             here_BS = moved(places_BS, device_of(layer), places)
             named = suffix_arguments(named_arguments(layer, rest, kwargs), here_BS, h_BSD.dtype)
             h_BSD = first_tensor(layer(h_BSD, **with_cache(named, keys)))
+            if later is not None:
+                h_BSD = later.added_to(h_BSD, number + 1)
         return cast(Tensor, self._parts.norm(h_BSD))
 
     @torch.inference_mode()
@@ -285,22 +311,32 @@ class Subject:
         cache: Any,
         site: Site,
         read: Place,
-        change: Callable[[Tensor, Tensor], Tensor],
+        change: Change,
+        later_sites: Sequence[Site] = (),
     ) -> Tensor:
-        """Logits [B, V] after the last of the new tokens, the residual stream changed at a site.
+        """Logits [B, V] after the last of the new tokens, the residual stream changed at a site,
+        and at those of `later_sites` at which the change says so.
 
         `change` is given the states at the site and what was read on the way to it. `cache` (see
         `new_cache`) holds keys and values of all earlier tokens and is extended.
         """
         seen: list[Tensor] = []
+        later: list[LaterWrites] = []
 
         def changed(h_BTD: Tensor) -> Tensor:
-            return change(h_BTD.to(self.device), seen[0].to(self.device)).to(h_BTD.device)
+            clamped = change(h_BTD.to(self.device), seen[0].to(self.device))
+            later.append(clamped.later)
+            return clamped.h_BTD.to(h_BTD.device)
+
+        def written(later_site: Site) -> Callable[[Tensor], Tensor]:
+            return lambda h_BTD: later[0].added_to(h_BTD, later_site)
 
         handles = [
             watch(self._parts, read, seen.append),
             *change_at(self._parts, site, changed),
         ]
+        for later_site in later_sites:
+            handles += change_at(self._parts, later_site, written(later_site))
         try:
             output = self._model(
                 token_ids_BT.to(self.device),

@@ -191,9 +191,9 @@ def _corrected(
     pairs, value_B = list(values), _values(values, clean.h_WTD.device)
     jacobian = jacobian_of(context.tables, sae_id, clean.h_WTD.device)
     singles = len(jacobian.counts_N)
-    x_BD = (sae.W_dec_LD[[p[0] for p in pairs]] * value_B[:, None]).float()
-    linear_BND = linear_window_sums(x_BD, jacobian.singles_NDD)
-    linear_mean_BD = linear_change(x_BD, jacobian.mean_DD)
+    x_BX = (sae.written_LX[[p[0] for p in pairs]] * value_B[:, None]).float()
+    linear_BND = linear_window_sums(x_BX, jacobian.singles_NDD)
+    linear_mean_BD = linear_change(x_BX, jacobian.mean_DD)
     gram_DD = unembedding_gram(subject.W_U_DV)
     micro_batch = context.run.config.operations.micro_batch
     first = window_changes(
@@ -203,7 +203,7 @@ def _corrected(
     left_BD = (first.sums_BWD[:, 0] - linear_BND[:, 0]) / counts_N[0]
     linear_B = window_variance(linear_BND, counts_N, gram_DD)
     needed = windows_needed(
-        model.residual_variance(x_BD.norm(dim=1), logit_power(left_BD, gram_DD, gram_DD)),
+        model.residual_variance(x_BX.norm(dim=1), logit_power(left_BD, gram_DD, gram_DD)),
         model.exact_variance(linear_B),
         linear_B,
         len(clean.mask_WT),

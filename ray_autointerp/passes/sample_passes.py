@@ -44,15 +44,15 @@ def sample_passes(
             change_windows(context.tables, "score", evidence.agreement_windows),
         )
     )
-    x_BD = (sae.W_dec_LD[latents] * value_B[:, None]).float()
+    x_BX = (sae.written_LX[latents] * value_B[:, None]).float()
     return SamplePasses(
         latents,
         value_B,
-        x_BD.norm(dim=1),
+        x_BX.norm(dim=1),
         explain.sums_BWD,
         explain.counts_W,
         score.sums_BWD,
         score.counts_W,
-        linear_window_sums(x_BD, jacobian.singles_NDD),
-        linear_change(x_BD, jacobian.mean_DD),
+        linear_window_sums(x_BX, jacobian.singles_NDD),
+        linear_change(x_BX, jacobian.mean_DD),
     )

@@ -29,13 +29,15 @@ def micro_batch(
     *,
     num_parameters: int,
     num_gpus: int = 1,
+    decoder_bytes: int = 0,
 ) -> int:
     """The largest power of two of windows that stays below the limit; at least 1.
 
+    `decoder_bytes` are those of cross-layer transcoders' decoders, many times another SAE's.
     The limit is each GPU's, where the layers are spread over several; one of them encodes.
     """
     weights = weight_bytes(num_parameters, dtype) // num_gpus
-    room = max(0, min(_SHARE * memory_bytes, memory_bytes - weights))
+    room = max(0, min(_SHARE * memory_bytes, memory_bytes - weights - decoder_bytes))
     kept = num_layers * _STATES_PER_LAYER * d_model * BYTES[dtype] / num_gpus
     encoded = 3 * d_sae * 4  # activations, their mask and their product, in float32
     fits = int(room / (window * (kept + encoded)))

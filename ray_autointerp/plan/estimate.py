@@ -43,7 +43,7 @@ def estimate(config: Config, axes: Axes, num_layers: int, layer: int) -> list[Li
         controls=sum(s.num_controls for s in selected.values()),
         watched=sum(len(r) for r in axes.latents.values()),
         sample=sum(min(config.select.sample, len(r)) for r in axes.latents.values()),
-        hook_points=len(set(axes.hook_points.values())),
+        hook_points=len(axes.all_write_points()),
         d_model=axes.d_model,
         read_points=len(set(axes.read_points.values())),
         layer=layer,

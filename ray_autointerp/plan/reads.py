@@ -62,7 +62,7 @@ def owners_read(made: Step, sae: str | None, axes: Axes) -> tuple[str | None, ..
         return (None,)
     if made.scope == "hook":
         assert sae is not None, "only an SAE's steps read a hook point's tables"
-        return (axes.hook_points[sae],)
+        return axes.write_points(sae)
     if made.scope == "read":
         assert sae is not None, "only an SAE's steps read a read point's tables"
         point = axes.read_points.get(sae)  # none in a run that is older than these tables

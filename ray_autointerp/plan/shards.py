@@ -7,6 +7,7 @@ a scattered hundred still spreads over a cluster. Knows nothing of stores or wor
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ray_autointerp.config import Config
 from ray_autointerp.plan.controls import is_control, shuffled
@@ -54,6 +55,17 @@ class Axes:
     directions_per_shard: int
     read_points: Mapping[str, str] = field(default_factory=dict)
     """By SAE id: the hook point it reads at."""
+    later_hook_points: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By the id of a cross-layer transcoder: the hook points above that it writes to as well."""
+
+    def write_points(self, sae: str) -> tuple[str, ...]:
+        """Every hook point that an SAE writes to, lowest first."""
+        return (self.hook_points[sae], *self.later_hook_points.get(sae, ()))
+
+    def all_write_points(self) -> tuple[str, ...]:
+        """Every hook point that some SAE writes to, once."""
+        points = [*self.hook_points.values(), *chain(*self.later_hook_points.values())]
+        return tuple(dict.fromkeys(points))
 
     def num_latent_shards(self, sae: str) -> int:
         """Shards over all latents of the SAE's range."""
@@ -150,7 +162,7 @@ def owners_of(step: Step, axes: Axes) -> Sequence[str | None]:
     if step.scope == "sae":
         return tuple(axes.latents)
     if step.scope == "hook":
-        return tuple(dict.fromkeys(axes.hook_points.values()))
+        return axes.all_write_points()
     if step.scope == "read":
         return tuple(dict.fromkeys(axes.read_points.values()))
     return (None,)

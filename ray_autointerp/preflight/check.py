@@ -96,7 +96,7 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
         judge=_llm_name(config.judge) if config.judge else None,
         prompts=text_digests(),
         earlier_saes=earlier_saes,
-        lens=_checked_lens(config, subject),
+        lens=_checked_lens(config, subject, axes.all_write_points()),
     )
     hook_point = config.sae[0].hook_point
     assert hook_point is not None
@@ -107,14 +107,13 @@ def check(config: Config, *, fetch_saes: bool = True) -> Checked:
     return Checked(config, axes, inputs, subject, tuple(saes), layer, fits)
 
 
-def _checked_lens(config: Config, subject: SubjectCard) -> str | None:
+def _checked_lens(config: Config, subject: SubjectCard, hook_points: Sequence[str]) -> str | None:
     """The digest of the Jacobian lens that the config names, if it does."""
     if not config.evidence.has_lens:
         return None
     lens = load_lens(config.evidence.jacobian)
-    for sae in config.sae:
-        assert sae.hook_point is not None
-        lens.require_fits(subject, sae.hook_point)
+    for point in hook_points:
+        lens.require_fits(subject, point)
     return lens_digest(config.evidence.jacobian)
 
 
@@ -288,6 +287,11 @@ def _axes(config: Config, saes: Sequence[SaeCard], subject: SubjectCard) -> Axes
         d_model=subject.d_model,
         directions_per_shard=operations.directions_per_shard,
         read_points={s.id: s.read_point or "" for s in config.sae},
+        later_hook_points={
+            section.id: card.later_points
+            for section, card in zip(config.sae, saes, strict=True)
+            if card.later_points
+        },
     )
 
 

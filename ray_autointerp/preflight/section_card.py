@@ -1,6 +1,7 @@
 """The card of an SAE that a config names: what its files say of it."""
 
 from ray_autointerp.config import SaeSection
+from ray_autointerp.models.cross_layer import not_needed
 from ray_autointerp.models.sae import SaeCard, check_card
 from ray_autointerp.storage.local_copy import local_folder
 
@@ -10,8 +11,9 @@ def section_card(section: SaeSection, *, fetch: bool = True) -> SaeCard:
     SaeError, StoreError.
     """
     return check_card(
-        local_folder(section.path) if section.path else None,
+        local_folder(section.path, not_needed(section.layer)) if section.path else None,
         release=section.release,
         sae_id=section.sae_id,
+        layer=section.layer,
         fetch=fetch,
     )

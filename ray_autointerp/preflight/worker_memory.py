@@ -11,6 +11,7 @@ from ray_autointerp.models.sae import SaeCard
 from ray_autointerp.models.subject_card import SubjectCard
 from ray_autointerp.plan.batch import micro_batch
 from ray_autointerp.plan.weights import gpus_needed, in_gb, weight_bytes
+from ray_autointerp.runs.loaded_models import SAES_HELD
 
 
 def check_weights(config: Config, subject: SubjectCard) -> None:
@@ -63,6 +64,7 @@ def fitting_micro_batch(config: Config, subject: SubjectCard, saes: Sequence[Sae
         max(card.d_sae for card in saes),
         num_parameters=subject.num_parameters,
         num_gpus=_num_gpus(config),
+        decoder_bytes=sum(sorted(card.decoder_bytes for card in saes)[-SAES_HELD:]),
     )
 
 

@@ -107,7 +107,7 @@ def _bill(config: Config, foreseen: Forecast) -> Table:
 
 
 def _layers(axes: Axes) -> Iterator[str]:
-    hooks = tuple(dict.fromkeys(axes.hook_points.values()))
+    hooks = axes.all_write_points()
     if len(hooks) > 1:
         yield f"Layers are counted for {hooks[0]}, the first of {len(hooks)} hook points."
 

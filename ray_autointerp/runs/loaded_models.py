@@ -20,7 +20,7 @@ SAES_HELD = 2
 
 
 def _in_parameters(num_weights: int, dtype: str) -> int:
-    """What encoders and decoders take, as a number of the subject's parameters."""
+    """What encoders and decoders take at most, as a number of the subject's parameters."""
     from ray_autointerp.models.sae import weights_dtype
 
     return num_weights * BYTES[weights_dtype(dtype)] // BYTES[dtype]
@@ -49,6 +49,10 @@ class LoadedModels:
         section, axes = self._run.config.subject, self._run.axes
         excluded = self._run.config.corpus.exclude_special_tokens
         widest = max(latents.stop for latents in axes.latents.values())
+        by_layer = sorted(
+            len(axes.write_points(sae)) * axes.latents[sae].stop for sae in axes.later_hook_points
+        )[-SAES_HELD:]
+        num_rows = SAES_HELD * 2 * widest + sum(by_layer)
         return Subject.load(
             section.model,
             device=section.device,
@@ -57,7 +61,7 @@ class LoadedModels:
             revision=section.revision,
             compile_layers=self._run.config.operations.compile_layers,
             num_gpus=max(1, int(self._run.config.operations.subject_gpus)),
-            beside=_in_parameters(SAES_HELD * 2 * axes.d_model * widest, section.dtype),
+            beside=_in_parameters(num_rows * axes.d_model, section.dtype),
             exclude_special_tokens=True if excluded is None else excluded,
         )
 
@@ -88,15 +92,17 @@ class LoadedModels:
         return self._loaded(f"earlier {sae_id}", earlier.config, section)
 
     def _loaded(self, name: str, config: Config, section: SaeSection) -> "Sae":
+        from ray_autointerp.models.cross_layer import not_needed
         from ray_autointerp.models.random_weights import random_seed
         from ray_autointerp.models.sae import Sae
 
         if name not in self._saes:
             source = config.source_of(section)
             self._saes[name] = Sae.load(
-                local_folder(source.path) if source.path else None,
+                local_folder(source.path, not_needed(source.layer)) if source.path else None,
                 release=source.release,
                 sae_id=source.sae_id,
+                layer=source.layer,
                 hook_point=section.hook_point,
                 read_point=section.read_point,
                 device=self.subject.device,

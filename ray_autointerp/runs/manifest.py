@@ -168,6 +168,10 @@ def _loaded(uri: str, manifest: dict[str, Any]) -> Run:
         d_model=manifest["axes"]["d_model"],
         directions_per_shard=manifest["axes"]["directions_per_shard"],
         read_points=manifest["axes"].get("read_points", {}),
+        later_hook_points={
+            sae: tuple(points)
+            for sae, points in manifest["axes"].get("later_hook_points", {}).items()
+        },
     )
     run = _run(Config.model_validate(manifest["config"]), axes, uri, manifest["identity"])
     return replace(run, inherits=manifest["inherits"], answered_by=manifest["answered_by"])
@@ -188,6 +192,7 @@ def _axes_json(axes: Axes) -> dict[str, Any]:
         "d_model": axes.d_model,
         "directions_per_shard": axes.directions_per_shard,
         "read_points": dict(axes.read_points),
+        "later_hook_points": dict(axes.later_hook_points),
     }
 
 

@@ -6,7 +6,7 @@ believed on this subject and SAE is what the step `agreement` measures.
 
 from ray_autointerp.methods.jacobian import jacobian_proj, linear_change
 from ray_autointerp.passes.hub_stats import read_hub_stats, reference_scale
-from ray_autointerp.passes.jacobian import jacobian_of
+from ray_autointerp.passes.jacobian import mean_jacobian_of
 from ray_autointerp.passes.token_entries import token_entries
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -16,13 +16,13 @@ def run(task: Task, context: WorkerContext) -> None:
     """Write one latent shard of `jacobian_proj`."""
     assert task.sae is not None
     subject, latents = context.subject, context.tables.latents(task)
-    decoder_LD = context.sae(task.sae).W_dec_LD[latents.start : latents.stop]
+    written_LX = context.sae(task.sae).written_LX[latents.start : latents.stop]
     first = context.run.axes.latents[task.sae].start
-    scale_L = reference_scale(context.tables, task.sae, decoder_LD.device)
+    scale_L = reference_scale(context.tables, task.sae, written_LX.device)
     scale_L = scale_L[latents.start - first : latents.stop - first]
-    jacobian = jacobian_of(context.tables, task.sae, decoder_LD.device)
+    mean_DX = mean_jacobian_of(context.tables, task.sae, written_LX.device)
     lists = jacobian_proj(
-        linear_change(decoder_LD * scale_L[:, None], jacobian.mean_DD),
+        linear_change(written_LX * scale_L[:, None], mean_DX),
         subject.W_U_DV,
         context.run.config.evidence.num_changed_tokens,
         read_hub_stats(context.tables, task.sae, "jacobian"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,16 +14,21 @@ _CHUNK = 64 * 2**20
 """Bytes fetched at once: weights do not fit into memory twice."""
 
 
-def local_folder(path: str) -> str:
+def local_folder(path: str, left_out: re.Pattern[str] | None = None) -> str:
     """A local path as it is; of `s3://bucket/prefix` a copy, made once on each machine.
 
     The copy lies below `~/.cache/ray_autointerp/copies` (or `$XDG_CACHE_HOME`). It is made anew
-    where names or sizes in the bucket are others. Raises StoreError.
+    where names or sizes in the bucket are others. Files whose name `left_out` matches are not
+    copied. Raises StoreError.
     """
     if not path.startswith("s3://"):
         return path
     store = open_store(path)
-    sizes = store.sizes()
+    sizes = {
+        name: size
+        for name, size in store.sizes().items()
+        if left_out is None or not left_out.fullmatch(name)
+    }
     if not sizes:
         raise StoreError(f"There is nothing at {path}.")
     key = hashlib.sha256(f"{path} {sorted(sizes.items())}".encode()).hexdigest()[:16]

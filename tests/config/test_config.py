@@ -43,6 +43,7 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
         ("score.three_set_methods", ["vocab_proj"], "three_set_methods"),
         ("sae.release", "gpt2", "either `path`"),
         ("sae.random_like", "b", "or `random_like`"),
+        ("sae.layer", -1, "sae.0.layer"),
         ("sae.sae_ids", "*", "`sae.0.release` is missing"),
         ("steering.num_prompts", 3, "score.texts_per_set"),
         ("steering.kl_targets", [], "steering.kl_targets"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from sae_lens import SAE
 from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import (
@@ -237,6 +238,45 @@ def sae(sae_folder: Callable[..., str]) -> Callable[..., Sae]:
         return Sae.load(sae_folder(*args, **kwargs))
 
     return load
+
+
+@pytest.fixture(scope="session")
+def cross_layer_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A random cross-layer transcoder as circuit-tracer saves it; its last latent never fires."""
+
+    def write(
+        *,
+        has_threshold: bool = False,
+        dtype: torch.dtype = torch.float32,
+        num_layers: int = NUM_LAYERS,
+        d_model: int = WIDTH,
+        **hooks: str,
+    ) -> str:
+        folder, draws = tmp_path_factory.mktemp("clt"), torch.Generator().manual_seed(4)
+        config = {"feature_input_hook": "mlp.hook_in", "feature_output_hook": "hook_mlp_out"}
+        config = {"model_name": "tiny", "model_kind": "cross_layer_transcoder", **config, **hooks}
+        (folder / "config.yaml").write_text(
+            "".join(f"{name}: {value}\n" for name, value in config.items())
+        )
+
+        def drawn(*shape: int) -> Tensor:
+            return 0.2 * torch.randn(shape, generator=draws)
+
+        for n in range(num_layers):
+            encoder = {
+                f"W_enc_{n}": drawn(40, d_model),
+                f"b_enc_{n}": drawn(40),
+                f"b_dec_{n}": drawn(d_model),
+            }
+            encoder[f"b_enc_{n}"][-1] = -1e6
+            if has_threshold:
+                encoder[f"threshold_{n}"] = drawn(40).abs()
+            decoder = {f"W_dec_{n}": drawn(40, num_layers - n, d_model).to(dtype)}
+            save_file(encoder, folder / f"W_enc_{n}.safetensors")
+            save_file(decoder, folder / f"W_dec_{n}.safetensors")
+        return str(folder)
+
+    return write
 
 
 @pytest.fixture

@@ -94,6 +94,31 @@ def test_every_pass_over_three_gpus_equals_that_on_one_bit_for_bit(
             assert torch.equal(expected, found), (name, number)
 
 
+def test_cross_layer_writes_reach_blocks_on_other_gpus(
+    tiny_folder: TinyFolder, cross_layer_folder: Callable[..., str], windows_WT: Tensor
+) -> None:
+    sae = Sae.load(cross_layer_folder(), layer=0)
+    latents, found = [3, 17, 29], []
+    for num_gpus in (1, 3):
+        subject, last = spread(tiny_folder("llama"), num_gpus), GPUS[num_gpus - 1]
+        put(sae._sae, last)
+        sae._decoders_LSZ.pretended = last  # type: ignore[union-attr, attr-defined]
+        with PretendedGpus():
+            values_B = torch.tensor([5.0, -4.0, 2.0], device=last)
+            clean = clean_run(subject, sae, latents, windows_WT, keep_keys=True)
+            rows = [SteeredRow(3, 6.0, 11), SteeredRow(None, 0.0, 16)]
+            texts = steer(subject, sae, [0, 41, 77, 1, 200, 90], rows, 3, 0.0)
+            found.append(
+                [
+                    window_changes(subject, sae, clean, latents, values_B, 2).sums_BWD,
+                    last_position_states(subject, sae, clean, latents, values_B, 2),
+                    torch.tensor(texts),
+                ]
+            )
+    for expected, spread_out in zip(*found, strict=True):
+        assert torch.equal(expected, spread_out)
+
+
 @pytest.mark.parametrize("model_type", ["llama", "gpt2", "gemma2"])
 def test_weights_loaded_by_a_map_are_those_loaded_whole(
     tiny_folder: TinyFolder,

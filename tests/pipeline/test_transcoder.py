@@ -1,4 +1,6 @@
-"""A planted transcoder beside the planted SAE: it reads in a block, writes behind it, one run."""
+"""A planted transcoder and a cross-layer one beside the planted SAE, one run: they read in a block
+and write behind it, the cross-layer one behind the next block too.
+"""
 
 import json
 from collections.abc import Callable
@@ -13,8 +15,10 @@ from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.passes.jacobian import jacobian_of
 from ray_autointerp.pipeline import label
 from ray_autointerp.preflight.check import check
+from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
 
@@ -35,6 +39,26 @@ def transcoder(planted: PlantedTruth, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+@pytest.fixture(scope="module")
+def cross_layer(planted: PlantedTruth, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in circuit-tracer's format. What is written behind the first block is the opposite
+    of the planted direction: the second makes up for it twice.
+    """
+    folder = tmp_path_factory.mktemp("cross-layer")
+    tensors = load_file(planted.folder / "sae" / "sae_weights.safetensors")
+    encoder = {
+        "W_enc_1": tensors["W_enc"].T.contiguous(),
+        "b_enc_1": torch.full_like(tensors["b_enc"], -5.0),
+        "b_dec_1": tensors["b_dec"],
+    }
+    save_file(encoder, folder / "W_enc_1.safetensors")
+    decoders = torch.stack([-tensors["W_dec"], 2 * tensors["W_dec"]], 1)
+    save_file({"W_dec_1": decoders}, folder / "W_dec_1.safetensors")
+    hooks = "feature_input_hook: mlp.hook_in\nfeature_output_hook: hook_mlp_out\n"
+    (folder / "config.yaml").write_text(hooks)
+    return folder
+
+
 def with_both(config: Config, transcoder: Path, **changes: str) -> Config:
     (planted,) = config.sae
     second = planted.model_copy(update={"id": "transcoder", "path": str(transcoder), **changes})
@@ -45,13 +69,18 @@ def with_both(config: Config, transcoder: Path, **changes: str) -> Config:
 def both(
     quick_config: Callable[..., Config],
     transcoder: Path,
+    cross_layer: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
     config = quick_config(tmp_path_factory.mktemp("both"), {"operations": {"micro_batch": 0}})
-    return label(with_both(config, transcoder), run_local, Silent())
+    config = with_both(config, transcoder)
+    third = config.sae[0].model_copy(
+        update={"id": "cross-layer", "path": str(cross_layer), "layer": 1}
+    )
+    return label(config.model_copy(update={"sae": (*config.sae, third)}), run_local, Silent())
 
 
-@pytest.mark.parametrize("sae", ["planted", "transcoder"])
+@pytest.mark.parametrize("sae", ["planted", "transcoder", "cross-layer"])
 def test_trigger_and_effect_of_every_latent_are_found(
     both: Run, planted: PlantedTruth, sae: str
 ) -> None:
@@ -71,9 +100,36 @@ def test_trigger_and_effect_of_every_latent_are_found(
         assert row["status"] != "ok" or row["auroc"] == 1
 
 
+def test_jacobians_of_both_blocks_find_what_is_written_over_two(
+    both: Run, planted: PlantedTruth
+) -> None:
+    tables = Tables(both)
+    for row in tables.read("jacobian_proj", "cross-layer").to_pylist():
+        assert row["promoted"][0]["text"].strip() == planted.effects[row["latent"]]
+    whole, first, second = (
+        jacobian_of(tables, "cross-layer", torch.device("cpu")),
+        jacobian_of(tables, "transcoder", torch.device("cpu")),
+        tables.read("jacobian", "blocks.2.hook_mlp_out"),
+    )
+    d_model = both.axes.d_model
+    assert torch.equal(whole.mean_DD[:, :d_model], first.mean_DD)
+    assert torch.equal(whole.mean_DD[:, d_model:], torch.tensor(second["mean"].to_pylist()))
+    assert torch.equal(whole.singles_NDD[..., :d_model], first.singles_NDD)
+    singles_DND = torch.tensor(second["singles"].to_pylist())  # no sinks: the counts are the same
+    assert torch.equal(whole.singles_NDD[..., d_model:], singles_DND.movedim(1, 0))
+
+
+def test_fit_of_a_cross_layer_transcoder_says_nothing_of_reconstruction(both: Run) -> None:
+    (row,) = Tables(both).read("sae_fit", "cross-layer").to_pylist()
+    assert (row["status"], row["unexplained"]) == ("no_evidence", None)
+    assert row["l0"] > 0
+
+
 def test_manifest_says_where_each_reads_and_writes(both: Run) -> None:
     places = {section.id: (section.read_point, section.hook_point) for section in both.config.sae}
-    assert places["transcoder"] == (READ, WRITE)
+    assert places["transcoder"] == places["cross-layer"] == (READ, WRITE)
+    assert load_run(both.uri).axes == both.axes
+    assert both.axes.later_hook_points == {"cross-layer": ("blocks.2.hook_mlp_out",)}
     assert len(set(places["planted"])) == 1
 
 

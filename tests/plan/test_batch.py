@@ -44,3 +44,5 @@ def test_weights_leave_what_they_leave() -> None:
     full, half, plenty = (fits(n * GIB, num_parameters=8 * GIB) for n in (17, 32, 64))
     assert full < half < plenty == fits(64 * GIB, num_parameters=0)
     assert fits(15 * GIB, num_parameters=8 * GIB) == 1
+    assert fits(64 * GIB, num_parameters=8 * GIB, decoder_bytes=16 * GIB) == plenty
+    assert fits(64 * GIB, num_parameters=8 * GIB, decoder_bytes=40 * GIB) < plenty

@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_autointerp.plan.controls import shuffled
+from ray_autointerp.plan.flow import step_named
+from ray_autointerp.plan.reads import owners_read
 from ray_autointerp.plan.shards import (
     MAX_SHARDS,
     Axes,
@@ -11,6 +13,7 @@ from ray_autointerp.plan.shards import (
     Selected,
     num_latents_of,
     num_shards,
+    owners_of,
     shard_size,
 )
 from ray_autointerp.records.task import Task
@@ -36,6 +39,19 @@ def test_no_size_gives_more_shards_than_a_store_lists_in_seconds(asked: int, siz
     per = shard_size(asked, size)
     assert num_shards(size, per) <= MAX_SHARDS
     assert per == asked or num_shards(size, asked) > MAX_SHARDS
+
+
+def test_hook_points_above_a_cross_layer_transcoders_first_have_a_jacobian_each() -> None:
+    points, later = {"s": "h1", "clt": "h1", "t": "h3"}, {"clt": ("h2", "h3")}
+    ranges = dict.fromkeys(points, LatentRange(0, 8))
+    axes = Axes(1, ranges, 8, 8, points, 4, 4, points, later)
+    step = step_named("jacobian")
+    assert owners_of(step, axes) == ("h1", "h3", "h2")
+    assert [owners_read(step, sae, axes) for sae in points] == [
+        ("h1",),
+        ("h1", "h2", "h3"),
+        ("h3",),
+    ]
 
 
 def test_panel_shards_hold_the_whole_panel() -> None:

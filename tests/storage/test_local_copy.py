@@ -1,5 +1,6 @@
 """A folder of a bucket, copied once to where libraries can read it."""
 
+import re
 import threading
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def test_two_that_copy_at_once_get_one_copy(bucket: str, cache: Path) -> None:
         one.join()
     assert len(set(found)) == 1 and len(found) == 2
     assert len(list(cache.iterdir())) == 1
+
+
+def test_files_that_are_not_asked_for_stay_in_the_bucket(bucket: str, cache: Path) -> None:
+    store = open_store(f"s3://{bucket}/layers")
+    for name in ("config", "W_1", "W_2"):
+        store.put_if_absent(name, name.encode())
+    first, second = (
+        Path(local_folder(f"s3://{bucket}/layers", re.compile(out))) for out in ("W_2", "W_1")
+    )
+    assert {file.name for file in first.iterdir()} == {"config", "W_1"}
+    assert {file.name for file in second.iterdir()} == {"config", "W_2"}
 
 
 def test_local_folder_stays_and_an_empty_prefix_is_refused(bucket: str, tmp_path: Path) -> None:
