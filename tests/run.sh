@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled VLLM_NO_USAGE_STATS=1
 export TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
+unset PYTHONDONTWRITEBYTECODE  # else each of some hundred processes compiles what it imports
 
 bash jobs/env/setup.sh --dev || exit
 bin="$PWD/.venv/bin"

@@ -35,8 +35,9 @@ if [[ ! -x "$venv/bin/python" || ! -f "$venv/bin/activate" ]] ||
   ! compgen -G "$packages/pip-*.dist-info" >/dev/null; then
   "$python" -m venv "$venv" || fail "cannot make a virtual environment in $venv."
 fi
-# Python compiles what it imports, once; pip would compile every file, most of them never imported.
-pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile --no-deps)
+pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps)
+# Python compiles what it imports, once, where it may write that down; else pip must, every file.
+if [[ -z "${PYTHONDONTWRITEBYTECODE:-}" ]]; then pip+=(--no-compile); fi
 
 # The CPU build of torch: from wherever pip is configured to look, else from PyTorch's own index.
 torch="$(grep '^torch==' jobs/env/cpu.txt)"
