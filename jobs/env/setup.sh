@@ -35,9 +35,10 @@ if [[ ! -x "$venv/bin/python" || ! -f "$venv/bin/activate" ]] ||
   ! compgen -G "$packages/pip-*.dist-info" >/dev/null; then
   "$python" -m venv "$venv" || fail "cannot make a virtual environment in $venv."
 fi
-pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps)
+pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check)
 # Python compiles what it imports, once, where it may write that down; else pip must, every file.
 if [[ -z "${PYTHONDONTWRITEBYTECODE:-}" ]]; then pip+=(--no-compile); fi
+pip+=(--no-deps)
 
 # The CPU build of torch: from wherever pip is configured to look, else from PyTorch's own index.
 torch="$(grep '^torch==' jobs/env/cpu.txt)"

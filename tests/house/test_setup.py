@@ -109,6 +109,15 @@ def test_setup_of_an_empty_folder_installs_torch_then_the_lock_then_the_package(
     assert re.fullmatch(r"setup: \.venv is ready after \d+ s\.\n", done.stdout)
 
 
+@pytest.mark.parametrize("value", ["", "1"])
+def test_setup_compiles_where_python_may_not_write_what_it_compiles(
+    setup: Setup, clone: Path, value: str
+) -> None:
+    setup(PYTHONDONTWRITEBYTECODE=value)
+    assert len(installs_of(clone)) == 3
+    assert all(("--no-compile" in call) == (value == "") for call in installs_of(clone))
+
+
 def test_setup_for_developers_adds_their_lock(setup: Setup, clone: Path) -> None:
     assert setup("elsewhere").returncode == 0
     assert setup("--dev", "elsewhere").returncode == 0

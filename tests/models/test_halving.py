@@ -1,6 +1,7 @@
 """Out of memory halves the batch and goes on: the same rows, each once, and it is told."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -67,10 +68,10 @@ def test_clamped_passes_are_the_same_after_halving(
     monkeypatch.setattr(subject, "halving", Halving())
     resume = Subject.resume
 
-    def tight(self: Subject, h_BTD: Tensor, site: int) -> Tensor:
+    def tight(self: Subject, h_BTD: Tensor, *others: Any) -> Tensor:
         if len(h_BTD) > 6:  # two rows of three windows
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return resume(self, h_BTD, site)
+        return resume(self, h_BTD, *others)
 
     monkeypatch.setattr(Subject, "resume", tight)
     found = window_changes(subject, sae, clean, latents, values, 5)
