@@ -8,6 +8,7 @@ engines and its own Ray then end by themselves, for both watch the process that 
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from typing import Any
 
 _SAME_PRESS_S = 0.5
 """A wrapper that passes a terminal's Ctrl-C on sends it a second time: that is one press."""
+
+_AGAIN_S = 0.05
+"""After a signal was lost, until it is sent again."""
 
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -32,9 +36,12 @@ class StopSignals:
         self._received = None
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._take)
+        self._unraisable_before = sys.unraisablehook
+        sys.unraisablehook = self._take_again
         return self
 
     def __exit__(self, *_: object) -> None:
+        sys.unraisablehook = self._unraisable_before
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -65,6 +72,19 @@ class StopSignals:
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
+
+    def _take_again(self, lost: "sys.UnraisableHookArgs") -> None:
+        """Python drops what is raised in a destructor or in a weak reference's callback: a signal
+        that came there is sent again.
+        """
+        received = self._received
+        if received is None or not isinstance(lost.exc_value, KeyboardInterrupt | SystemExit):
+            self._unraisable_before(lost)
+            return
+        self._received = None
+        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), received))
+        again.daemon = True
+        again.start()
 
 
 def _end_at_once() -> None:
