@@ -8,7 +8,6 @@ when it reads one from its registry; here the files are fetched and read as they
 
 # L d_sae, S write layers, D d_model
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,9 +23,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
-from ray_autointerp.models.finite_weights import require_finite
+from ray_autointerp.models.finite_weights import require_finite_file
 from ray_autointerp.models.sae_checkpoint import filled
-from ray_autointerp.models.sae_tensors import Shape, shown
+from ray_autointerp.models.sae_tensors import Shape, shapes_of, shown
+from ray_autointerp.records.keys import files_digest
 
 _CONFIG = "config.yaml"
 _LOADER = "mntss_clt_layer_transcoder"
@@ -110,9 +110,7 @@ class CrossLayerCheckpoint:
         shapes: dict[str, Shape] = {}
         try:
             for file in _files(layer):
-                with safe_open(folder / file, "pt") as tensors:
-                    for name in tensors.keys():  # noqa: SIM118
-                        shapes[name] = tuple(tensors.get_slice(name).get_shape())
+                shapes |= shapes_of(folder / file)
         except (OSError, SafetensorError) as error:
             raise SaeError(
                 f"The cross-layer transcoder in {path} cannot be read: {error}."
@@ -128,18 +126,13 @@ class CrossLayerCheckpoint:
 
     def digest(self) -> str:
         """sha256 over the layer, configuration and weights, decoders by layer included."""
-        content = hashlib.sha256(f"layer {self.layer}".encode())
-        for file in (_CONFIG, *_files(self.layer)):
-            with (self.folder / file).open("rb") as stream:
-                content.update(hashlib.file_digest(stream, "sha256").digest())
-        return content.hexdigest()[:16]
+        files = (self.folder / file for file in (_CONFIG, *_files(self.layer)))
+        return files_digest(files, first=f"layer {self.layer}")
 
     def require_finite(self) -> None:
         """Raises SaeError at weights that are not finite; reads the files in chunks."""
         for file in _files(self.layer):
-            with safe_open(self.folder / file, "pt") as tensors:
-                slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
-                require_finite(self.source, slices)
+            require_finite_file(self.source, self.folder / file)
 
     def decoders(self, device: torch.device | str) -> Tensor:
         """Decoder rows by write layer [L, S, D], in the file's dtype: of a large one in float32

@@ -8,9 +8,11 @@ Each tensor is read in chunks of rows, so that memory is bounded whatever the SA
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
@@ -66,6 +68,12 @@ def require_finite(source: str, tensors: Mapping[str, Any]) -> None:
             f"The SAE {source} holds numbers that are NaN or infinite, {_listed(faults)}: "
             "take another copy or another checkpoint of it."
         )
+
+
+def require_finite_file(source: str, file: Path) -> None:
+    """The same of a safetensors file, of which a chunk is in memory at a time."""
+    with safe_open(file, "pt") as tensors:
+        require_finite(source, {name: tensors.get_slice(name) for name in tensors.keys()})  # noqa: SIM118
 
 
 def _listed(faults: list[str]) -> str:

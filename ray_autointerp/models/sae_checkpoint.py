@@ -9,7 +9,6 @@
 
 # L d_sae, D d_model
 
-import hashlib
 import json
 import math
 import re
@@ -21,13 +20,14 @@ from typing import Any
 import torch
 from sae_lens import SAE, TrainingSAE
 from sae_lens.loading.pretrained_sae_loaders import handle_pre_6_0_config
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
-from ray_autointerp.models.finite_weights import require_finite
-from ray_autointerp.models.sae_tensors import require_sparsify_tensors, require_tensors
+from ray_autointerp.models.finite_weights import require_finite_file
+from ray_autointerp.models.sae_tensors import require_sparsify_tensors, require_tensors, shapes_of
+from ray_autointerp.records.keys import files_digest
 
 TRAINING_ONLY = ("batchtopk", "matryoshka_batchtopk")
 """Architectures that exist in training alone; SAELens saves them for use as JumpReLU."""
@@ -57,11 +57,7 @@ class SaeCheckpoint:
             )
         try:
             raw = json.loads((folder / _CONFIG).read_text())
-            with safe_open(weights, "pt") as tensors:
-                shapes = {
-                    name: tuple(tensors.get_slice(name).get_shape())
-                    for name in tensors.keys()  # noqa: SIM118
-                }
+            shapes = shapes_of(weights)
         except (ValueError, OSError, SafetensorError) as error:
             raise SaeError(f"The SAE in {path} cannot be read: {error}.") from error
         needed = {"d_in"} if is_sparsify else {"d_in", "d_sae"}
@@ -110,19 +106,13 @@ class SaeCheckpoint:
 
     def digest(self) -> str:
         """sha256 over configuration, weights and, where it is used, scale."""
-        content = hashlib.sha256()
         is_scaled = self.is_unscaled and self.scale is not None
-        files = (self.folder / _CONFIG, self._weights)
-        for file in (*files, *([self.folder / _SCALE] if is_scaled else [])):
-            with file.open("rb") as stream:
-                content.update(hashlib.file_digest(stream, "sha256").digest())
-        return content.hexdigest()[:16]
+        files = [self.folder / _CONFIG, self._weights]
+        return files_digest([*files, self.folder / _SCALE] if is_scaled else files)
 
     def require_finite(self) -> None:
         """Raises SaeError at weights that are not finite; reads the file in chunks."""
-        with safe_open(self._weights, "pt") as tensors:
-            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
-            require_finite(str(self.folder), slices)
+        require_finite_file(str(self.folder), self._weights)
 
     @property
     def _weights(self) -> Path:

@@ -5,6 +5,9 @@ with the architecture or sizes that they look like.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from safetensors import safe_open
 
 from ray_autointerp.errors import SaeError
 
@@ -49,6 +52,12 @@ _LOOKS = {
 """Architectures of which more is to be said than their name."""
 
 _SIZES = {"I": "d_in", "L": "d_sae", "O": "d_out"}
+
+
+def shapes_of(file: Path) -> dict[str, Shape]:
+    """By name, the shapes of a safetensors file's tensors, none of which is read."""
+    with safe_open(file, "pt") as tensors:
+        return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
 
 
 def require_tensors(

@@ -3,7 +3,6 @@
 Hook points are checked here, so that a wrong one is refused before any heavy work.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from ray_autointerp.errors import SubjectError
 from ray_autointerp.models.families import Family, family_of, supported
 from ray_autointerp.models.hook_point import Blocks, Inside, Place
 from ray_autointerp.models.tokenizer import SubjectTokenizer
+from ray_autointerp.records.keys import files_digest
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,7 @@ def subject_digest(model: str, *, revision: str | None = None) -> str:
     folder = Path(model)
     if not folder.is_dir():
         return f"{model}@{revision or 'default'}"
-    content = hashlib.sha256()
-    for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
-        with file.open("rb") as stream:
-            content.update(hashlib.file_digest(stream, "sha256").digest())
-    return content.hexdigest()[:16]
+    return files_digest(sorted([folder / "config.json", *folder.glob("*.safetensors")]))
 
 
 def model_config(model: str, revision: str | None) -> Any:

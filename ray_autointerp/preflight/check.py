@@ -5,7 +5,6 @@ warns where the config differs from it, and returns what the manifest and the sc
 Each refusal is one UserError sentence.
 """
 
-import hashlib
 import itertools
 import logging
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from ray_autointerp.preflight.earlier_sae import checked_match
 from ray_autointerp.preflight.section_card import section_card
 from ray_autointerp.preflight.worker_memory import check_weights, fitting_micro_batch
 from ray_autointerp.prompts.text import text_digests
+from ray_autointerp.records.keys import files_digest
 from ray_autointerp.storage.probe import require_conditional_put
 from ray_autointerp.storage.store import open_store
 
@@ -306,8 +306,4 @@ def _corpus_digest(config: Config) -> str:
         return f"{config.corpus.dataset}:{config.corpus.dataset_config}"
     path = Path(config.corpus.path)
     files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
-    content = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            content.update(hashlib.file_digest(stream, "sha256").digest())
-    return content.hexdigest()[:16]
+    return files_digest(files)

@@ -1,4 +1,4 @@
-"""Keys and seeds: how windows, latents and SAEs are named, and where randomness comes from.
+"""Keys and seeds: how windows, latents, SAEs and files are named, and where randomness comes from.
 
 A seed derives from what it is for (run seed, latent, purpose), never from a worker, a batch or
 an order of execution, so that any shard may be done again anywhere with the same result.
@@ -7,6 +7,7 @@ an order of execution, so that any shard may be done again anywhere with the sam
 import hashlib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 WINDOWS_PER_TOKEN_SHARD = 10_000_000
 """Window ids are `token shard * this + index in the shard`: readable, and unique in a run."""
@@ -33,6 +34,15 @@ def derive_seed(*parts: str | int) -> int:
 def hash_order(latents: Iterable[int], *seed: str | int) -> list[int]:
     """The latents in an order that depends only on (seed, latent), never on who else is there."""
     return sorted(latents, key=lambda latent: (derive_seed(*seed, latent), latent))
+
+
+def files_digest(files: Iterable[Path], *, first: str = "") -> str:
+    """sha256 over the contents of files in their order, behind the text `first`: 16 digits."""
+    content = hashlib.sha256(first.encode())
+    for file in files:
+        with file.open("rb") as stream:
+            content.update(hashlib.file_digest(stream, "sha256").digest())
+    return content.hexdigest()[:16]
 
 
 def slug(name: str) -> str:
