@@ -14,25 +14,17 @@ from torch import Tensor
 
 def activation_change(acts_BWT: Tensor, values_B: Tensor, mask_WT: Tensor) -> Tensor:
     """What takes row b's activations to the value `values_B[b]`: [B, W, T], 0 where the mask is
-    false.
+    false (BOS, pads, sinks). It may be [W, T] or [B, W, T] (for instance only where the latent is
+    active).
     """
     return (values_B[:, None, None] - acts_BWT).masked_fill(~mask_WT, 0)
 
 
-def clamp(
-    h_WTD: Tensor,
-    acts_BWT: Tensor,
-    values_B: Tensor,
-    added: Callable[[Tensor], Tensor],
-    mask_WT: Tensor,
-) -> Tensor:
-    """States [B, W, T, D] in which row b's latent has the value `values_B[b]`.
+def clamp(h_WTD: Tensor, change_BWT: Tensor, added: Callable[[Tensor], Tensor]) -> Tensor:
+    """States [B, W, T, D] in which row b's activations change by `change_BWT`.
 
-    `added` gives what changes [B, W, T] of the activations add to the states. Positions where the
-    mask is false (BOS, pads, sinks) come back bit for bit, and so does a position whose activation
-    already is the value. The mask may be [W, T] or [B, W, T] (for instance only where the latent is
-    active). `h_WTD` may have a leading B of its own.
+    `added` gives what such changes add to the states. Positions without a change come back bit for
+    bit. `h_WTD` may have a leading B of its own.
     """
-    change_BWT = activation_change(acts_BWT, values_B, mask_WT)
     moved_BWTD = h_WTD + added(change_BWT).to(h_WTD.dtype)
     return moved_BWTD.where((change_BWT != 0)[..., None], h_WTD)

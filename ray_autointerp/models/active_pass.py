@@ -70,16 +70,15 @@ def active_changes(
     changes_NWS = changes_NWS.masked_fill(~active_WS, 0)
     moved_NWSD = h_WSD + sae.added(changes_NWS, row_Z, read_WSZ)
     flat_BSD = moved_NWSD.to(h_WSD.dtype).flatten(0, 1)
-    later = None
-    if sae.later_points:
-        rows_BPD = rows_1PZ[:, 1:].expand(len(flat_BSD), -1, -1)
-        later = LaterWrites(subject.sites(sae.later_points), changes_NWS.flatten(0, 1), rows_BPD)
+    rows_BPD = rows_1PZ[:, 1:].expand(len(flat_BSD), -1, -1)
+    later = LaterWrites(clean.later_sites, changes_NWS.flatten(0, 1), rows_BPD)
     windows_B, starts_B = windows_W.repeat(num_changes), starts_W.repeat(num_changes)
     prefix = clean.prefix
 
     def resumed(rows: slice) -> Tensor:
-        above = None if later is None else later.part(rows)
-        return subject.resume_suffix(flat_BSD[rows], prefix, windows_B[rows], starts_B[rows], above)
+        return subject.resume_suffix(
+            flat_BSD[rows], prefix, windows_B[rows], starts_B[rows], later.part(rows)
+        )
 
     states = subject.halving.run(len(flat_BSD), rows_per_pass, resumed)
     states_NWSD = torch.cat(states).reshape(moved_NWSD.shape)

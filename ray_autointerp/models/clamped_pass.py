@@ -21,7 +21,7 @@ from ray_autointerp.methods.kl import kl_divergence, mean_kl
 from ray_autointerp.methods.token_change import normed_diff_sums
 from ray_autointerp.models.halving import is_out_of_memory
 from ray_autointerp.models.hook_point import Site
-from ray_autointerp.models.later_writes import LaterWrites
+from ray_autointerp.models.later_writes import LaterWrites, Moved
 from ray_autointerp.models.prefix import Prefix, joined_prefixes
 from ray_autointerp.models.sae import Sae
 from ray_autointerp.models.subject import Subject
@@ -33,7 +33,7 @@ class CleanRun:
 
     site: Site
     h_WTD: Tensor
-    """Residual stream where the latents write."""
+    """Residual stream where the latents write; where a cross-layer transcoder's write first."""
     normed_WTD: Tensor
     """Final normed states."""
     mask_WT: Tensor
@@ -45,6 +45,8 @@ class CleanRun:
     """Keys and values of the clean windows, where asked for."""
     read_WTZ: Tensor | None = None
     """What the latents read, where what they add depends on it."""
+    later_sites: tuple[Site, ...] = ()
+    """Where a cross-layer transcoder's latents write as well, lowest first."""
 
     @property
     def num_positions(self) -> int:
@@ -127,6 +129,7 @@ def clean_run(
             latents=tuple(latents),
             prefix=prefix,
             read_WTZ=seen[place] if sae.needs_subject else None,
+            later_sites=subject.sites(sae.later_points),
         )
 
     num_windows = len(token_ids_WT)
@@ -159,49 +162,36 @@ def clamped_states(
     part of the run's identity, because batch shape moves the last bits of float32. The clamp is
     computed in float32 at least and rounded once to the subject's dtype.
     """
-    h_BWTD = clamped_residual(sae, clean, latent_B, value_B)
-    later = _later_writes(subject, sae, clean, latent_B, value_B)
-    flat = subject.resume(h_BWTD.flatten(0, 1), clean.site, later)
-    return flat.reshape(h_BWTD.shape)
+    moved = clamped_residual(sae, clean, latent_B, value_B)
+    flat = subject.resume(moved.h_BTD, clean.site, moved.later)
+    return flat.reshape(len(latent_B), -1, *flat.shape[1:])
 
 
-def clamped_residual(sae: Sae, clean: CleanRun, latent_B: Sequence[int], value_B: Tensor) -> Tensor:
-    """The residual stream [B, W, T, D] at the hook with latent_B[b] set to value_B[b] in row b; of
-    a cross-layer transcoder at its first write site.
+def clamped_residual(sae: Sae, clean: CleanRun, latent_B: Sequence[int], value_B: Tensor) -> Moved:
+    """The residual stream at the hook, and what is written above it, with latent_B[b] set to
+    value_B[b] in row b; rows and windows are one, [B W].
     """
-    wide = torch.promote_types(clean.h_WTD.dtype, torch.float32)
-    rows_B11Z = sae.decoder_rows(latent_B)[:, 0].to(wide)[:, None, None]
-    return clamp(
-        clean.h_WTD.to(wide),
-        _activations(clean, latent_B),
-        value_B.to(clean.h_WTD.device, wide),
-        lambda change_BWT: sae.added(change_BWT, rows_B11Z, clean.read_WTZ),
-        clean.mask_WT,
-    ).to(clean.h_WTD.dtype)
-
-
-def _activations(clean: CleanRun, latent_B: Sequence[int]) -> Tensor:
-    """Of each row's latent [B, W, T], float32 at least."""
     place = {latent: i for i, latent in enumerate(clean.latents)}
     index_B = torch.tensor([place[latent] for latent in latent_B], device=clean.h_WTD.device)
     wide = torch.promote_types(clean.h_WTD.dtype, torch.float32)
-    return clean.acts_WTL[..., index_B].movedim(-1, 0).to(wide)
-
-
-def _later_writes(
-    subject: Subject, sae: Sae, clean: CleanRun, latent_B: Sequence[int], value_B: Tensor
-) -> LaterWrites | None:
-    """What the clamp of `clamped_residual` adds above, for its rows and windows as one [B W]."""
-    if not sae.later_points:
-        return None
-    acts_BWT = _activations(clean, latent_B)
-    change_BWT = activation_change(acts_BWT, value_B.to(acts_BWT), clean.mask_WT)
-    rows_BSD = sae.decoder_rows(latent_B)[:, 1:]
-    return LaterWrites(
-        subject.sites(sae.later_points),
-        change_BWT.flatten(0, 1),
-        rows_BSD.repeat_interleave(change_BWT.shape[1], 0),
+    change_BWT = activation_change(
+        clean.acts_WTL[..., index_B].movedim(-1, 0).to(wide),
+        value_B.to(clean.h_WTD.device, wide),
+        clean.mask_WT,
     )
+    rows_BSZ = sae.decoder_rows(latent_B)
+    rows_B11Z = rows_BSZ[:, 0].to(wide)[:, None, None]
+    h_BWTD = clamp(
+        clean.h_WTD.to(wide),
+        change_BWT,
+        lambda change_BWT: sae.added(change_BWT, rows_B11Z, clean.read_WTZ),
+    ).to(clean.h_WTD.dtype)
+    later = LaterWrites(
+        clean.later_sites,
+        change_BWT.flatten(0, 1),
+        rows_BSZ[:, 1:].repeat_interleave(change_BWT.shape[1], 0),
+    )
+    return Moved(h_BWTD.flatten(0, 1), later)
 
 
 @dataclass(frozen=True)
@@ -268,17 +258,12 @@ def last_position_states(
     last = clean.position(-1)
 
     def states(rows: slice) -> Tensor:
-        h_BW1D = clamped_residual(sae, last, latent_B[rows], value_B[rows])
-        later = _later_writes(subject, sae, last, latent_B[rows], value_B[rows])
-        windows_N = torch.arange(num_windows, device=h_BW1D.device).repeat(len(h_BW1D))
-        states_N1D = subject.resume_suffix(
-            h_BW1D.flatten(0, 1),
-            prefix,
-            windows_N,
-            torch.full_like(windows_N, num_positions - 1),
-            later,
-        )
-        return states_N1D.reshape(len(h_BW1D), num_windows, -1)
+        moved = clamped_residual(sae, last, latent_B[rows], value_B[rows])
+        windows_N = torch.arange(num_windows, device=moved.h_BTD.device)
+        windows_N = windows_N.repeat(len(latent_B[rows]))
+        starts_N = torch.full_like(windows_N, num_positions - 1)
+        states_N1D = subject.resume_suffix(moved.h_BTD, prefix, windows_N, starts_N, moved.later)
+        return states_N1D.reshape(-1, num_windows, states_N1D.shape[-1])
 
     return torch.cat(subject.halving.run(len(latent_B), rows_per_pass, states))
 

@@ -86,17 +86,17 @@ class _Clamps:
         rows_RSZ = self._sae.decoder_rows(self._latents_R)
         rows_R11Z = rows_RSZ[:, 0].to(wide)[:, None, None]
         index_R = torch.arange(len(h_RTD), device=h_RTD.device)
-        acts_R1T = acts_RTL[index_R, :, index_R][:, None].to(wide)
-        values_R, mask_R1T = self._values_R.to(wide), mask_RT[:, None]
+        change_R1T = activation_change(
+            acts_RTL[index_R, :, index_R][:, None].to(wide),
+            self._values_R.to(wide),
+            mask_RT[:, None],
+        )
         moved_R1TD = clamp(
             h_RTD[:, None].to(wide),
-            acts_R1T,
-            values_R,
+            change_R1T,
             lambda change_R1T: self._sae.added(change_R1T, rows_R11Z, read_RTZ[:, None]),
-            mask_R1T,
         )
-        change_RT = activation_change(acts_R1T, values_R, mask_R1T)[:, 0]
-        later = LaterWrites(self.later_sites, change_RT, rows_RSZ[:, 1:])
+        later = LaterWrites(self.later_sites, change_R1T[:, 0], rows_RSZ[:, 1:])
         return Moved(moved_R1TD[:, 0].to(h_RTD.dtype), later)
 
 

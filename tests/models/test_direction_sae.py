@@ -20,9 +20,9 @@ def test_clamp_adds_a_multiple_of_the_direction_where_latents_are_clamped(tiny: 
     assert (sae.hook_point, sae.read_point, sae.d_sae) == (HOOK, HOOK, 3)
     clean = clean_run(subject, sae, [0, 1, 2], torch.tensor([[0, 41, 77, 200, 33]]))
     assert not clean.acts_WTL.any()
-    moved_BWTD = clamped_residual(sae, clean, [2, 0], torch.tensor([4.0, -1.5]))
+    moved = clamped_residual(sae, clean, [2, 0], torch.tensor([4.0, -1.5]))
     mask_T1 = clean.mask_WT[0, :, None]
     assert mask_T1.any() and not mask_T1[0]
-    for moved_TD, latent, value in zip(moved_BWTD[:, 0], (2, 0), (4.0, -1.5), strict=True):
+    for moved_TD, latent, value in zip(moved.h_BTD, (2, 0), (4.0, -1.5), strict=True):
         expected = clean.h_WTD[0] + value * directions[latent] * mask_T1
         torch.testing.assert_close(moved_TD, expected)
