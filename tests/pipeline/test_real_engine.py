@@ -37,7 +37,7 @@ REAL = {
         "fuzzing_texts": FEWEST_TEXTS,
     },
     "judge_check": {"least_allowed": 0.0},  # so small a model would rather say something else
-    "operations": {"threads": 1, "subject_workers": 1, "selected_per_shard": 3},
+    "operations": {"threads": 2, "subject_workers": 1, "selected_per_shard": 3},
 }
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
