@@ -22,9 +22,12 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "RAY_worker_niceness": "0",  # Ray's own, 15, leaves its workers what the other process leaves
+    "RAY_prestart_worker_first_driver": "0",  # actors have an environment of their own
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",  # of Ray's watch over processes, which nothing reads
 }
 os.environ.pop("RAY_ADDRESS", None)
-SCRIPTS = str(Path(__file__).parent / "scripts")
+TESTS = Path(__file__).parent
+SCRIPTS = str(TESTS / "scripts")
 """Scripts for the scripted LLM, importable here and in Ray's workers."""
 sys.path.append(SCRIPTS)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), SCRIPTS]))
@@ -48,12 +51,29 @@ _STATUS = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark by fixture and folder; single tests and files mark themselves (`vllm`, `slow`)."""
+    """Mark by fixture and folder; single tests and files mark themselves (`vllm`, `slow`).
+
+    With pytest-xdist each group is one process's, and what takes longest comes first: all that
+    start Ray or vLLM, all that read the whole planted run, then file by file.
+    """
     for item in items:
-        if "ray_cluster" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "ray_cluster" in fixtures:
             item.add_marker("ray")
         if item.path.parent.name in {"pipeline", "benchmarks"}:
             item.add_marker("slow")
+        group = str(item.path.relative_to(TESTS))
+        if "planted_run" in fixtures:
+            group = "planted_run"
+        if item.get_closest_marker("ray") or item.get_closest_marker("vllm"):
+            group = "ray"
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_by_length)
+
+
+def _by_length(item: pytest.Item) -> tuple[bool, bool, bool]:
+    (group,) = (mark.args[0] for mark in item.iter_markers("xdist_group"))
+    return group != "ray", group != "planted_run", item.get_closest_marker("slow") is None
 
 
 def pytest_collection_finish() -> None:

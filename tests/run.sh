@@ -21,35 +21,6 @@ step() {
   "$@" || failed+=("$name")
   echo "== $name: $((SECONDS - started)) s"
 }
-# What begins here runs beside what follows, and prints when its end is waited for.
-beside="$(mktemp -d)"
-trap 'rm -r "$beside"' EXIT
-begin() {
-  local name="$1"
-  shift
-  "$@" >"$beside/$name" 2>&1 &
-  echo $! >"$beside/$name.pid"
-}
-end() {
-  local status=0
-  wait "$(<"$beside/$1.pid")" || status=$?
-  grep -vE '^[.sxFE]+ *\[ *[0-9]+%\]$' "$beside/$1"  # all but pytest's progress
-  return "$status"
-}
-# Two processes for two processors: tests with Ray and vLLM keep one busy as long as all others do.
-run_tests() {
-  local pytest=("$bin/python" -m pytest --durations=10)
-  if (($#)); then
-    "${pytest[@]}" "$@"
-    return
-  fi
-  local waiting="ray or vllm" status=0
-  begin others "${pytest[@]}" -m "not ($waiting)"
-  "${pytest[@]}" -m "$waiting" || status=$?
-  end others || status=$?
-  return "$status"
-}
-
 # Pages of the viewer are tested in a real browser; elsewhere than on Debian as root, install it.
 if ! command -v chromium >/dev/null && ((EUID == 0)) && command -v apt-get >/dev/null; then
   echo "== chromium"
@@ -57,12 +28,24 @@ if ! command -v chromium >/dev/null && ((EUID == 0)) && command -v apt-get >/dev
     >/dev/null 2>&1 || echo "chromium could not be installed: the tests that need it are skipped."
 fi
 
-begin types "$bin/mypy"
+# Types are checked beside the tests, where a processor is idle for a while.
+types="$(mktemp)"
+trap 'rm "$types"' EXIT
+"$bin/mypy" >"$types" 2>&1 &
+checked=$!
+wait_for_types() {
+  local status=0
+  wait "$checked" || status=$?
+  cat "$types"
+  return "$status"
+}
+
 step format "$bin/ruff" format --check --quiet .
 step lint "$bin/ruff" check --quiet .
 step imports "$bin/lint-imports"
-step tests run_tests "$@"
-step types end types
+# Two processes for two processors; groups and their order are in tests/conftest.py.
+step tests "$bin/python" -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=10 "$@"
+step types wait_for_types
 
 if ((${#failed[@]})); then
   echo "failed: ${failed[*]}"

@@ -34,7 +34,7 @@ class FolderStore:
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Write, fsync, link, fsync the folder. True if the link is this call's own."""
         path = self._path(name)
-        with self._told_as_store_error(f"write {name}"):
+        with self._as_store_error(f"write {name}"):
             if path.is_dir():
                 raise StoreError(f"Cannot write {name} in {self.uri}: a folder has that name.")
             temporary = path.with_name(f".{path.name}.{uuid4().hex}")
@@ -51,13 +51,13 @@ class FolderStore:
     def get(self, name: str) -> bytes:
         """The whole object; MissingObject if it is not there."""
         path = self._path(name)
-        with self._told_as_store_error(f"read {name}"):
+        with self._as_store_error(f"read {name}"):
             return path.read_bytes()
 
     def get_range(self, name: str, start: int, length: int) -> bytes:
         """Bytes `start` to `start + length`; StoreError where the object ends before."""
         path = self._path(name)
-        with self._told_as_store_error(f"read {name}"), path.open("rb") as file:
+        with self._as_store_error(f"read {name}"), path.open("rb") as file:
             file.seek(start)
             data = file.read(length)
         if len(data) != length:
@@ -67,7 +67,7 @@ class FolderStore:
     def size(self, name: str) -> int:
         """The object's size in bytes; MissingObject if it is not there."""
         path = self._path(name)
-        with self._told_as_store_error(f"read {name}"):
+        with self._as_store_error(f"read {name}"):
             if path.is_dir():
                 raise IsADirectoryError
             return path.stat().st_size
@@ -78,7 +78,7 @@ class FolderStore:
 
     def folders(self) -> list[str]:
         """The names of the folders directly under the root, sorted. Links are no folders."""
-        with self._told_as_store_error("list ''"), suppress(FileNotFoundError):
+        with self._as_store_error("list ''"), suppress(FileNotFoundError):
             entries = os.scandir(self._top())
             found = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
             return sorted(name for name in found if is_allowed(name))
@@ -88,7 +88,7 @@ class FolderStore:
         """The names that begin with `prefix`, sorted. Hidden files and links are no objects."""
         folder = checked_prefix(prefix).rpartition("/")[0]
         start = self._path(folder) if folder else self._top()
-        with self._told_as_store_error(f"list {prefix!r}"):
+        with self._as_store_error(f"list {prefix!r}"):
             names = _files_below(start, f"{folder}/" if folder else "")
             return sorted(name for name in names if name.startswith(prefix) and is_allowed(name))
 
@@ -104,7 +104,7 @@ class FolderStore:
     def delete(self, name: str) -> None:
         """Remove an object, if there, and the store's folder if it is then empty."""
         path = self._path(name)
-        with self._told_as_store_error(f"delete {name}"):
+        with self._as_store_error(f"delete {name}"):
             path.unlink(missing_ok=True)
             with suppress(OSError):
                 self._top().rmdir()
@@ -118,13 +118,17 @@ class FolderStore:
 
     def _followed(self, name: str) -> Path:
         """The path of a name, having made sure that no link on the way leads elsewhere."""
-        path = Path(os.path.realpath(self.root), name)
-        if os.path.realpath(path) != str(path):
-            raise StoreError(f"{name} in {self.root} passes through a symbolic link; remove it.")
-        return path
+        path = os.path.realpath(self.root)
+        for part in filter(None, name.split("/")):
+            path = os.path.join(path, part)
+            if os.path.islink(path):
+                raise StoreError(
+                    f"{name} in {self.root} passes through a symbolic link; remove it."
+                )
+        return Path(path)
 
     @contextmanager
-    def _told_as_store_error(self, action: str) -> Iterator[None]:
+    def _as_store_error(self, action: str) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:

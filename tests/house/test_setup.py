@@ -92,19 +92,20 @@ def pins(lock: str) -> dict[str, str]:
     return named
 
 
-def test_setup_of_an_empty_folder_installs_torch_then_the_lock_then_the_package(
+def test_setup_of_an_empty_folder_installs_pip_torch_the_lock_and_the_package(
     setup: Setup, clone: Path
 ) -> None:
     done = setup()
     assert done.returncode == 0, done.stderr
-    torch, lock, package = installs_of(clone)
+    pip, torch, lock, package = installs_of(clone)
+    assert pip.endswith(f"pip=={pins('cpu.txt')['pip']}")
     assert torch.endswith(f"torch=={pins('cpu.txt')['torch']}")
     assert "--index-url" not in torch
     assert package.endswith("--editable .")
-    assert all("--no-deps" in call for call in (torch, lock, package))
+    assert all("--no-deps" in call for call in (pip, torch, lock, package))
     installed = (clone / "calls.requirements").read_text()
     assert "ray==" in installed
-    assert not re.search(r"^torch==", installed, re.M), "the second call would look for it again"
+    assert not re.search(r"^(torch|pip)==", installed, re.M), "they would be looked for again"
     assert "pytest==" not in installed
     assert re.fullmatch(r"setup: \.venv is ready after \d+ s\.\n", done.stdout)
 
@@ -114,7 +115,7 @@ def test_setup_compiles_where_python_may_not_write_what_it_compiles(
     setup: Setup, clone: Path, value: str
 ) -> None:
     setup(PYTHONDONTWRITEBYTECODE=value)
-    assert len(installs_of(clone)) == 3
+    assert len(installs_of(clone)) == 4
     assert all(("--no-compile" in call) == (value == "") for call in installs_of(clone))
 
 
@@ -140,7 +141,7 @@ def test_setup_after_a_changed_pin_installs_again(setup: Setup, clone: Path, cha
     with (clone / changed).open("a") as file:
         file.write("# changed\n")
     assert setup().returncode == 0
-    assert len(installs_of(clone)) == 3
+    assert len(installs_of(clone)) == 4
     assert not [call for call in calls_of(clone) if call.startswith("-m venv")]
 
 
@@ -149,15 +150,16 @@ def test_setup_without_the_cpu_build_at_hand_takes_the_public_cpu_index(
 ) -> None:
     done = setup(REFUSED="*--no-deps torch==*")
     assert (done.returncode, done.stderr) == (0, "")
-    assert installs_of(clone)[1].endswith(
+    assert installs_of(clone)[2].endswith(
         f"--index-url {CPU_INDEX} torch=={pins('cpu.txt')['torch']}"
     )
-    assert len(installs_of(clone)) == 4
+    assert len(installs_of(clone)) == 5
 
 
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
+        ("* pip==*", f"could not get pip=={pins('cpu.txt')['pip']}"),
         ("*torch==*", f"could not get torch=={pins('cpu.txt')['torch']}"),
         ("*-r *", "could not install the pinned packages of jobs/env/cpu.txt"),
         ("*--editable*", "could not install ray_autointerp itself"),
@@ -191,14 +193,16 @@ def test_setup_without_the_right_python_touches_nothing(
     assert not (clone / ".venv").exists()
 
 
-@pytest.mark.parametrize("deadly", ["-m venv*", "*--no-deps torch==*", "*-r *", "*--editable*"])
+@pytest.mark.parametrize(
+    "deadly", ["-m venv*", "* pip==*", "*--no-deps torch==*", "*-r *", "*--editable*"]
+)
 def test_setup_killed_in_the_middle_is_finished_by_the_next(
     setup: Setup, clone: Path, deadly: str
 ) -> None:
     assert setup(DEADLY=deadly).returncode == -9
     assert not list((clone / ".venv").glob(".stamp*"))
     assert setup().returncode == 0
-    assert len(installs_of(clone)) == 3
+    assert len(installs_of(clone)) == 4
     assert (clone / ".venv" / "bin" / "activate").exists()
     setup()
     assert not installs_of(clone)
