@@ -2,9 +2,11 @@
 
 import gc
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONP
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from xdist.scheduler import LoadScopeScheduling
 
 from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
@@ -53,27 +56,51 @@ _STATUS = pytest.StashKey[int]()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark by fixture and folder; single tests and files mark themselves (`vllm`, `slow`).
 
-    With pytest-xdist each group is one process's, and what takes longest comes first: all that
-    start Ray or vLLM, all that read the whole planted run, then file by file.
+    What takes longest comes first, which is what pytest-xdist's processes begin with.
     """
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if "ray_cluster" in fixtures:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("ray")
         if item.path.parent.name in {"pipeline", "benchmarks"}:
             item.add_marker("slow")
-        group = str(item.path.relative_to(TESTS))
-        if "planted_run" in fixtures:
-            group = "planted_run"
-        if item.get_closest_marker("ray") or item.get_closest_marker("vllm"):
-            group = "ray"
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_by_length)
+    items.sort(key=_longest_first)
 
 
-def _by_length(item: pytest.Item) -> tuple[bool, bool, bool]:
-    (group,) = (mark.args[0] for mark in item.iter_markers("xdist_group"))
+def _longest_first(item: pytest.Item) -> tuple[bool, bool, bool]:
+    group = _group(item.nodeid)
+    starts_servers = bool(item.get_closest_marker("ray") or item.get_closest_marker("vllm"))
+    assert group == "ray" or not starts_servers, f"{item.nodeid}: see _STARTS_SERVERS"
     return group != "ray", group != "planted_run", item.get_closest_marker("slow") is None
+
+
+_STARTS_SERVERS = re.compile(r"\b(ray_cluster|ray_runner|run_in_turns|mark\.ray|mark\.vllm)\b")
+
+
+def _group(nodeid: str) -> str:
+    """Tests of a group share a process of pytest-xdist: one Ray, one whole planted run. By their
+    files, as the process that deals them out knows nothing but names.
+    """
+    file = nodeid.split("::")[0]
+    text = _text(file)
+    if _STARTS_SERVERS.search(text):
+        return "ray"
+    return "planted_run" if "planted_run" in text else file
+
+
+@cache
+def _text(file: str) -> str:
+    return (TESTS.parent / file).read_text()
+
+
+class GroupScheduling(LoadScopeScheduling):
+    """Each process takes the next group when it has done one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    return GroupScheduling(config, log)
 
 
 def pytest_collection_finish() -> None:

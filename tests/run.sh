@@ -44,7 +44,7 @@ step format "$bin/ruff" format --check --quiet .
 step lint "$bin/ruff" check --quiet .
 step imports "$bin/lint-imports"
 # Two processes for two processors; groups and their order are in tests/conftest.py.
-step tests "$bin/python" -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=10 "$@"
+step tests "$bin/python" -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=10 "$@"
 step types wait_for_types
 
 if ((${#failed[@]})); then
