@@ -63,14 +63,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("ray")
         if item.path.parent.name in {"pipeline", "benchmarks"}:
             item.add_marker("slow")
-    items.sort(key=_longest_first)
+    with_servers = {i.path for i in items if {"ray", "vllm"} & {m.name for m in i.iter_markers()}}
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
 
+    def longest_first(item: pytest.Item) -> tuple[bool, bool, bool]:
+        group = _group(item.nodeid)
+        assert group == "ray" or item.path not in with_servers, f"{item.path}: see _STARTS_SERVERS"
+        return group != "ray", group != "planted_run", item.path not in slow
 
-def _longest_first(item: pytest.Item) -> tuple[bool, bool, bool]:
-    group = _group(item.nodeid)
-    starts_servers = bool(item.get_closest_marker("ray") or item.get_closest_marker("vllm"))
-    assert group == "ray" or not starts_servers, f"{item.nodeid}: see _STARTS_SERVERS"
-    return group != "ray", group != "planted_run", item.get_closest_marker("slow") is None
+    items.sort(key=longest_first)
 
 
 _STARTS_SERVERS = re.compile(r"\b(ray_cluster|ray_runner|run_in_turns|mark\.ray|mark\.vllm)\b")

@@ -24,8 +24,7 @@ from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
 
 SAE = "planted"
-SHIFTS = (7, 23)
-"""Of two there are several thousand judgements, whose interval is a fifth of the margin."""
+SHIFTS = (7, 11, 17, 23, 31)
 
 
 def rows(run: Run, table: str, method: str | None = None) -> list[Row]:
