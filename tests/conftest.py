@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
 
     def longest_first(item: pytest.Item) -> tuple[bool, bool, bool]:
-        group = _group(item.nodeid)
+        group = _group(_file(item.nodeid))
         assert group == "ray" or item.path not in with_servers, f"{item.path}: see _STARTS_SERVERS"
         return group != "ray", group != "planted_run", item.path not in slow
 
@@ -77,27 +77,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 _STARTS_SERVERS = re.compile(r"\b(ray_cluster|ray_runner|run_in_turns|mark\.ray|mark\.vllm)\b")
 
 
-def _group(nodeid: str) -> str:
+@cache
+def _group(file: str) -> str:
     """Tests of a group share a process of pytest-xdist: one Ray, one whole planted run. By their
-    files, as the process that deals them out knows nothing but names.
+    file, as the process that deals them out knows nothing but names.
     """
-    file = nodeid.split("::")[0]
-    text = _text(file)
+    text = (TESTS.parent / file).read_text()
     if _STARTS_SERVERS.search(text):
         return "ray"
     return "planted_run" if "planted_run" in text else file
 
 
-@cache
-def _text(file: str) -> str:
-    return (TESTS.parent / file).read_text()
+def _file(nodeid: str) -> str:
+    return nodeid.split("::")[0]
 
 
 class GroupScheduling(LoadScopeScheduling):
     """Each process takes the next group when it has done one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _group(nodeid)
+        return _group(_file(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
