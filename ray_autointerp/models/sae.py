@@ -329,13 +329,15 @@ class Sae:
         hook_point: str,
         read_point: str,
         card: SaeCard | None = None,
+        *,
+        later_points: Sequence[str] = (),
         decoders_LSZ: Tensor | None = None,
     ) -> None:
         self._card = card
         self._sae = sae.eval().requires_grad_(False)
         self.hook_point = hook_point
         """Where latents write; of several places the lowest."""
-        self.later_points = () if card is None else card.later_points
+        self.later_points = tuple(later_points)
         """The other hook points that a cross-layer transcoder's latents write to, lowest first."""
         self._decoders_LSZ = decoders_LSZ if self.later_points else None
         self.read_point = read_point
@@ -389,7 +391,14 @@ class Sae:
             raise SaeError(f"The SAE {card.source} names no hook point; give one.")
         if getattr(sae.cfg, "reshape_activations", "none") == "hook_z":
             sae.turn_off_forward_pass_hook_z_reshaping()  # the heads come side by side here
-        return cls(sae, write, read, card, decoders_LSZ)
+        return cls(
+            sae,
+            write,
+            read,
+            card,
+            later_points=card.later_points,
+            decoders_LSZ=decoders_LSZ,
+        )
 
     def bound_to(self, subject: "Subject") -> "Sae":
         """The same SAE, which then knows what the subject makes of what it writes; needed where it

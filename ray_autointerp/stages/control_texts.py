@@ -2,9 +2,9 @@
 
 For each latent of the control sample, texts that replace one side of a trial (methods 16). Of
 `random_direction`: while a seeded random direction of its decoder row's norm is added to the
-residual stream, so many times that the model moves by the same KL, by the same search. Of
-`unsteered`: with nothing added. Of `neighbour`: while the latent with the most similar decoder row
-is clamped, to the same KL.
+residual stream (one at each place that the latent writes to), so many times that the model moves by
+the same KL, by the same search. Of `unsteered`: with nothing added. Of `neighbour`: while the
+latent with the most similar decoder row is clamped, to the same KL.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,10 +69,12 @@ def _directions(context: WorkerContext, sae_id: str, latents: Sequence[int]) -> 
     """A random direction for each latent; the search starts from the latent's own activation."""
     seed, sae = context.run.config.run.seed, context.sae(sae_id)
     seeds = [derive_seed(seed, RANDOM_DIRECTION, latent) for latent in latents]
-    directions = random_directions(sae.W_dec_LD[list(latents)], seeds)
+    write_points = (sae.hook_point, *sae.later_points)
+    rows_LSD = sae.written_LX[list(latents)].reshape(len(latents), len(write_points), -1)
+    directions_LSD = random_directions(rows_LSD.to(sae.W_dec_LD.dtype), seeds)
     scale = reference_activations(context.tables, sae_id)
     return _Clamped(
-        direction_sae(directions, sae.hook_point),
+        direction_sae(directions_LSD, write_points),
         {latent: i for i, latent in enumerate(latents)},
         {i: scale[latent] for i, latent in enumerate(latents)},
     )

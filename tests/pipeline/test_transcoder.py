@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,10 +15,17 @@ from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError
 from ray_autointerp.execution.run_local import run_local
+from ray_autointerp.methods.random_direction import random_directions
+from ray_autointerp.models.clamped_pass import next_token_kl
+from ray_autointerp.models.direction_sae import direction_sae
 from ray_autointerp.models.planted import PlantedTruth
+from ray_autointerp.passes.clamp_search import mean_kl, neutral_runs
 from ray_autointerp.passes.jacobian import jacobian_of
 from ray_autointerp.pipeline import label
+from ray_autointerp.plan.controls import RANDOM_DIRECTION
 from ray_autointerp.preflight.check import check
+from ray_autointerp.records.keys import derive_seed
+from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
@@ -72,7 +80,14 @@ def both(
     cross_layer: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
-    config = quick_config(tmp_path_factory.mktemp("both"), {"operations": {"micro_batch": 0}})
+    controls = {
+        "select": {"controls": 4},
+        "score": {"num_control_units": 1},
+        "steering": {"kl_targets": [0.25]},  # random directions do not get much further
+    }
+    config = quick_config(
+        tmp_path_factory.mktemp("both"), {"operations": {"micro_batch": 0}} | controls
+    )
     config = with_both(config, transcoder)
     third = config.sae[0].model_copy(
         update={"id": "cross-layer", "path": str(cross_layer), "layer": 1}
@@ -117,6 +132,42 @@ def test_jacobians_of_both_blocks_find_what_is_written_over_two(
     assert torch.equal(whole.singles_NDD[..., :d_model], first.singles_NDD)
     singles_DND = torch.tensor(second["singles"].to_pylist())  # no sinks: the counts are the same
     assert torch.equal(whole.singles_NDD[..., d_model:], singles_DND.movedim(1, 0))
+
+
+def test_fitted_lens_needs_a_matrix_for_each_block_that_is_written_to(
+    both: Run, cross_layer: Path, quick_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    d_model = both.axes.d_model
+
+    def config(*layers: int) -> Config:
+        file = tmp_path / f"lens-{len(layers)}.safetensors"
+        save_file({str(layer): torch.eye(d_model) * (layer + 1) for layer in layers}, file)
+        evidence = {"jacobian": f"lens:{file}", "change_estimator": "exact"}
+        made = quick_config(tmp_path, {"evidence": evidence})
+        changes = {"id": "cross-layer", "path": str(cross_layer), "layer": 1}
+        return made.model_copy(update={"sae": (made.sae[0].model_copy(update=changes),)})
+
+    with pytest.raises(ConfigError, match=r"has no matrix for blocks\.2\.hook_mlp_out"):
+        check(config(1))
+    assert check(config(1, 2)).axes.later_hook_points["cross-layer"] == ("blocks.2.hook_mlp_out",)
+
+
+def test_random_direction_of_a_cross_layer_latent_is_added_behind_each_block(both: Run) -> None:
+    context = WorkerContext(both)
+    sae = context.sae("cross-layer")
+    points = (sae.hook_point, *sae.later_points)
+    found = context.tables.read("control_texts", "cross-layer", RANDOM_DIRECTION).to_pylist()
+    row = next(row for row in found if row["status"] == "ok")
+    seed = derive_seed(both.config.run.seed, RANDOM_DIRECTION, row["latent"])
+    directions_LSD = random_directions(sae.decoder_rows([row["latent"]]), [seed])
+
+    def kl(num_points: int) -> float:
+        moved = direction_sae(directions_LSD[:, :num_points], points[:num_points])
+        prompts, value = neutral_runs(context, moved, [0]), np.array([row["clamp_value"]])
+        return float(mean_kl(next_token_kl, context, moved, prompts, [0], value)[0])
+
+    assert kl(2) == pytest.approx(row["kl_reached"], rel=1e-4)
+    assert kl(1) != pytest.approx(row["kl_reached"], rel=0.1)
 
 
 def test_fit_of_a_cross_layer_transcoder_says_nothing_of_reconstruction(both: Run) -> None:

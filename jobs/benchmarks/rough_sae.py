@@ -1,13 +1,15 @@
-"""A rough SAE on gemma-3-270m, whose linear range is small, and a config to judge it by.
+"""A rough SAE on a small public subject, and a config to judge it by.
 
     .venv/bin/python jobs/demo/subject.py gemma-3-270m
-    .venv/bin/python jobs/benchmarks/gemma_sae.py WORK       # about ten minutes on two cores
-    .venv/bin/python jobs/benchmarks/agreement.py WORK/gemma.toml --root WORK \
+    .venv/bin/python jobs/benchmarks/rough_sae.py gemma-3-270m WORK    # ten minutes on two cores
+    .venv/bin/python jobs/benchmarks/agreement.py WORK/gemma-3-270m.toml --root WORK \
         --jacobian-windows 32 --agreement-windows 128 --sample 24
 
-TopK (k = 32), 2,048 latents, after layer 11 of 18, trained for a few minutes on the demo's corpus:
-good enough to have latents of real sizes and directions, for nothing else. Activations are centred
-(one coordinate of this model's residual stream carries nearly all of its norm) and scaled.
+TopK (k = 32), 2,048 latents, after about two thirds of the layers, trained for a few minutes on the
+demo's corpus: good enough to have latents of real sizes and directions, for nothing else. The
+subjects differ in kind: gemma-3-270m's linear range is small; Qwen2.5-Coder-0.5B-Instruct has no
+BOS, and attention sinks in its place. Activations are centred (one coordinate of Gemma's residual
+stream carries nearly all of its norm) and scaled.
 """
 
 import argparse
@@ -23,20 +25,22 @@ from torch import Tensor
 from ray_autointerp.models.clamped_pass import position_mask
 from ray_autointerp.models.subject import Subject
 
-LAYER, K, WIDTH, WINDOW = 11, 32, 2048, 128
+LAYERS = {"gemma-3-270m": 11, "Qwen2.5-Coder-0.5B-Instruct": 15}
+"""The SAE reads the residual stream after this one."""
+K, WIDTH, WINDOW = 32, 2048, 128
 STEPS, BATCH, LEARNING_RATE = 1500, 1024, 1e-3
 CORPUS = Path(__file__).parents[1] / "demo" / "corpus.parquet"
-MODEL = Path("~/.cache/ray_autointerp/gemma-3-270m").expanduser()
+MODELS = Path("~/.cache/ray_autointerp").expanduser()
 
 CONFIG = """
 [run]
-name = "gemma"
+name = "{name}"
 
 [subject]
 model = "{model}"
 
 [[sae]]
-id = "gemma-3-270m-l11"
+id = "{name}-l{layer}"
 path = "{sae}"
 
 [corpus]
@@ -60,26 +64,33 @@ micro_batch = 32
 def main() -> None:
     """Collect, train, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("name", choices=LAYERS)
     parser.add_argument("work", type=Path)
     parser.add_argument("--tokens", type=int, default=60_000)
     asked = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    rows_ND = collect(Subject.load(str(MODEL)), asked.tokens)
+    subject = Subject.load(str(MODELS / asked.name))
+    rows_ND = collect(subject, hook_name(asked.name), asked.tokens)
     print(f"{len(rows_ND):,} tokens collected", flush=True)
-    write(train(rows_ND), asked.work)
+    write(train(rows_ND), subject, asked.name, asked.work)
 
 
-def collect(subject: Subject, num_tokens: int) -> Tensor:
+def hook_name(name: str) -> str:
+    """Where the SAE reads."""
+    return f"blocks.{LAYERS[name]}.hook_resid_post"
+
+
+def collect(subject: Subject, hook_point: str, num_tokens: int) -> Tensor:
     """Residual stream at the hook point, BOS and sinks left out."""
-    site = subject.site(f"blocks.{LAYER}.hook_resid_post")
+    site = subject.site(hook_point)
+    bos = [] if subject.tokenizer.bos_id is None else [subject.tokenizer.bos_id]
+    step = WINDOW - len(bos)
     found: list[Tensor] = []
     windows: list[list[int]] = []
     for text in pq.read_table(CORPUS)["text"].to_pylist():
         ids = subject.tokenizer.encode(text)
-        bos = subject.tokenizer.bos_id
-        step = WINDOW - 1
-        windows += [[bos, *ids[i : i + step]] for i in range(0, len(ids) - step + 1, step)]
+        windows += [bos + ids[i : i + step] for i in range(0, len(ids) - step + 1, step)]
     order = torch.randperm(len(windows))[: num_tokens // WINDOW].tolist()
     for start in range(0, len(order), 16):
         ids_WT = torch.tensor([windows[i] for i in order[start : start + 16]])
@@ -120,7 +131,7 @@ def train(rows_ND: Tensor) -> dict[str, Tensor]:
         }
 
 
-def write(weights: dict[str, Tensor], work: Path) -> None:
+def write(weights: dict[str, Tensor], subject: Subject, name: str, work: Path) -> None:
     """In SAELens' format, with the config beside it."""
     folder = work / "sae"
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,15 +151,17 @@ def write(weights: dict[str, Tensor], work: Path) -> None:
         "reshape_activations": "none",
         "rescale_acts_by_decoder_norm": False,
         "metadata": {
-            "model_name": "google/gemma-3-270m",
-            "hook_name": f"blocks.{LAYER}.hook_resid_post",
+            "model_name": name,
+            "hook_name": hook_name(name),
             "context_size": WINDOW,
-            "prepend_bos": True,
+            "prepend_bos": subject.tokenizer.bos_id is not None,
         },
     }
     (folder / "cfg.json").write_text(json.dumps(config, indent=1))
-    told = CONFIG.format(model=MODEL, sae=folder.resolve(), corpus=CORPUS)
-    (work / "gemma.toml").write_text(told.lstrip())
+    written = CONFIG.format(
+        name=name, layer=LAYERS[name], model=MODELS / name, sae=folder.resolve(), corpus=CORPUS
+    )
+    (work / f"{name}.toml").write_text(written.lstrip())
 
 
 if __name__ == "__main__":
