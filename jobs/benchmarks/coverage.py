@@ -20,7 +20,7 @@ import yaml
 from ray_autointerp.errors import UserError
 from ray_autointerp.models.families import family_of, supported
 from ray_autointerp.models.hook_point import Blocks, height
-from ray_autointerp.models.sae import card_of_config, points
+from ray_autointerp.models.sae_card import card_of_config, points
 
 MODELS = {
     "gpt2-small": ("gpt2", 12),

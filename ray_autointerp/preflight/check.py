@@ -17,7 +17,7 @@ from ray_autointerp.llm.open import check_llm
 from ray_autointerp.models.hook_point import height
 from ray_autointerp.models.jacobian_lens import lens_digest, load_lens
 from ray_autointerp.models.random_weights import random_seed, require_top_k
-from ray_autointerp.models.sae import SaeCard, points
+from ray_autointerp.models.sae_card import SaeCard, points
 from ray_autointerp.models.subject_card import (
     SubjectCard,
     describe,

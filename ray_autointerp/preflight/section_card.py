@@ -2,7 +2,8 @@
 
 from ray_autointerp.config import SaeSection
 from ray_autointerp.models.cross_layer import not_needed
-from ray_autointerp.models.sae import SaeCard, check_card
+from ray_autointerp.models.sae_card import SaeCard
+from ray_autointerp.models.sae_source import check_card
 from ray_autointerp.storage.local_copy import local_folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ray_autointerp.config import Config, bounds
 from ray_autointerp.errors import ConfigError
-from ray_autointerp.models.sae import SaeCard
+from ray_autointerp.models.sae_card import SaeCard
 from ray_autointerp.models.subject_card import SubjectCard
 from ray_autointerp.plan.batch import micro_batch
 from ray_autointerp.plan.weights import gpus_needed, in_gb, weight_bytes

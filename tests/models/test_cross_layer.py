@@ -27,7 +27,8 @@ from ray_autointerp.models.clamped_pass import (
 )
 from ray_autointerp.models.cross_layer import not_needed
 from ray_autointerp.models.jacobian import window_jacobians
-from ray_autointerp.models.sae import Sae, check_card
+from ray_autointerp.models.sae import Sae
+from ray_autointerp.models.sae_source import check_card
 from ray_autointerp.models.steering import SteeredRow, steer
 from ray_autointerp.models.subject import Subject
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from ray_autointerp.errors import SaeError
 from ray_autointerp.models import finite_weights
 from ray_autointerp.models.finite_weights import require_finite
-from ray_autointerp.models.sae import Sae, check_card
+from ray_autointerp.models.sae import Sae
+from ray_autointerp.models.sae_source import check_card
 
 MakeSae = Callable[..., str]
 NAN, INF = float("nan"), float("inf")

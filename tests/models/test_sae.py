@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ray_autointerp.errors import SaeError
-from ray_autointerp.models.sae import Sae, check_card
+from ray_autointerp.models.sae import Sae
+from ray_autointerp.models.sae_source import check_card
 
 WIDTH, LATENTS, BLOCK = 32, 40, "blocks.1"
 MakeSae = Callable[..., str]

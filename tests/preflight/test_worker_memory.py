@@ -9,7 +9,7 @@ import torch
 
 from ray_autointerp.config import Config
 from ray_autointerp.errors import ConfigError
-from ray_autointerp.models.sae import SaeCard
+from ray_autointerp.models.sae_card import SaeCard
 from ray_autointerp.models.subject_card import SubjectCard
 from ray_autointerp.preflight.worker_memory import check_weights, fitting_micro_batch
 
