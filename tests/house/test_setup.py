@@ -21,7 +21,7 @@ KEPT_OUT = ("torchvision", "torchaudio", "torchcodec", "triton")
 PYTHON = r"""#!/usr/bin/env bash
 arguments="$*"
 echo "$arguments" >>"$CALLS"
-for file in "$@"; do if [[ -f "$file" && "$file" != */python ]]; then
+for file in "$@"; do if [[ -f "$file" && "$file" != */python && "$file" != jobs/* ]]; then
   cp "$file" "$CALLS.requirements"; fi; done
 if [[ "$arguments" == ${DEADLY:-never} ]]; then
   if [[ "$1 $2" == "-m venv" ]]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi
@@ -124,6 +124,8 @@ def test_setup_for_developers_adds_their_lock(setup: Setup, clone: Path) -> None
     assert setup("--dev", "elsewhere").returncode == 0
     assert "pytest==" in (clone / "calls.requirements").read_text()
     assert (clone / "elsewhere" / "bin" / "python").exists()
+    (apart,) = [call for call in installs_of(clone) if "--target" in call]
+    assert apart.endswith("--target elsewhere/semantic -r jobs/env/semantic.txt")
     assert setup("elsewhere").returncode == 0
     assert not installs_of(clone), "what developers have holds what everybody needs"
 
@@ -257,6 +259,16 @@ def test_developers_lock_pins_within_the_declared_ranges_and_repeats_nothing() -
         version = Version(installed[canonicalize_name(requirement.name)])
         assert requirement.specifier.contains(version), requirement
     assert not set(pinned) & set(pins("cpu.txt"))
+
+
+def test_what_lies_apart_is_pinned_within_the_declared_ranges_and_in_no_other_lock() -> None:
+    """scikit-learn above all: transformers imports it wherever it is installed."""
+    pinned = pins("semantic.txt")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in map(Requirement, project["optional-dependencies"]["semantic"]):
+        assert requirement.specifier.contains(Version(pinned[canonicalize_name(requirement.name)]))
+    assert "scikit-learn" in pinned
+    assert not set(pinned) & set(pins("cpu.txt") | pins("gpu.txt") | pins("dev.txt"))
 
 
 def test_cpu_and_gpu_locks_differ_only_in_what_hardware_decides() -> None:
