@@ -35,10 +35,7 @@ if [[ ! -x "$venv/bin/python" || ! -f "$venv/bin/activate" ]] ||
   ! compgen -G "$packages/pip-*.dist-info" >/dev/null; then
   "$python" -m venv "$venv" || fail "cannot make a virtual environment in $venv."
 fi
-pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check)
-# Python compiles what it imports, once, where it may write that down; else pip must, every file.
-if [[ -z "${PYTHONDONTWRITEBYTECODE:-}" ]]; then pip+=(--no-compile); fi
-pip+=(--no-deps)
+pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile --no-deps)
 
 # Without it the pip at hand does the same: that of Python 3.11 takes twice as long to find 250 packages.
 "${pip[@]}" pip==26.3 2>/dev/null || true
@@ -58,6 +55,11 @@ for lock in "${apart[@]}"; do
   "${pip[@]}" --prefer-binary --target "$folder" -r "$lock" || fail "could not install the pinned packages of $lock; the lines above say which."
 done
 "${pip[@]}" --no-build-isolation --editable . || fail "could not install ray_autointerp itself from this folder."
+
+# Python compiles what it imports, once, where it may write that down; else all is compiled here.
+if [[ -n "${PYTHONDONTWRITEBYTECODE:-}" ]]; then
+  "$venv/bin/python" -m compileall -qq -j 0 "$venv"/lib/python3.11/site-packages || true
+fi
 
 echo "$base" >"$venv/.stamp-base"
 if ((${#locks[@]} > 1)); then echo "$all" >"$venv/.stamp-dev"; fi

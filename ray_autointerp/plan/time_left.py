@@ -3,7 +3,8 @@ display.
 
 A shard of a step takes what the step's shards took so far. Of a step of which none was done, an LLM
 request takes what one took in the other steps of its pool, and a shard without requests what a
-shard of its pool took. Where nothing of a pool was done, what is left is not known, and said so.
+shard of its pool took. Where no shard of a pool that can tell was done, what is left is not known,
+and said so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,10 @@ from ray_autointerp.plan.estimate import asked_about, expected_selection
 from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.schedule import StepProgress
 from ray_autointerp.plan.shards import Axes, methods_of, tasks_of
+
+_FEWEST_REQUESTS = 4
+"""Of a shard that tells what a request of other steps takes. With fewer at once (`judge_check` asks
+two, while the engine starts) one takes many times as long as in a batch."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Left:
     seconds: float | None
     """None where it cannot be reckoned yet."""
     unmeasured: tuple[str, ...]
-    """Steps that are left, in whose pools nothing was done."""
+    """Steps that are left, of which nothing tells how long they take."""
 
     @property
     def sentence(self) -> str:
@@ -109,11 +114,14 @@ class Outlook:
         seconds: dict[str, float] = {}
         for step in steps:
             name, done = step.progress.step, step.progress.done
-            if step.seconds is not None and done:
+            if step.seconds is not None and done and self._tells_of_others(name):
                 pool = self._pool(name)
                 work[pool] = work.get(pool, 0.0) + done * self._work(name)
                 seconds[pool] = seconds.get(pool, 0.0) + done * step.seconds
         return {pool: seconds[pool] / of for pool, of in work.items() if of}
+
+    def _tells_of_others(self, step: str) -> bool:
+        return not self._num_requests.get(step) or self._work(step) >= _FEWEST_REQUESTS
 
     def _work(self, step: str) -> float:
         """Units of work in a shard: its requests, or itself."""

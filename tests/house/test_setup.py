@@ -110,13 +110,16 @@ def test_setup_of_an_empty_folder_installs_pip_torch_the_lock_and_the_package(
     assert re.fullmatch(r"setup: \.venv is ready after \d+ s\.\n", done.stdout)
 
 
-@pytest.mark.parametrize("value", ["", "1"])
+@pytest.mark.parametrize(("value", "number"), [("", 0), ("1", 1)])
 def test_setup_compiles_where_python_may_not_write_what_it_compiles(
-    setup: Setup, clone: Path, value: str
+    setup: Setup, clone: Path, value: str, number: int
 ) -> None:
-    setup(PYTHONDONTWRITEBYTECODE=value)
-    assert len(installs_of(clone)) == 4
-    assert all(("--no-compile" in call) == (value == "") for call in installs_of(clone))
+    """All at once: pip would compile one file after the other."""
+    assert setup(PYTHONDONTWRITEBYTECODE=value).returncode == 0
+    assert all("--no-compile" in call for call in installs_of(clone))
+    compiled = [call for call in calls_of(clone) if call.startswith("-m compileall")]
+    assert len(compiled) == number
+    assert all(call.endswith("-j 0 .venv/lib/python3.11/site-packages") for call in compiled)
 
 
 def test_setup_for_developers_adds_their_lock(setup: Setup, clone: Path) -> None:

@@ -47,6 +47,21 @@ def test_step_that_asks_an_llm_takes_what_requests_of_other_steps_took(
     assert requests_a_shard("detection") != requests_a_shard("explain")
 
 
+def test_two_questions_while_the_engine_starts_tell_nothing_of_thousands_in_batches(
+    outlook: Outlook,
+) -> None:
+    steps = [step("judge_check", 1, 2, 20.0), step("detection", 0, 4, None)]
+    left = outlook.left(steps, 1.0)
+    assert (left.seconds, left.unmeasured) == (None, ("detection",))
+    check, detection = steps
+    explain = step("explain", 2, 2, 3.0)
+    found, without = (
+        outlook.left(of, 1.0).seconds for of in ([check, detection, explain], [detection, explain])
+    )
+    assert found is not None and without is not None
+    assert found == pytest.approx(without + 20.0), "its own other shard takes what its first took"
+
+
 def test_step_without_requests_takes_what_shards_of_its_pool_took(outlook: Outlook) -> None:
     steps = [step("max_act", 2, 2, 2.0), step("jacobian", 1, 1, 5.0), step("steering", 0, 4, None)]
     assert outlook.left(steps, 1.0).seconds == pytest.approx(4 * (2 * 2 + 5) / 3)
