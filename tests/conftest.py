@@ -36,6 +36,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONP
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, settings
 from moto.server import ThreadedMotoServer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -47,6 +48,10 @@ from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.models.planted import PlantedTruth, write_planted
 from ray_autointerp.pipeline import Runner, label
 from ray_autointerp.runs.run import Run
+
+# How long a test takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 Planted = Callable[..., Config]
 _STATUS = pytest.StashKey[int]()

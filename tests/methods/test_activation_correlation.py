@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sae_lens import StandardSAE, StandardSAEConfig
 from sae_lens.synthetic import (
@@ -34,7 +34,6 @@ def correlations(
     return sums.correlations_N()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.floats(0.05, 0.9))
 def test_correlations_are_numpys_however_the_text_is_cut(
     seed: int, piece: int, density: float

@@ -50,7 +50,7 @@ def test_clamp_equals_splicing_a_reconstruction_with_its_error_term():
         torch.testing.assert_close(clamped_BWTD[row], spliced_WTD, rtol=1e-12, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6))
 def test_clamp_masked_positions_come_back_bit_for_bit(seed):
     h_WTD, acts_BWT, values_B, directions_BD, mask_WT = example(seed, torch.bfloat16)
@@ -62,7 +62,7 @@ def test_clamp_masked_positions_come_back_bit_for_bit(seed):
     assert (clamped_BWTD[:, mask_WT] != h_WTD[mask_WT]).any(-1).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6))
 def test_clamp_to_the_current_activation_changes_nothing(seed):
     h_WTD, acts_BWT, values_B, directions_BD, _ = example(seed)

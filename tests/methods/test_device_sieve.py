@@ -16,7 +16,7 @@ NUM_LATENTS, NUM_POSITIONS = 4, 5
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_windows=st.integers(1, 30),

@@ -44,7 +44,7 @@ def keys(examples):
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     num_windows=st.integers(0, 20),

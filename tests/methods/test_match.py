@@ -56,7 +56,7 @@ def dictionaries(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(dictionaries(), st.floats(0.05, 0.95), st.integers(1, 15))
 def test_no_matching_is_worth_more(
     rows: tuple[Tensor, Tensor], threshold: float, block_size: int
@@ -67,7 +67,7 @@ def test_no_matching_is_worth_more(
     assert worth == pytest.approx(most_excess(cosines_NM, threshold), abs=1e-5)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(dictionaries(), st.floats(0.05, 0.95), st.integers(1, 3))
 def test_few_candidates_still_give_a_matching(
     rows: tuple[Tensor, Tensor], threshold: float, num_candidates: int
@@ -76,7 +76,7 @@ def test_few_candidates_still_give_a_matching(
     assert excess(found.olds_N, cosines(*rows), threshold) >= 0
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(dictionaries(), st.floats(0.05, 0.95))
 def test_cosines_runners_up_and_lost_are_those_of_a_loop(
     rows: tuple[Tensor, Tensor], threshold: float

@@ -79,7 +79,7 @@ def as_tuples(examples: TopExamples):
     return rows
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     num_windows=st.integers(0, 14),
@@ -100,7 +100,7 @@ def test_sieve_any_stream_keeps_what_the_definition_keeps(
     assert as_tuples(sieve.examples()) == expected
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     num_kept=st.integers(1, 4),

@@ -55,7 +55,7 @@ def slow_ceiling(own_D, own_SD, others_KD, others_KSD, has_KS):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 3), st.sampled_from([0.0, 0.5]))
 def test_ceiling_and_its_null_are_those_of_plain_loops(seed, num_others, num_sets, lacking):
     made = drawn(seed, num_others, num_sets, lacking=lacking)
@@ -77,7 +77,6 @@ def test_latent_whose_text_says_what_it_does_is_above_the_null_and_chance_is_bel
     assert fmean(found.is_at_chance for found in blind) > 0.85, "5 % pass a null of 95 %"
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000))
 def test_what_is_common_to_all_diffs_changes_nothing(seed):
     own_D, own_SD, others_KD, others_KSD, has_KS = drawn(seed)

@@ -47,7 +47,7 @@ def test_search_smooth_curve_lands_within_five_per_cent_of_each_target():
         assert outcome.clamp_value == pytest.approx(outcome.sign * exact, rel=0.026)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     heights=st.lists(st.floats(0.01, 3), min_size=3, max_size=3),
     waves=st.lists(st.floats(0.2, 6), min_size=3, max_size=3),
@@ -147,7 +147,7 @@ def test_search_targets_of_a_curve_share_one_path():
     assert len(together) == max(len(rounds) for rounds in alone)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(order=st.permutations(range(6)), size=st.integers(1, 6))
 def test_search_outcome_does_not_depend_on_what_else_is_searched(order, size):
     curves = [Curve(latent, 1 - 2 * (latent % 2), 0.5 + latent) for latent in range(6)]

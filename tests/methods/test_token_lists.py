@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_autointerp.methods.token_lists import HubStats, signed_lists, top_tokens, z_scores
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.lists(st.integers(-3, 3), min_size=9, max_size=9), min_size=1, max_size=4),
     num_tokens=st.integers(1, 12),

@@ -57,7 +57,7 @@ def test_row_reads_as_the_text_and_as_its_whole_characters_where_it_is_cut(
     assert tokenizer.row_text(ids[1:-1]).strip() == "ab"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(text=st.text(max_size=12), seed=st.integers(0, 99))
 def test_any_cut_of_bytes_gives_each_character_to_the_part_where_it_begins(
     text: str, seed: int

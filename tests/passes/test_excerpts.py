@@ -53,7 +53,7 @@ def cases(draw: st.DrawFn) -> tuple[list[list[int]], list[tuple[int, int, dict[i
     return windows, peaks, draw(st.integers(1, 24))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(case=cases())
 def test_excerpts_are_those_of_a_slow_reference(tokenizer: SubjectTokenizer, case: Any) -> None:
     windows, peaks, length = case
@@ -149,7 +149,7 @@ def test_excerpt_does_not_show_eos_that_stands_for_bos() -> None:
     assert (row["texts"], row["peak"]) == (["a", "b", "c"], 0)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     texts=st.lists(st.text("ab \u4e2d\u6587\u0645\U0001f600<", max_size=6), min_size=1, max_size=5),
     data=st.data(),

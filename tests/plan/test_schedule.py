@@ -75,7 +75,7 @@ def run_all(schedule: Schedule, order: random.Random) -> list[Task]:
     return done
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_schedule_any_order_of_ready_tasks_ends_with_every_object_once(seed: int) -> None:
     schedule = Schedule(config(), axes())
@@ -182,7 +182,7 @@ def test_schedule_what_others_finish_meanwhile_is_not_given() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False), st.sampled_from(["sample", "top"]))
 def test_schedule_ready_is_what_a_slow_reading_of_the_flow_says(
     order: random.Random, rule: str

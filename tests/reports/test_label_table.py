@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -129,7 +129,6 @@ def test_each_latent_is_one_line_with_its_label_and_tokens(quick_run: Run) -> No
         assert line.endswith(", ".join(row["promotes"]))
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.integers(60, 180))
 def test_any_label_is_one_line_within_the_width(text: str, width: int) -> None:
     row = {"latent": 3, "label": text * 5, "fires_on": [text] * 5, "promotes": [text] * 5}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -231,7 +231,6 @@ def with_text(text: str) -> LatentCard:
     )
 
 
-@settings(deadline=None)
 @given(st.text(), st.integers(40, 180))
 def test_no_line_is_wider_than_the_console_whatever_the_text(text: str, width: int) -> None:
     for card in (CARD, with_text(text), with_text(text * 50)):

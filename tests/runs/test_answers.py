@@ -157,7 +157,7 @@ def test_key_of_a_question_is_that_of_earlier_versions() -> None:
     assert len({Request(messages, 1, answer=answer).key for answer in ("a", "b", None)}) == 3
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     texts=st.lists(st.sampled_from("abcdefghij"), max_size=20),
     deaths=st.lists(st.integers(0, 12), max_size=3),

@@ -229,7 +229,10 @@ def test_null_in_a_key_is_refused(folder: Store) -> None:
 KEYS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["explain", "score"])), max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=200,
+)
 @given(KEYS)
 def test_rows_out_of_order_or_twice_are_refused(folder: Store, keys: list[tuple[int, str]]) -> None:
     rows = [{"latent": latent, "split": split} for latent, split in keys]
@@ -247,7 +250,10 @@ def test_key_that_is_no_number_is_refused(folder: Store) -> None:
         write_table(folder, "part", table, table.schema, {}, key=["kl_target"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=25,
+)
 @given(st.lists(st.integers(0, 60), max_size=5), st.permutations(list(METADATA)))
 def test_same_table_gives_the_same_bytes_however_it_was_put_together(
     folder: Store, cuts: list[int], metadata_order: list[str]
@@ -305,7 +311,10 @@ def test_every_page_carries_a_checksum_that_is_verified(folder: Store) -> None:
                 read_table(folder, f"bad-{number}", **read)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=150,
+)
 @given(st.data())
 def test_bit_flipped_ahead_of_the_footer_is_told_or_does_no_harm(
     folder: Store, data: st.DataObject
