@@ -6,20 +6,19 @@
         --jacobian-windows 32 --agreement-windows 128 --sample 24
 
 TopK (k = 32), 2,048 latents, after about two thirds of the layers, trained for a few minutes on the
-demo's corpus: good enough to have latents of real sizes and directions, for nothing else. The
-subjects differ in kind: gemma-3-270m's linear range is small; Qwen2.5-Coder-0.5B-Instruct has no
-BOS, and attention sinks in its place. Activations are centred (one coordinate of Gemma's residual
-stream carries nearly all of its norm) and scaled.
+demo's corpus: good enough to have latents of real sizes and directions, for nothing else.
+Activations are centred (one coordinate of Gemma's residual stream carries nearly all of its norm)
+and scaled.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import save_file
+from sae_lens import TopKSAE, TopKSAEConfig
+from sae_lens.saes.sae import SAEMetadata
 from torch import Tensor
 
 from ray_autointerp.models.clamped_pass import position_mask
@@ -73,7 +72,7 @@ def main() -> None:
     subject = Subject.load(str(MODELS / asked.name))
     rows_ND = collect(subject, hook_name(asked.name), asked.tokens)
     print(f"{len(rows_ND):,} tokens collected", flush=True)
-    write(train(rows_ND), subject, asked.name, asked.work)
+    write(train(rows_ND), asked.name, asked.work)
 
 
 def hook_name(name: str) -> str:
@@ -84,13 +83,12 @@ def hook_name(name: str) -> str:
 def collect(subject: Subject, hook_point: str, num_tokens: int) -> Tensor:
     """Residual stream at the hook point, BOS and sinks left out."""
     site = subject.site(hook_point)
-    bos = [] if subject.tokenizer.bos_id is None else [subject.tokenizer.bos_id]
-    step = WINDOW - len(bos)
+    bos, step = subject.tokenizer.bos_id, WINDOW - 1
     found: list[Tensor] = []
     windows: list[list[int]] = []
     for text in pq.read_table(CORPUS)["text"].to_pylist():
         ids = subject.tokenizer.encode(text)
-        windows += [bos + ids[i : i + step] for i in range(0, len(ids) - step + 1, step)]
+        windows += [[bos, *ids[i : i + step]] for i in range(0, len(ids) - step + 1, step)]
     order = torch.randperm(len(windows))[: num_tokens // WINDOW].tolist()
     for start in range(0, len(order), 16):
         ids_WT = torch.tensor([windows[i] for i in order[start : start + 16]])
@@ -131,33 +129,15 @@ def train(rows_ND: Tensor) -> dict[str, Tensor]:
         }
 
 
-def write(weights: dict[str, Tensor], subject: Subject, name: str, work: Path) -> None:
+def write(weights: dict[str, Tensor], name: str, work: Path) -> None:
     """In SAELens' format, with the config beside it."""
     folder = work / "sae"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: x.detach().contiguous() for name, x in weights.items()},
-        folder / "sae_weights.safetensors",
+    metadata = SAEMetadata(
+        model_name=name, hook_name=hook_name(name), context_size=WINDOW, prepend_bos=True
     )
-    config = {
-        "architecture": "topk",
-        "d_in": len(weights["b_dec"]),
-        "d_sae": WIDTH,
-        "k": K,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": True,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "rescale_acts_by_decoder_norm": False,
-        "metadata": {
-            "model_name": name,
-            "hook_name": hook_name(name),
-            "context_size": WINDOW,
-            "prepend_bos": subject.tokenizer.bos_id is not None,
-        },
-    }
-    (folder / "cfg.json").write_text(json.dumps(config, indent=1))
+    sae = TopKSAE(TopKSAEConfig(len(weights["b_dec"]), WIDTH, k=K, metadata=metadata))
+    sae.load_state_dict(weights)
+    sae.save_model(folder)
     written = CONFIG.format(
         name=name, layer=LAYERS[name], model=MODELS / name, sae=folder.resolve(), corpus=CORPUS
     )

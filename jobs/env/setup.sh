@@ -5,8 +5,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-locks=(jobs/env/cpu.txt) apart=()
-if [[ "${1:-}" == --dev ]]; then locks+=(jobs/env/dev.txt) apart=(jobs/env/semantic.txt); shift; fi
+locks=(jobs/env/cpu.txt) semantic=()
+if [[ "${1:-}" == --dev ]]; then locks+=(jobs/env/dev.txt) semantic=(jobs/env/semantic.txt); shift; fi
 venv="${1:-.venv}"
 python="${PYTHON:-python3.11}"
 
@@ -19,7 +19,7 @@ stamp() { cat "$@" pyproject.toml | sha256sum | cut -d' ' -f1; }
 has() { [[ -f "$venv/.stamp-$1" && "$(cat "$venv/.stamp-$1")" == "$2" ]]; }
 
 base="$(stamp jobs/env/cpu.txt)"
-all="$(stamp "${locks[@]}" "${apart[@]}")"
+all="$(stamp "${locks[@]}" "${semantic[@]}")"
 if has base "$base" && { ((${#locks[@]} == 1)) || has dev "$all"; }; then exit 0; fi
 
 started=$SECONDS
@@ -49,14 +49,14 @@ requirements="$(mktemp)"
 trap 'rm -f "$requirements"' EXIT
 cat "${locks[@]}" | grep -v '^torch==' >"$requirements"
 "${pip[@]}" --prefer-binary -r "$requirements" || fail "could not install the pinned packages of ${locks[*]}; the lines above say which."
-for lock in "${apart[@]}"; do
-  folder="$venv/$(basename "$lock" .txt)"
-  rm -rf "$folder"
-  "${pip[@]}" --prefer-binary --target "$folder" -r "$lock" || fail "could not install the pinned packages of $lock; the lines above say which."
-done
+if ((${#semantic[@]})); then
+  rm -rf "$venv/semantic"
+  "${pip[@]}" --prefer-binary --target "$venv/semantic" -r "${semantic[0]}" || fail "could not install the pinned packages of ${semantic[0]}; the lines above say which."
+fi
 "${pip[@]}" --no-build-isolation --editable . || fail "could not install ray_autointerp itself from this folder."
 
-# Python compiles what it imports, once, where it may write that down; else all is compiled here.
+# Python compiles what it imports, once, where it may write that down; else all is compiled here, but
+# for the templates and tests of some packages that are no Python 3.
 if [[ -n "${PYTHONDONTWRITEBYTECODE:-}" ]]; then
   "$venv/bin/python" -m compileall -qq -j 0 "$venv"/lib/python3.11/site-packages || true
 fi

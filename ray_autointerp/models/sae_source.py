@@ -43,10 +43,7 @@ def check_card(
         return _registry_card(release, sae_id, _registry_config(release, sae_id))
     checkpoint = _checkpoint(path, release, sae_id, layer)
     if checkpoint is None:
-        sae = _from_registry(release, sae_id, "cpu", "float32")
-        card = _registry_card(release, sae_id, sae.cfg.to_dict())
-        require_finite(card.source, sae.state_dict())
-        return card
+        return _from_registry(release, sae_id, "cpu", "float32").card
     card = _card_of(path, release, sae_id, checkpoint)
     checkpoint.require_finite()
     return card
@@ -77,17 +74,15 @@ def load_weights(
     """
     checkpoint = _checkpoint(path, release, sae_id, layer)
     if checkpoint is None:
-        sae = _from_registry(release, sae_id, device, dtype)
-        loaded = LoadedWeights(_registry_card(release, sae_id, sae.cfg.to_dict()), sae)
+        return _from_registry(release, sae_id, device, dtype)
+    card, decoders_LSZ = _card_of(path, release, sae_id, checkpoint), None
+    if isinstance(checkpoint, CrossLayerCheckpoint):
+        decoders_LSZ = checkpoint.decoders(device)
+        sae = checkpoint.load(decoders_LSZ, dtype)
     else:
-        card = _card_of(path, release, sae_id, checkpoint)
-        if isinstance(checkpoint, CrossLayerCheckpoint):
-            decoders_LSZ = checkpoint.decoders(device)
-            loaded = LoadedWeights(card, checkpoint.load(decoders_LSZ, dtype), decoders_LSZ)
-        else:
-            loaded = LoadedWeights(card, checkpoint.load(device, dtype))
-    require_finite(loaded.card.source, loaded.sae.state_dict())
-    return loaded
+        sae = checkpoint.load(device, dtype)
+    require_finite(card.source, sae.state_dict())
+    return LoadedWeights(card, sae, decoders_LSZ)
 
 
 _Checkpoint = SaeCheckpoint | CrossLayerCheckpoint
@@ -163,8 +158,11 @@ def _not_loaded(release: str | None, sae_id: str | None, error: Exception) -> Sa
 
 def _from_registry(
     release: str | None, sae_id: str | None, device: torch.device | str, dtype: str
-) -> Any:
+) -> LoadedWeights:
     try:
-        return SAE.from_pretrained(str(release), str(sae_id), device=str(device), dtype=dtype)
+        sae = SAE.from_pretrained(str(release), str(sae_id), device=str(device), dtype=dtype)
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(release, sae_id, error) from error
+    card = _registry_card(release, sae_id, sae.cfg.to_dict())
+    require_finite(card.source, sae.state_dict())
+    return LoadedWeights(card, sae)

@@ -69,7 +69,7 @@ def _directions(context: WorkerContext, sae_id: str, latents: Sequence[int]) -> 
     """A random direction for each latent; the search starts from the latent's own activation."""
     seed, sae = context.run.config.run.seed, context.sae(sae_id)
     seeds = [derive_seed(seed, RANDOM_DIRECTION, latent) for latent in latents]
-    write_points = (sae.hook_point, *sae.later_points)
+    write_points = context.run.axes.write_points(sae_id)
     rows_LSD = sae.written_LX[list(latents)].reshape(len(latents), len(write_points), -1)
     directions_LSD = random_directions(rows_LSD.to(sae.W_dec_LD.dtype), seeds)
     scale = reference_activations(context.tables, sae_id)
