@@ -27,6 +27,8 @@ _TEXT_WIDTH = 100
 _EXAMPLES_SHOWN = 5
 _TOKENS_SHOWN = 15
 _NEIGHBOURS_SHOWN = 5
+_LONGEST_REPEAT = 6
+"""Of one character in a token: more of it (indentation, rules of dashes) is shown by its count."""
 
 _TWO_COLUMNS = 100
 """Width from which raised and lowered, or promoted and suppressed, stand side by side."""
@@ -292,5 +294,7 @@ def _indented(text: Text) -> Padding:
 
 
 def _quoted(token: str) -> str:
-    """A token with its spaces; what cannot be seen is escaped."""
+    """A token with its spaces; what cannot be seen is escaped, one character many times counted."""
+    if len(token) > _LONGEST_REPEAT and len(set(token)) == 1:
+        return f"{token[0]!r} × {len(token)}"
     return repr(token)

@@ -265,6 +265,13 @@ def test_peaks_stand_in_one_column() -> None:
         assert "«determined»" in printed(CARD, width)
 
 
+def test_token_of_one_character_many_times_is_shown_by_its_count() -> None:
+    texts = (" " * 50, "\n" * 7, "-" * 6, "-" * 6 + "|")
+    row = {"sign": 1, "status": "ok", "promoted": entries(*texts), "suppressed": []}
+    card = printed(replace(CARD, lists=[("TokenChange", [row])]), 160)
+    assert "' ' × 50 9, '\\n' × 7 8, '------' 6, '------|' 5" in card
+
+
 def test_raised_stands_beside_lowered_where_there_is_room() -> None:
     assert "raised lowered" in " ".join(printed(CARD, 120).split())
     assert "raised lowered" not in " ".join(printed(CARD, 80).split())
