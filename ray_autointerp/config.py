@@ -111,7 +111,7 @@ class SaeSection(Section):
     """A folder in SAELens' or sparsify's format, relative to the config file, or
     `s3://bucket/prefix`; or a cross-layer transcoder's in circuit-tracer's, with `layer`."""
     layer: int | None = Field(default=None, ge=0)
-    """Of a cross-layer transcoder's folder, the layer whose latents these are."""
+    """Of a cross-layer transcoder's folder or checkpoints, the layer whose latents these are."""
     checkpoints: str | None = None
     """For `relabel`: a folder, or `s3://bucket/prefix`, below which each checkpoint of this SAE is
     a folder. Every one is labelled in a run of its own."""
@@ -138,8 +138,8 @@ class SaeSection(Section):
                 "give either `path`, or both `release` and `sae_id`, or `random_like`, or "
                 "`checkpoints`"
             )
-        if self.layer is not None and self.path is None:
-            raise ValueError("`layer` is that of a folder: give `path` with it")
+        if self.layer is not None and self.path is None and self.checkpoints is None:
+            raise ValueError("`layer` is that of a folder: give `path` or `checkpoints` with it")
         if self.sae_id is not None and "*" in self.sae_id:
             raise ValueError(f"`sae_id` names one SAE: say `sae_ids` for the pattern {self.sae_id}")
         return self

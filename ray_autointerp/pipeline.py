@@ -74,7 +74,7 @@ def relabel(config: Config, label_one: Callable[[Config], Run], say: Callable[[s
     series = Series(root, config.run.name, prefix)
     begun = [entry.checkpoint for entry in series.entries()]
     new = []
-    for checkpoint in checkpoints(prefix):
+    for checkpoint in checkpoints(prefix, sae.layer):
         if checkpoint.name in begun:
             continue
         if checkpoint.missing is None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import yaml
-from huggingface_hub import hf_hub_download
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from sae_lens.loading.pretrained_sae_loaders import get_safetensors_tensor_shapes
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 from safetensors import SafetensorError, safe_open
@@ -28,7 +28,7 @@ from ray_autointerp.models.sae_checkpoint import filled
 from ray_autointerp.models.sae_tensors import Shape, shapes_of, shown
 from ray_autointerp.records.keys import files_digest
 
-_CONFIG = "config.yaml"
+CONFIG = "config.yaml"
 _LOADER = "mntss_clt_layer_transcoder"
 """SAELens' name for registered transcoders of this format."""
 
@@ -40,7 +40,7 @@ def is_cross_layer(path: str) -> bool:
     """Whether a folder holds a cross-layer transcoder, or a part of one."""
     folder = Path(path)
     return bool(_layers(folder)) or (
-        (folder / _CONFIG).is_file() and not (folder / "cfg.json").is_file()
+        (folder / CONFIG).is_file() and not (folder / "cfg.json").is_file()
     )
 
 
@@ -67,18 +67,22 @@ class RegisteredLayer:
         return cls(known.repo_id, int(known.saes_map[sae_id]))
 
     def config(self) -> dict[str, Any]:
-        """The layer's configuration; of the weights their shapes alone are fetched."""
+        """The layer's configuration; of the weights their shapes and size alone are fetched."""
         shapes = {
             name: tuple(shape)
-            for file in _files(self.layer)
+            for file in layer_files(self.layer)
             for name, shape in get_safetensors_tensor_shapes(self.repository, file).items()
         }
-        config_file = Path(hf_hub_download(self.repository, _CONFIG))
-        return _config(self.repository, self.layer, config_file, shapes)
+        config_file = Path(hf_hub_download(self.repository, CONFIG))
+        config = _config(self.repository, self.layer, config_file, shapes)
+        decoders = get_hf_file_metadata(hf_hub_url(self.repository, layer_files(self.layer)[1]))
+        return {**config, "decoder_bytes": decoders.size or 0}
 
     def fetched(self) -> "CrossLayerCheckpoint":
         """The layer's files on this machine. Raises SaeError, or what the hub's client raises."""
-        found = [hf_hub_download(self.repository, file) for file in (_CONFIG, *_files(self.layer))]
+        found = [
+            hf_hub_download(self.repository, file) for file in (CONFIG, *layer_files(self.layer))
+        ]
         return CrossLayerCheckpoint.read(str(Path(found[0]).parent), self.layer)
 
 
@@ -102,21 +106,21 @@ class CrossLayerCheckpoint:
             )
         if layer not in _layers(folder):
             raise SaeError(f"The cross-layer transcoder {path} has no layer {layer}; {has}.")
-        for file in (_CONFIG, *_files(layer)):
+        for file in (CONFIG, *layer_files(layer)):
             if not (folder / file).is_file():
                 raise SaeError(
                     f"The cross-layer transcoder {path} has no {file}: take a whole copy of it."
                 )
         shapes: dict[str, Shape] = {}
         try:
-            for file in _files(layer):
+            for file in layer_files(layer):
                 shapes |= shapes_of(folder / file)
         except (OSError, SafetensorError) as error:
             raise SaeError(
                 f"The cross-layer transcoder in {path} cannot be read: {error}."
             ) from error
-        config = _config(path, layer, folder / _CONFIG, shapes)
-        decoder_bytes = (folder / _files(layer)[1]).stat().st_size
+        config = _config(path, layer, folder / CONFIG, shapes)
+        decoder_bytes = (folder / layer_files(layer)[1]).stat().st_size
         return cls(folder, layer, {**config, "decoder_bytes": decoder_bytes})
 
     @property
@@ -126,12 +130,12 @@ class CrossLayerCheckpoint:
 
     def digest(self) -> str:
         """sha256 over the layer, configuration and weights, decoders by layer included."""
-        files = (self.folder / file for file in (_CONFIG, *_files(self.layer)))
+        files = (self.folder / file for file in (CONFIG, *layer_files(self.layer)))
         return files_digest(files, first=f"layer {self.layer}")
 
     def require_finite(self) -> None:
         """Raises SaeError at weights that are not finite; reads the files in chunks."""
-        for file in _files(self.layer):
+        for file in layer_files(self.layer):
             require_finite_file(self.source, self.folder / file)
 
     def decoders(self, device: torch.device | str) -> Tensor:
@@ -152,14 +156,15 @@ class CrossLayerCheckpoint:
         return filled(self.config, tensors | {"W_dec": torch.cat(parts)}, str(device), dtype)
 
     def _tensor(self, name: str, device: torch.device | str) -> Tensor:
-        encoder, decoder = _files(self.layer)
+        encoder, decoder = layer_files(self.layer)
         file = self.folder / (decoder if name == "W_dec" else encoder)
         with safe_open(file, "pt", device=str(device)) as tensors:
             found: Tensor = tensors.get_tensor(f"{name}_{self.layer}")
         return found
 
 
-def _files(layer: int) -> tuple[str, str]:
+def layer_files(layer: int) -> tuple[str, str]:
+    """Encoder and decoders of a layer."""
     return f"W_enc_{layer}.safetensors", f"W_dec_{layer}.safetensors"
 
 

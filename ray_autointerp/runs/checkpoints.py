@@ -7,13 +7,17 @@ their own header says.
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import yaml
 
 from ray_autointerp.errors import StoreError
+from ray_autointerp.models.cross_layer import CONFIG as CROSS_LAYER_CONFIG
+from ray_autointerp.models.cross_layer import layer_files
 from ray_autointerp.storage.store import Store, open_store
 
-_CONFIG = "cfg.json"
-_WEIGHTS = ("sae_weights.safetensors", "sae.safetensors")
 _LENGTH = 8
 """Bytes before a safetensors header, which hold its length, little-endian."""
 
@@ -29,26 +33,49 @@ class Checkpoint:
     """What is not there yet; None where the checkpoint is whole."""
 
 
-def checkpoints(prefix: str) -> list[Checkpoint]:
+@dataclass(frozen=True)
+class _Layout:
+    """The files of a whole checkpoint."""
+
+    config: str
+    parse: Callable[[bytes], Any]
+    """Raises ValueError or yaml.YAMLError where the configuration is cut off."""
+    weights: tuple[tuple[str, ...], ...]
+    """Any of these sets of files."""
+
+
+_SAE = _Layout("cfg.json", json.loads, (("sae_weights.safetensors",), ("sae.safetensors",)))
+
+
+def checkpoints(prefix: str, layer: int | None = None) -> list[Checkpoint]:
     """Those under a local folder or `s3://bucket/prefix`, oldest first: by the numbers in their
-    names (`step_900` before `step_1000`, as training writes them), then by name.
+    names (`step_900` before `step_1000`, as training writes them), then by name. With `layer`,
+    those of cross-layer transcoders, of which that layer's files must be whole.
 
     Raises StoreError where there is none, or the store cannot be read.
     """
+    layout = _SAE
+    if layer is not None:
+        layout = _Layout(CROSS_LAYER_CONFIG, yaml.safe_load, (layer_files(layer),))
     store = open_store(prefix)
     files = store.list("")
+    known = {layout.config, *(name for names in layout.weights for name in names)}
     folders: dict[str, set[str]] = {}
     for name in files:
         folder, _, file = name.rpartition("/")
-        if folder and file in (_CONFIG, *_WEIGHTS):
+        if folder and file in known:
             folders.setdefault(folder, set()).add(file)
     if not folders:
+        is_cross_layer = any(name.endswith(f"/{CROSS_LAYER_CONFIG}") for name in files)
         raise StoreError(
-            f"There is no checkpoint below {prefix}: each is a folder with {_CONFIG} and "
-            f"{_WEIGHTS[0]}."
+            f"There is no checkpoint below {prefix}: each is a folder with {layout.config} and "
+            f"{' and '.join(layout.weights[0])}."
+            + (" Of cross-layer transcoders, set `layer` in the [[sae]]." if is_cross_layer else "")
         )
     return [
-        Checkpoint(name, f"{prefix.rstrip('/')}/{name}", _missing(store, name, folders[name]))
+        Checkpoint(
+            name, f"{prefix.rstrip('/')}/{name}", _missing(store, name, folders[name], layout)
+        )
         for name in sorted(folders, key=_age)
     ]
 
@@ -57,18 +84,19 @@ def _age(name: str) -> tuple[list[int], str]:
     return [int(number) for number in re.findall(r"\d+", name)], name
 
 
-def _missing(store: Store, folder: str, files: set[str]) -> str | None:
-    if _CONFIG not in files:
-        return f"it has no {_CONFIG} yet"
+def _missing(store: Store, folder: str, files: set[str], layout: _Layout) -> str | None:
+    if layout.config not in files:
+        return f"it has no {layout.config} yet"
     try:
-        json.loads(store.get(f"{folder}/{_CONFIG}"))
-    except ValueError:
-        return f"its {_CONFIG} is not whole yet"
-    weights = next((name for name in _WEIGHTS if name in files), None)
-    if weights is None:
-        return f"it has no {_WEIGHTS[0]} yet"
-    if not _is_whole(store, f"{folder}/{weights}"):
-        return f"its {weights} is not whole yet"
+        layout.parse(store.get(f"{folder}/{layout.config}"))
+    except (ValueError, yaml.YAMLError):
+        return f"its {layout.config} is not whole yet"
+    begun = (names for names in layout.weights if files.intersection(names))
+    for name in next(begun, layout.weights[0]):
+        if name not in files:
+            return f"it has no {name} yet"
+        if not _is_whole(store, f"{folder}/{name}"):
+            return f"its {name} is not whole yet"
     return None
 
 

@@ -4,9 +4,11 @@ The oracle of a clamp is the plain Hugging Face model with hooks: each block's M
 (v - a) d is added to what it adds, behind the norm after it where there is one.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,6 +193,11 @@ def hub(cross_layer_folder: Make, monkeypatch: pytest.MonkeyPatch) -> str:
         tensors = load_file(download(repository, file))
         return {name: list(tensor.shape) for name, tensor in tensors.items()}
 
+    def metadata(url: str) -> SimpleNamespace:
+        repository, file = re.fullmatch(r"https://.+?/(.+)/resolve/main/(.+)", url).groups()
+        return SimpleNamespace(size=Path(download(repository, file)).stat().st_size)
+
+    monkeypatch.setattr("ray_autointerp.models.cross_layer.get_hf_file_metadata", metadata)
     for module in ("ray_autointerp.models.cross_layer", loaders):
         monkeypatch.setattr(f"{module}.hf_hub_download", download)
         monkeypatch.setattr(f"{module}.get_safetensors_tensor_shapes", shapes)
@@ -214,6 +221,7 @@ def test_registered_layer_is_saelens_own_but_for_decoders_by_layer(hub: str) -> 
     assert known.digest == fetched.digest != f"{RELEASE}/layer_1", "summed decoders had that one"
     assert fetched.hook_point == oracle.cfg.metadata.hook_name_out
     assert fetched.read_point == oracle.cfg.metadata.hook_name
+    assert known.decoder_bytes == fetched.decoder_bytes > 0
 
 
 def test_registered_layer_that_cannot_be_fetched_is_one_sentence(

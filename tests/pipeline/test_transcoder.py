@@ -3,6 +3,7 @@ and write behind it, the cross-layer one behind the next block too.
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ray_autointerp.models.direction_sae import direction_sae
 from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.passes.clamp_search import mean_kl, neutral_runs
 from ray_autointerp.passes.jacobian import jacobian_of
-from ray_autointerp.pipeline import label
+from ray_autointerp.pipeline import label, relabel
 from ray_autointerp.plan.controls import RANDOM_DIRECTION
 from ray_autointerp.preflight.check import check
 from ray_autointerp.records.keys import derive_seed
@@ -200,3 +201,26 @@ def test_reading_above_the_writing_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         check(with_both(quick_config(tmp_path), transcoder, **changes))
+
+
+def test_checkpoints_of_a_cross_layer_transcoder_are_labelled_by_layer(
+    quick_config: Callable[..., Config], both: Run, cross_layer: Path, tmp_path: Path
+) -> None:
+    training = tmp_path / "training"
+    for step in (900, 1000):
+        shutil.copytree(cross_layer, training / f"step_{step}")
+    (training / "step_1000" / "W_dec_1.safetensors").unlink()
+    config = quick_config(tmp_path / "runs")
+    changes = {"path": None, "checkpoints": str(training), "layer": 1}
+    sae = config.sae[0].model_copy(update=changes)
+    labelled: list[Config] = []
+    said: list[str] = []
+
+    def label_one(one: Config) -> Run:
+        labelled.append(one)
+        return both
+
+    relabel(config.model_copy(update={"sae": (sae,)}), label_one, said.append)
+    (one,) = labelled
+    assert (one.sae[0].path, one.sae[0].layer) == (str(training / "step_900"), 1)
+    assert said == [f"Waiting for {training / 'step_1000'}: it has no W_dec_1.safetensors yet."]

@@ -52,6 +52,24 @@ def test_configuration_that_is_cut_off_or_not_there_is_missing(tmp_path: Path) -
     assert checkpoints(str(tmp_path))[0].missing == "it has no sae_weights.safetensors yet"
 
 
+def test_layer_of_a_cross_layer_transcoder_is_whole_without_other_layers(tmp_path: Path) -> None:
+    folder = tmp_path / "step_7"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("feature_input_hook: [")
+    assert checkpoints(str(tmp_path), 1)[0].missing == "its config.yaml is not whole yet"
+    (folder / "config.yaml").write_text("feature_input_hook: hook_mlp_in")
+    files = ("W_enc_1.safetensors", "W_dec_1.safetensors")
+    for file in files:
+        assert checkpoints(str(tmp_path), 1)[0].missing == f"it has no {file} yet"
+        (folder / file).write_bytes(save(WEIGHTS)[:-1])
+        assert checkpoints(str(tmp_path), 1)[0].missing == f"its {file} is not whole yet"
+        save_file(WEIGHTS, folder / file)
+    (one,) = checkpoints(str(tmp_path), 1)
+    assert (one.name, one.missing) == ("step_7", None)
+    with pytest.raises(StoreError, match=r"cfg\.json .* set `layer` in the \[\[sae\]\]"):
+        checkpoints(str(tmp_path))
+
+
 def test_folder_without_checkpoints_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     for prefix in (tmp_path, tmp_path / "nowhere"):
