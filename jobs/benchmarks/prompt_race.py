@@ -21,6 +21,8 @@ from ray_autointerp.llm.client import Answer, LLMClient, Request
 from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.plan.units import detection_requests, unseen_requests
+from ray_autointerp.prompts.repeated_text import normal_form
+from ray_autointerp.prompts.text import worked_examples
 from ray_autointerp.records.keys import hash_order
 from ray_autointerp.records.schemas import TABLES
 from ray_autointerp.records.task import Task
@@ -32,6 +34,9 @@ from ray_autointerp.storage.store import open_store
 
 NUM_OPPONENTS = 8
 """Latents described at least, so that each trial finds a partner and a stranger."""
+
+_COPIED_WORDS = 4
+"""Neighbouring words of a worked example's answer that no description should have by chance."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,17 @@ class Raced:
     """Win rate by latent."""
     prompt_tokens: float = 0.0
     """Mean, of the explainer's questions."""
+    num_copied: int = 0
+    """Descriptions with words of a worked example's answer."""
+
+
+def copies(description: str, worked: Sequence[str]) -> bool:
+    """Whether a description has a run of words of a worked answer."""
+    words = normal_form(description).split()
+    ends = range(_COPIED_WORDS, len(words) + 1)
+    runs = [" ".join(words[end - _COPIED_WORDS : end]) for end in ends]
+    answers = [f" {normal_form(answer)} " for answer in worked]
+    return any(f" {run} " in answer for run in runs for answer in answers)
 
 
 class RaceTables(Tables):
@@ -162,6 +178,7 @@ class Race:
         """Describe, and judge."""
         made = f"{method}@{name}"
         EXPLAINERS[made] = explainer_of(method, name, variant, self._cache / "texts")
+        worked = [shot.assistant for shot in worked_examples(EXPLAINERS[made].text)]
         describe = self._config.describe.model_copy(update=dict(variant.describe))
         config = self._config.model_copy(update={"describe": describe})
         tokens: list[int] = []
@@ -169,7 +186,10 @@ class Race:
             await self._stage("explain", made, config, tokens)
         finally:
             del EXPLAINERS[made]
-        return replace(await self._judged(made, config), prompt_tokens=fmean(tokens or [0]))
+        raced = await self._judged(made, config)
+        texts = [row["description"] or "" for row in raced.descriptions.values()]
+        num_copied = sum(copies(text, worked) for text in texts)
+        return replace(raced, prompt_tokens=fmean(tokens or [0]), num_copied=num_copied)
 
     async def control(self, method: str) -> Raced:
         """The packaged prompt's descriptions, each given to another latent."""

@@ -9,6 +9,7 @@ the flow, on the evidence of a finished run, to which nothing is written: by hel
 (detection AUROC) and by tokens that no explainer was shown (win rate). The best variant is chosen
 on half of the latents, by seeded hash, and reported on the other, held-out half, beside all that
 lost. A latent without an `ok` description counts 0.5, the floor that shuffled ones measure.
+`copied` counts descriptions with four neighbouring words of the prompt's own worked answers.
 
 Answers are kept under `--cache`: killed and given again, the command goes on.
 """
@@ -39,7 +40,7 @@ CONTROL = "packaged, shuffled"
 KINDS = ("detection", "unseen")
 _COLUMNS = (
     *("variant", "choosing: mean", "detection AUROC", "less packaged", "unseen win rate"),
-    *("less packaged", "ok", "words", "prompt tokens"),
+    *("less packaged", "ok", "copied", "words", "prompt tokens"),
 )
 _FLOOR = 0.5
 
@@ -82,6 +83,7 @@ def table(found: Mapping[str, Raced], race: Race) -> tuple[str, list[dict[str, A
             "choosing": chosen[name],
             "held_out": _mean(told[name]),
             "ok": sum(r["status"] == "ok" for r in found[name].descriptions.values()),
+            "copied": found[name].num_copied,
             "words": fmean(len(text.split()) for text in texts) if texts else None,
             "prompt_tokens": found[name].prompt_tokens or None,
         }
@@ -92,7 +94,8 @@ def table(found: Mapping[str, Raced], race: Race) -> tuple[str, list[dict[str, A
             row[kind] = mean_of(one.values_N, seed).mean
             row[f"{kind}_lift"] = asdict(difference([shared(one, other)], seed).mean)
             cells += [_number(row[kind]), _lift(row[f"{kind}_lift"])]
-        cells += [str(row["ok"]), _number(row["words"], 1), _number(row["prompt_tokens"], 0)]
+        cells += [str(row["ok"]), str(row["copied"])]
+        cells += [_number(row["words"], 1), _number(row["prompt_tokens"], 0)]
         lines.append(cells)
         rows.append(row)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines), rows

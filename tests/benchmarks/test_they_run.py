@@ -152,6 +152,19 @@ def test_prompt_is_chosen_on_half_and_told_on_the_other(monkeypatch: pytest.Monk
     assert "| other * | 0.700 | 0.650 | -0.250 (-0.400 to -0.100) |" in shown
 
 
+def test_words_of_a_worked_example_are_found_in_a_description(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    copies = importlib.import_module("prompt_race").copies
+    worked = ['archaic English, such as "thou", and against modern words such as "email"']
+    assert copies('Breathing, and against modern words such as "velation"', worked)
+    assert copies("and AGAINST modern words", worked)
+    assert not copies('against modern "words" such', ["modern words such as"])
+    assert not copies("sand against modern wordsmiths", worked)
+    assert not copies("modern words", worked) and not copies("", worked)
+
+
 def test_every_variant_of_a_prompt_asks_something_else(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
