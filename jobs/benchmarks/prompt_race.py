@@ -21,7 +21,7 @@ from ray_autointerp.llm.client import Answer, LLMClient, Request
 from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.plan.units import detection_requests, unseen_requests
-from ray_autointerp.prompts.repeated_text import normal_form
+from ray_autointerp.prompts.repeated_text import repeats_run
 from ray_autointerp.prompts.text import worked_examples
 from ray_autointerp.records.keys import hash_order
 from ray_autointerp.records.schemas import TABLES
@@ -52,15 +52,6 @@ class Raced:
     """Mean, of the explainer's questions."""
     num_copied: int = 0
     """Descriptions with words of a worked example's answer."""
-
-
-def copies(description: str, worked: Sequence[str]) -> bool:
-    """Whether a description has a run of words of a worked answer."""
-    words = normal_form(description).split()
-    ends = range(_COPIED_WORDS, len(words) + 1)
-    runs = [" ".join(words[end - _COPIED_WORDS : end]) for end in ends]
-    answers = [f" {normal_form(answer)} " for answer in worked]
-    return any(f" {run} " in answer for run in runs for answer in answers)
 
 
 class RaceTables(Tables):
@@ -188,7 +179,7 @@ class Race:
             del EXPLAINERS[made]
         raced = await self._judged(made, config)
         texts = [row["description"] or "" for row in raced.descriptions.values()]
-        num_copied = sum(copies(text, worked) for text in texts)
+        num_copied = sum(repeats_run(text, worked, _COPIED_WORDS) for text in texts)
         return replace(raced, prompt_tokens=fmean(tokens or [0]), num_copied=num_copied)
 
     async def control(self, method: str) -> Raced:

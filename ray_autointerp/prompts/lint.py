@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.repeated_text import normal_form, repeats_any
+from ray_autointerp.prompts.repeated_text import normal_form, repeats_any, repeats_run
 
 _ECHO_WORDS = 8
 """Neighbouring words of instructions, worked examples or token lists that an answer may not repeat.
@@ -74,9 +74,4 @@ def says_nothing(text: str) -> bool:
 
 def echoes(text: str, asked: Iterable[Message]) -> bool:
     """Whether a text repeats a run of eight words of a prompt."""
-    words = normal_form(text).split()
-    runs = [" ".join(words[i : i + _ECHO_WORDS]) for i in range(len(words) - _ECHO_WORDS + 1)]
-    if not runs:
-        return False
-    told = [f" {normal_form(turn.content)} " for turn in asked]
-    return any(f" {run} " in turn for run in runs for turn in told)
+    return repeats_run(text, (turn.content for turn in asked), _ECHO_WORDS)

@@ -1,4 +1,4 @@
-"""Descriptions that repeat: an answer copied from a prompt's worked examples, and one text that
+"""Descriptions that repeat: a worked answer or a run of words copied from a prompt, and one text that
 several latents have. Neither tells a latent from others.
 """
 
@@ -26,6 +26,16 @@ def repeats_any(text: str, worked: Iterable[str]) -> bool:
     """Whether a text holds the whole of a worked answer."""
     words = f" {normal_form(text)} "
     return any(f" {normal_form(answer)} " in words for answer in worked)
+
+
+def repeats_run(text: str, others: Iterable[str], num_words: int) -> bool:
+    """Whether a text repeats a run of so many words of one of the others."""
+    words = normal_form(text).split()
+    runs = [" ".join(words[i : i + num_words]) for i in range(len(words) - num_words + 1)]
+    if not runs:
+        return False
+    forms = [f" {normal_form(other)} " for other in others]
+    return any(f" {run} " in form for run in runs for form in forms)
 
 
 def repeated(texts: Mapping[int, str]) -> frozenset[int]:

@@ -135,7 +135,7 @@ def test_prompt_is_chosen_on_half_and_told_on_the_other(monkeypatch: pytest.Monk
         status = {i: "lint" if i == failed else "ok" for i in range(1, 6)}
         rows = {i: {"status": status[i], "description": "a b"} for i in status}
         by_latent = dict(zip(status, scores, strict=True))
-        return prompts.Raced(rows, by_latent, dict.fromkeys(status), 7.0)
+        return prompts.Raced(rows, by_latent, dict.fromkeys(status), 7.0, num_copied=failed)
 
     found = {
         "packaged": raced(0.6, 0.6, 0.9, 0.9, None),
@@ -145,24 +145,12 @@ def test_prompt_is_chosen_on_half_and_told_on_the_other(monkeypatch: pytest.Monk
     by_name = {row["variant"]: row for row in rows}
     assert [row["variant"] for row in rows] == ["packaged", "other"]
     assert by_name["other"]["is_chosen"] and not by_name["packaged"]["is_chosen"]
+    assert (by_name["packaged"]["copied"], by_name["other"]["copied"]) == (0, 4)
     assert by_name["other"]["choosing"] == pytest.approx(0.7)
     assert by_name["other"]["held_out"] == pytest.approx((0.8 + 0.5) / 2)
     lift = by_name["other"]["detection_lift"]
     assert (lift["num_latents"], lift["mean"]) == (2, pytest.approx((-0.1 - 0.4) / 2))
     assert "| other * | 0.700 | 0.650 | -0.250 (-0.400 to -0.100) |" in shown
-
-
-def test_words_of_a_worked_example_are_found_in_a_description(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(FOLDER)
-    copies = importlib.import_module("prompt_race").copies
-    worked = ['archaic English, such as "thou", and against modern words such as "email"']
-    assert copies('Breathing, and against modern words such as "velation"', worked)
-    assert copies("and AGAINST modern words", worked)
-    assert not copies('against modern "words" such', ["modern words such as"])
-    assert not copies("sand against modern wordsmiths", worked)
-    assert not copies("modern words", worked) and not copies("", worked)
 
 
 def test_every_variant_of_a_prompt_asks_something_else(

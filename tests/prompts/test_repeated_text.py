@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.prompts.answer import BadAnswer, read_description
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.repeated_text import normal_form, repeated, worked_answers
+from ray_autointerp.prompts.repeated_text import normal_form, repeated, repeats_run, worked_answers
 from ray_autointerp.prompts.text import few_shots
 
 TEXTS = sorted({made.text for made in EXPLAINERS.values() if made.text})
@@ -45,3 +45,12 @@ def test_repeated_latents_do_not_depend_on_the_order(texts: dict[int, str]) -> N
     for latent, text in texts.items():
         same = [other for other in texts.values() if normal_form(other) == normal_form(text)]
         assert (latent in found) == (len(same) >= 3)
+
+
+def test_run_of_words_is_repeated_whatever_its_case_and_punctuation() -> None:
+    worked = ['archaic English, such as "thou", and against modern words such as "email"']
+    assert repeats_run('Breathing, and against modern words such as "velation"', worked, 4)
+    assert repeats_run("and AGAINST modern words", worked, 4)
+    assert not repeats_run('against modern "words" such', ["modern words such as"], 4)
+    assert not repeats_run("sand against modern wordsmiths", worked, 4)
+    assert not repeats_run("modern words", worked, 4) and not repeats_run("", worked, 4)
