@@ -7,6 +7,7 @@ registry.
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 import torch
 from sae_lens import SAE
 from sae_lens.loading.pretrained_sae_loaders import load_sae_config_from_huggingface
@@ -87,6 +88,9 @@ def load_weights(
 
 _Checkpoint = SaeCheckpoint | CrossLayerCheckpoint
 
+_LOAD_ERRORS = (OSError, ValueError, KeyError, httpx2.HTTPError)
+"""Of SAELens and the hub's client, whose broken connections are no OSError."""
+
 
 def _checkpoint(
     path: str | None, release: str | None, sae_id: str | None, layer: int | None
@@ -96,7 +100,7 @@ def _checkpoint(
         registered = RegisteredLayer.named(release, sae_id)
         try:
             return None if registered is None else registered.fetched()
-        except OSError as error:
+        except (OSError, httpx2.HTTPError) as error:
             raise _not_loaded(release, sae_id, error) from error
     if is_cross_layer(path):
         return CrossLayerCheckpoint.read(path, layer)
@@ -143,7 +147,7 @@ def _registry_config(release: str | None, sae_id: str | None) -> dict[str, Any]:
         if (registered := RegisteredLayer.named(release, sae_id)) is not None:
             return registered.config()
         config: dict[str, Any] = load_sae_config_from_huggingface(str(release), str(sae_id))
-    except (OSError, ValueError, KeyError) as error:
+    except _LOAD_ERRORS as error:
         raise _not_loaded(release, sae_id, error) from error
     if get_norm_scaling_factor(str(release), str(sae_id)) is not None:
         config = {**config, "normalize_activations": "none"}  # folded when it is loaded
@@ -153,7 +157,8 @@ def _registry_config(release: str | None, sae_id: str | None) -> dict[str, Any]:
 def _not_loaded(release: str | None, sae_id: str | None, error: Exception) -> SaeError:
     same = [name for name, known in releases().items() if known.repository == release]
     advice = f"; the releases of that repository are {', '.join(same)}" if same else ""
-    return SaeError(f"SAELens cannot load {release}/{sae_id}: {str(error).splitlines()[0]}{advice}")
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return SaeError(f"SAELens cannot load {release}/{sae_id}: {reason}{advice}")
 
 
 def _from_registry(
@@ -161,7 +166,7 @@ def _from_registry(
 ) -> LoadedWeights:
     try:
         sae = SAE.from_pretrained(str(release), str(sae_id), device=str(device), dtype=dtype)
-    except (OSError, ValueError, KeyError) as error:
+    except _LOAD_ERRORS as error:
         raise _not_loaded(release, sae_id, error) from error
     card = _registry_card(release, sae_id, sae.cfg.to_dict())
     require_finite(card.source, sae.state_dict())

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
 import torch
 from sae_lens import SAE
@@ -234,6 +235,15 @@ def test_registered_layer_that_cannot_be_fetched_is_one_sentence(
     with pytest.raises(SaeError, match=f"cannot load {RELEASE}/layer_1: the hub cannot") as caught:
         check_card(None, release=RELEASE, sae_id="layer_1")
     assert "\n" not in str(caught.value)
+
+
+def test_hub_that_breaks_off_is_one_sentence(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks_off(*_: Any) -> None:
+        raise httpx2.ReadTimeout("")
+
+    monkeypatch.setattr("ray_autointerp.models.cross_layer.get_hf_file_metadata", breaks_off)
+    with pytest.raises(SaeError, match=f"cannot load {RELEASE}/layer_1: ReadTimeout"):
+        check_card(None, release=RELEASE, sae_id="layer_1", fetch=False)
 
 
 def oracle_logits(
