@@ -1,5 +1,5 @@
-"""Descriptions that repeat: a worked answer or a run of words copied from a prompt, and one text that
-several latents have. Neither tells a latent from others.
+"""Descriptions that repeat: a worked answer or a run of words copied from a prompt, and one text
+that several latents have. Neither tells a latent from others.
 """
 
 import re
