@@ -51,11 +51,6 @@ class Progress:
         self._first_start: dict[str, float] = {}
         self._last_end: dict[str, float] = {}
         self._said: set[tuple[str, str]] = set()
-        self._started: dict[Task, float] = {}
-        """When each task under way was."""
-        self._busy_s = 0.0
-        """Seconds in which any task was under way, before the last one of them began."""
-        self._busy_since: float | None = None
         self._outlook: Outlook | None = None
         self._begun = self._last_line = time.monotonic()
         is_live = console.is_terminal and not console.is_dumb_terminal
@@ -102,8 +97,8 @@ class Progress:
         """A worker took the task."""
         now = time.monotonic()
         self._running[task.step] += 1
-        self._started[task] = now
-        self._busy_since = self._busy_since or now
+        if self._outlook:
+            self._outlook.started(task.step, now)
         self._first_start.setdefault(task.step, now)
         self._say(task.step, "begins", "")
 
@@ -114,10 +109,8 @@ class Progress:
         self._num_ended[step] += 1
         self._seconds[step] += receipt.seconds
         self._last_end[step] = now = time.monotonic()
-        self._started.pop(receipt.task, None)
-        if not self._started and self._busy_since is not None:
-            self._busy_s += now - self._busy_since
-            self._busy_since = None
+        if self._outlook:
+            self._outlook.ended(step, now)
         if receipt.outcome != "done":
             self._console.print(
                 f"[yellow]{receipt.task.name}: {receipt.outcome}; it is tried again if that can "
@@ -185,14 +178,11 @@ class Progress:
         elapsed = f"{timedelta(seconds=round(now - self._begun))} elapsed"
         if self._outlook is None:
             return elapsed
-        busy = self._busy_s + (now - self._busy_since if self._busy_since is not None else 0.0)
-        worked = sum(self._seconds.values()) + sum(now - at for at in self._started.values())
         steps = [
             MeasuredStep(step, self._mean(step) if self._num_ended[step.step] else None)
             for step in self._steps
         ]
-        left = self._outlook.left(steps, worked / busy if busy else 0.0)
-        return f"{elapsed}, {left.sentence}"
+        return f"{elapsed}, {self._outlook.left(steps, now).sentence}"
 
     def _rate(self, step: StepProgress) -> str:
         return f"{self._mean(step):.1f} s a shard" if self._num_ended[step.step] else ""

@@ -5,8 +5,12 @@ A shard of a step takes what the step's shards took so far. Of a step of which n
 request takes what one took in the other steps of its pool, and a shard without requests what a
 shard of its pool took. Where no shard of a pool that can tell was done, what is left is not known,
 and said so.
+
+Each pool does as many tasks at the same time as it did so far, and as many pools work at the same
+time as did.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +24,9 @@ from ray_autointerp.plan.shards import Axes, methods_of, tasks_of
 _FEWEST_REQUESTS = 4
 """Of a shard that tells what a request of other steps takes. With fewer at once (`judge_check` asks
 two, while the engine starts) one takes many times as long as in a batch."""
+
+_CHOICES_PER_TEXT = 8
+"""Requests for one token out of some that take as long as one for a text."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,9 @@ class Left:
 
 
 class Outlook:
-    """What a run of this config and these latents has to do, as far as it is known before."""
+    """What a run of this config and these latents has to do, as far as it is known before, and how
+    much of it goes on at the same time.
+    """
 
     def __init__(self, config: Config, axes: Axes) -> None:
         self._has_judge = config.judge is not None
@@ -76,13 +85,33 @@ class Outlook:
             for step in FLOW
             if step.requests
         }
+        self._at_work: Counter[str] = Counter()
+        """Tasks by pool, at the last start or end of one."""
+        self._clock = 0.0
+        self._task_seconds: defaultdict[str, float] = defaultdict(float)
+        self._busy_seconds: defaultdict[str, float] = defaultdict(float)
+        """By pool, with at least one task at work."""
+        self._run_seconds = 0.0
+        """With at least one task of any pool at work."""
 
-    def left(self, steps: Iterable[MeasuredStep], num_at_once: float) -> Left:
-        """What is left, where so many tasks are at work at the same time, on average."""
+    def started(self, step: str, at: float) -> None:
+        """A task of this step began, at a time in seconds of any clock that does not go back."""
+        self._pass_to(at)
+        self._at_work[self._pool(step)] += 1
+
+    def ended(self, step: str, at: float) -> None:
+        """A task of this step that had begun ended, well or not."""
+        self._pass_to(at)
+        self._at_work[self._pool(step)] -= 1
+
+    def left(self, steps: Iterable[MeasuredStep], at: float) -> Left:
+        """What is left at a time of the same clock."""
+        self._pass_to(at)
         steps = list(steps)
         totals = {step.progress.step: self._total(step.progress) for step in steps}
         rates = self._rates(steps)
-        seconds, unmeasured = 0.0, []
+        seconds: defaultdict[str, float] = defaultdict(float)
+        unmeasured = []
         for step in steps:
             name = step.progress.step
             num_left = totals[name] - step.progress.done
@@ -90,18 +119,38 @@ class Outlook:
                 continue
             pool = self._pool(name)
             if step.seconds is not None:
-                seconds += num_left * step.seconds
+                seconds[pool] += num_left * step.seconds
             elif pool in rates:
-                seconds += num_left * self._work(name) * rates[pool]
+                seconds[pool] += num_left * self._work(name) * rates[pool]
             else:
                 unmeasured.append(name)
-        is_known = num_at_once > 0 and not unmeasured
         return Left(
             sum(step.progress.done for step in steps),
             sum(totals.values()),
-            seconds / num_at_once if is_known else None,
+            None if unmeasured else self._shared(seconds),
             tuple(unmeasured),
         )
+
+    def _pass_to(self, at: float) -> None:
+        passed, self._clock = at - self._clock, at
+        busy = {pool: number for pool, number in self._at_work.items() if number}
+        for pool, number in busy.items():
+            self._task_seconds[pool] += number * passed
+            self._busy_seconds[pool] += passed
+        self._run_seconds += passed if busy else 0.0
+
+    def _shared(self, seconds: Mapping[str, float]) -> float | None:
+        """Seconds until the last pool ends, of the seconds that the tasks of each take together.
+
+        None where a pool with something left was never seen at work.
+        """
+        if any(not self._task_seconds[pool] for pool in seconds):
+            return None
+        alone = [
+            of * self._busy_seconds[pool] / self._task_seconds[pool] for pool, of in seconds.items()
+        ]
+        pools_at_once = sum(self._busy_seconds.values()) / self._run_seconds if alone else 1.0
+        return max([sum(alone) / pools_at_once, *alone])
 
     def _total(self, progress: StepProgress) -> int:
         if progress.total is not None:
@@ -121,12 +170,17 @@ class Outlook:
         return {pool: seconds[pool] / of for pool, of in work.items() if of}
 
     def _tells_of_others(self, step: str) -> bool:
-        return not self._num_requests.get(step) or self._work(step) >= _FEWEST_REQUESTS
+        requests = self._requests(step)
+        return not requests or requests >= _FEWEST_REQUESTS
 
     def _work(self, step: str) -> float:
-        """Units of work in a shard: its requests, or itself."""
-        requests = self._num_requests.get(step, 0)
-        return requests / max(1, self._num_tasks[step]) if requests else 1.0
+        """Units of work in a shard: its requests, those for texts counted as more, or itself."""
+        is_choice = step_named(step).answer_kind in ("choice", "loglikelihood")
+        return self._requests(step) * (1 if is_choice else _CHOICES_PER_TEXT) or 1.0
+
+    def _requests(self, step: str) -> float:
+        """Of a shard, on average; 0 where no LLM is asked."""
+        return self._num_requests.get(step, 0) / max(1, self._num_tasks[step])
 
     def _pool(self, step: str) -> str:
         pool = step_named(step).pool

@@ -40,8 +40,9 @@ class Status:
 
 def status(run: Run) -> Status:
     """The status of a run; of one that nobody drives, where it stopped."""
-    tables = Tables(run)
+    tables, outlook = Tables(run), Outlook(run.config, run.axes)
     rows = attempts(run)
+    ended_at = _replay(rows, outlook)
     done = [row for row in rows if row["outcome"] == "done"]
     steps = []
     for progress in schedule_of(tables).progress():
@@ -55,7 +56,7 @@ def status(run: Run) -> Status:
         driver_of(tables.store),
         tuple(steps),
         Counter(row["outcome"] for row in rows if row["outcome"] != "done"),
-        Outlook(run.config, run.axes).left(steps, _at_once(rows)),
+        outlook.left(steps, ended_at),
         bill(run).sentence,
         pool_sentence(pool_use(run)),
     )
@@ -106,11 +107,12 @@ def _failed(of: Status) -> Iterable[str]:
         yield f"Attempts that came to nothing: {outcomes}."
 
 
-def _at_once(rows: Sequence[Row]) -> float:
-    """Tasks at work at the same time: seconds of all attempts, over those in which any was."""
-    spans = sorted((row["started"].timestamp(), row["seconds"]) for row in rows)
-    busy, until = 0.0, float("-inf")
-    for start, seconds in spans:
-        busy += max(0.0, start + seconds - max(start, until))
-        until = max(until, start + seconds)
-    return sum(seconds for _, seconds in spans) / busy if busy else 0.0
+def _replay(rows: Sequence[Row], outlook: Outlook) -> float:
+    """Tell when each attempt began and ended; the last end, in seconds of the epoch."""
+    events = []
+    for row in rows:
+        began = row["started"].timestamp()
+        events += [(began, True, row["step"]), (began + row["seconds"], False, row["step"])]
+    for at, is_start, step in sorted(events):
+        (outlook.started if is_start else outlook.ended)(step, at)
+    return max((at for at, _, _ in events), default=0.0)
