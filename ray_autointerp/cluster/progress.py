@@ -25,8 +25,10 @@ from ray_autointerp.plan.time_left import MeasuredStep, Outlook
 from ray_autointerp.records.task import Task
 from ray_autointerp.reports.announcement import run_lines
 from ray_autointerp.runs.inheritance import most_requests
+from ray_autointerp.runs.ledger import attempts
 from ray_autointerp.runs.progress import has_labels
 from ray_autointerp.runs.run import Run
+from ray_autointerp.runs.tables import Row
 from ray_autointerp.storage.store import Store, open_store
 
 _LINE_S = 60.0
@@ -75,6 +77,7 @@ class Progress:
         if has_labels(store, run.saes):
             return
         self._outlook = Outlook(run.config, run.axes)
+        self._recall(attempts(run))
         for line in run_lines(run, _foreseen(run, store)):
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         if run.config.run.parent is not None:
@@ -88,6 +91,18 @@ class Progress:
             found = {node.partition("/")[0] for node, of in run.inherits.items() if of == folder}
             steps = ", ".join(step.name for step in FLOW if step.name in found)
             self._console.print(f"Taken over from {run.sibling(folder)}: {steps}.", markup=False)
+
+    def _recall(self, rows: Iterable[Row]) -> None:
+        """Go on from what the ledger has of a run that stopped."""
+        assert self._outlook is not None
+        rows, since = list(rows), time.monotonic() - time.time()
+        self._outlook.replay(
+            (row["step"], row["started"].timestamp() + since, row["seconds"]) for row in rows
+        )
+        for row in rows:
+            if row["outcome"] == "done":
+                self._num_ended[row["step"]] += 1
+                self._seconds[row["step"]] += row["seconds"]
 
     def waits(self, reason: str) -> None:
         """Say why nothing happens, of the whole run or of some tasks."""
@@ -121,7 +136,7 @@ class Progress:
         """How far every step is."""
         self._steps = list(steps)
         for step in self._steps:
-            if step.total and step.done == step.total and self._num_ended[step.step]:
+            if step.total and step.done == step.total and step.step in self._last_end:
                 wall = self._last_end[step.step] - self._first_start[step.step]
                 self._say(step.step, "done", f", {step.total} shard(s) in {wall:.1f} s")
         if self._live is None and time.monotonic() - self._last_line >= _LINE_S:

@@ -104,6 +104,15 @@ class Outlook:
         self._pass_to(at)
         self._at_work[self._pool(step)] -= 1
 
+    def replay(self, attempts: Iterable[tuple[str, float, float]]) -> float:
+        """Steps, starts and seconds of attempts that are over, in any order; their last end."""
+        events = []
+        for step, start, seconds in attempts:
+            events += [(start, True, step), (start + seconds, False, step)]
+        for at, is_start, step in sorted(events):
+            (self.started if is_start else self.ended)(step, at)
+        return self._clock
+
     def left(self, steps: Iterable[MeasuredStep], at: float) -> Left:
         """What is left at a time of the same clock."""
         self._pass_to(at)

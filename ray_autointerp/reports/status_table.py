@@ -1,7 +1,7 @@
 """How far a run is, who drives it, at what rate, and what is left: from the store alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
@@ -17,7 +17,7 @@ from ray_autointerp.runs.lease import Driver, driver_of
 from ray_autointerp.runs.ledger import attempts
 from ray_autointerp.runs.progress import has_labels, schedule_of
 from ray_autointerp.runs.run import Run
-from ray_autointerp.runs.tables import Row, Tables
+from ray_autointerp.runs.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ def status(run: Run) -> Status:
     """The status of a run; of one that nobody drives, where it stopped."""
     tables, outlook = Tables(run), Outlook(run.config, run.axes)
     rows = attempts(run)
-    ended_at = _replay(rows, outlook)
+    ended_at = outlook.replay(
+        (row["step"], row["started"].timestamp(), row["seconds"]) for row in rows
+    )
     done = [row for row in rows if row["outcome"] == "done"]
     steps = []
     for progress in schedule_of(tables).progress():
@@ -105,14 +107,3 @@ def _failed(of: Status) -> Iterable[str]:
     if of.num_failed:
         outcomes = ", ".join(f"{number} {outcome}" for outcome, number in of.num_failed.items())
         yield f"Attempts that came to nothing: {outcomes}."
-
-
-def _replay(rows: Sequence[Row], outlook: Outlook) -> float:
-    """Tell when each attempt began and ended; the last end, in seconds of the epoch."""
-    events = []
-    for row in rows:
-        began = row["started"].timestamp()
-        events += [(began, True, row["step"]), (began + row["seconds"], False, row["step"])]
-    for at, is_start, step in sorted(events):
-        (outlook.started if is_start else outlook.ended)(step, at)
-    return max((at for at, _, _ in events), default=0.0)

@@ -1,9 +1,11 @@
 """What a person watches while a run goes on."""
 
 import io
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from rich.console import Console, ConsoleDimensions
@@ -14,9 +16,11 @@ from ray_autointerp.config import PriceSection
 from ray_autointerp.execution.tracker import Receipt
 from ray_autointerp.plan.flow import FLOW
 from ray_autointerp.plan.schedule import StepProgress
+from ray_autointerp.plan.time_left import MeasuredStep, Outlook
 from ray_autointerp.preflight.forecast import forecast
 from ray_autointerp.records.task import Task
 from ray_autointerp.records.usage import Usage
+from ray_autointerp.runs.ledger import attempts
 from ray_autointerp.runs.run import Run
 
 CORPUS = Task("corpus", None, None, 0, 2)
@@ -114,8 +118,7 @@ def test_run_that_goes_on_or_whose_tokenizer_is_missing_begins_without_its_cost(
     quick_run: Run, tmp_path: Path
 ) -> None:
     going_on = replace(quick_run, uri=str(tmp_path))
-    (tmp_path / "ledger").mkdir()
-    (tmp_path / "ledger" / "first.parquet").touch()
+    shutil.copytree(Path(quick_run.uri) / "ledger", tmp_path / "ledger")
     subject = quick_run.config.subject.model_copy(update={"model": str(tmp_path / "nothing")})
     config = quick_run.config.model_copy(update={"subject": subject})
     for run in (going_on, replace(quick_run, config=config, uri=f"{tmp_path}-elsewhere")):
@@ -153,6 +156,30 @@ def test_whole_run_is_reckoned_and_in_a_log_said_at_most_every_minute(
         "0:02:00 elapsed, about 0:31:40 left (5 of 100 tasks)",
         "0:03:00 elapsed, about 0:30:40 left (8 of 100 tasks)",
     ]
+
+
+def test_run_that_goes_on_is_reckoned_by_what_was_done_before(
+    quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path(quick_run.uri) / "ledger", tmp_path / "ledger")
+    clock = [1000.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: clock[0])
+    explained = [
+        (row["step"], row["started"].timestamp(), row["seconds"]) for row in attempts(quick_run)
+    ]
+    seconds = fmean(seconds for step, _, seconds in explained if step == "explain")
+    steps = [StepProgress("corpus", "cpu", 2, 2), StepProgress("explain", "llm", 4, 10)]
+    outlook = Outlook(quick_run.config, quick_run.axes)
+    ended = outlook.replay(explained)
+    measured = [MeasuredStep(steps[0], None), MeasuredStep(steps[1], seconds)]
+    console = screen(terminal=False)
+    with Progress(console) as progress:
+        progress.begun(replace(quick_run, uri=str(tmp_path)))
+        clock[0] += 61
+        progress.progress(steps)
+    assert text(console).splitlines()[-1] == (
+        f"0:01:01 elapsed, {outlook.left(measured, ended).sentence}"
+    )
 
 
 @pytest.mark.parametrize(("height", "num_shown"), [(24, 19), (50, 30)])
