@@ -92,18 +92,6 @@ class Progress:
             steps = ", ".join(step.name for step in FLOW if step.name in found)
             self._console.print(f"Taken over from {run.sibling(folder)}: {steps}.", markup=False)
 
-    def _recall(self, rows: Iterable[Row]) -> None:
-        """Go on from what the ledger has of a run that stopped."""
-        assert self._outlook is not None
-        rows, since = list(rows), time.monotonic() - time.time()
-        self._outlook.replay(
-            (row["step"], row["started"].timestamp() + since, row["seconds"]) for row in rows
-        )
-        for row in rows:
-            if row["outcome"] == "done":
-                self._num_ended[row["step"]] += 1
-                self._seconds[row["step"]] += row["seconds"]
-
     def waits(self, reason: str) -> None:
         """Say why nothing happens, of the whole run or of some tasks."""
         self._console.print(reason, markup=False)
@@ -142,6 +130,18 @@ class Progress:
         if self._live is None and time.monotonic() - self._last_line >= _LINE_S:
             self._last_line = time.monotonic()
             self._console.print(self._whole(), markup=False, highlight=False, soft_wrap=True)
+
+    def _recall(self, rows: Iterable[Row]) -> None:
+        """Go on from what the ledger has of a run that stopped."""
+        assert self._outlook is not None
+        rows, since = list(rows), time.monotonic() - time.time()
+        self._outlook.replay(
+            (row["step"], row["started"].timestamp() + since, row["seconds"]) for row in rows
+        )
+        for row in rows:
+            if row["outcome"] == "done":
+                self._num_ended[row["step"]] += 1
+                self._seconds[row["step"]] += row["seconds"]
 
     def _say(self, step: str, event: str, detail: str) -> None:
         """One plain line per step and event, where there is no live display."""

@@ -26,7 +26,8 @@ _FEWEST_REQUESTS = 4
 two, while the engine starts) one takes many times as long as in a batch."""
 
 _CHOICES_PER_TEXT = 8
-"""Requests for one token out of some that take as long as one for a text."""
+"""Answers of one token that take as long as one text: 4 (sentences) to 8 (descriptions) were
+measured, with a 1.5B model on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,15 @@ class Outlook:
 
         None where a pool with something left was never seen at work.
         """
+        if not seconds:
+            return 0.0
         if any(not self._task_seconds[pool] for pool in seconds):
             return None
         alone = [
             of * self._busy_seconds[pool] / self._task_seconds[pool] for pool, of in seconds.items()
         ]
-        pools_at_once = sum(self._busy_seconds.values()) / self._run_seconds if alone else 1.0
-        return max([sum(alone) / pools_at_once, *alone])
+        pools_at_once = sum(self._busy_seconds.values()) / self._run_seconds
+        return max(sum(alone) / pools_at_once, *alone)
 
     def _total(self, progress: StepProgress) -> int:
         if progress.total is not None:
