@@ -413,6 +413,11 @@ class ScoreSection(Section):
     num_choosing_draws: int = Field(default=2, ge=2)
     """Answers beside them by which the label is chosen: two at least, to know how far to trust
     them."""
+    judged_by: Literal["choice", "likelihood"] = "choice"
+    """How a judge is asked. `choice`: a question, answered by one token, as by delphi's judges and
+    the paper's. `likelihood`: how much likelier it finds the texts or tokens after the description
+    than without it, which models too small for such questions can tell; of the vllm backend alone.
+    The three-set question is always a choice."""
     num_units: int = Field(default=12, ge=0)
     """Two-set trials per latent and method, each on a text set of its own, of raised latents. With
     0 no text is steered and none judged."""

@@ -36,9 +36,10 @@ def check_llm(
         check_endpoints(section)
         if "loglikelihood" in kinds:
             raise LLMError(
-                "score.num_surprisal_trials needs the log-probability of a given description, for "
-                "which the chat protocol of endpoints has no place: set it to 0, or name a judge "
-                'with backend = "vllm" in [judge].'
+                'score.judged_by = "likelihood" and score.num_surprisal_trials need the '
+                "log-probability of a given text, for which the chat protocol of endpoints has no "
+                'place: set them to "choice" and 0, or name a judge with backend = "vllm" in '
+                "[judge]."
             )
         return
     if importlib.util.find_spec("vllm") is None:

@@ -2,7 +2,8 @@
 
 A choice is one generated token; the log-probabilities of exactly the choices' first tokens are
 asked for (`logprob_token_ids`), raw, so that no grammar or temperature distorts them. A given
-answer goes in behind its prompt, and `prompt_logprobs` come back; vLLM reads no prefix cache then.
+answer goes in behind its prompt, and `prompt_logprobs` come back: of what is read anew alone, so
+that the prompt may come from the prefix cache, but no token of the answer.
 Prompts go in as token ids of the model's own chat template. Knows no stages, no Ray.
 """
 
@@ -72,11 +73,14 @@ class VLLMEngine:
 
         try:
             output = await running.outcome(self._generated(running.engine, token_ids, sampling))
+            if answer_ids and output.num_cached_tokens >= len(prompt_ids):  # it was given before
+                sampling.skip_reading_prefix_cache = True
+                output = await running.outcome(self._generated(running.engine, token_ids, sampling))
         except VLLMClientError as error:
             return Answer(str(error), "error", num_prompt_tokens=len(token_ids))
         except VLLMServerError as error:
             raise TransientError(f"The vLLM engine lost a request ({error}); ask again.") from error
-        return self._answer(request, output, len(prompt_ids))
+        return self._answer(request, output, answer_ids)
 
     async def start(self) -> None:
         """Start the engine, unless it runs. Raises LLMError."""
@@ -180,7 +184,13 @@ class VLLMEngine:
                 max_tokens=1, allowed_token_ids=tokens, logprob_token_ids=tokens, **common
             )
         if request.answer is not None:
-            return SamplingParams(max_tokens=1, prompt_logprobs=0, **common)
+            return SamplingParams(
+                max_tokens=1,
+                prompt_logprobs=0,
+                skip_reading_prefix_cache=False,
+                detokenize=False,  # vLLM has random token ids where it read the cache
+                **common,
+            )
         structured = None
         if request.json_schema is not None:
             structured = StructuredOutputsParams(json=dict(request.json_schema))
@@ -195,7 +205,7 @@ class VLLMEngine:
         assert self._chat is not None
         return self._chat.choice_tokens(choices)
 
-    def _answer(self, request: Request, output: Any, num_asked: int) -> Answer:
+    def _answer(self, request: Request, output: Any, answer_ids: list[int]) -> Answer:
         completion = output.outputs[0]
         logprobs, given = None, None
         if request.choices is not None:
@@ -203,8 +213,7 @@ class VLLMEngine:
             tokens = self._tokens(request.choices)
             logprobs = {choice: float(seen[token].logprob) for choice, token in tokens.items()}
         if request.answer is not None:
-            answer_ids = output.prompt_token_ids[num_asked:]
-            seen = output.prompt_logprobs[num_asked:]
+            seen = output.prompt_logprobs[len(output.prompt_logprobs) - len(answer_ids) :]
             given = [float(one[token].logprob) for one, token in zip(seen, answer_ids, strict=True)]
         return Answer(
             text=completion.text,

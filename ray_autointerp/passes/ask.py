@@ -4,12 +4,14 @@ An answer that was declined or cut off is asked for once more, with another seed
 is kept, whatever it is. Judgements are one token of a fixed list: nothing to decline or cut off.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.prompts.answer import BadAnswer
+from ray_autointerp.prompts.judgement import Write
 from ray_autointerp.prompts.message import Message, digest
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.status import Status
@@ -95,6 +97,30 @@ async def ask_loglikelihood(
 ) -> Answer:
     """The log-probabilities of the tokens of a given answer; see `choice_status`."""
     return await context.llm.ask(Request(messages, max_tokens=1, answer=answer))
+
+
+async def ask_gains(
+    context: WorkerContext, write: Write, description: str, texts: Sequence[str]
+) -> list[tuple[Status, float | None]]:
+    """For each text, by how many nats it is likelier, as the answer to `write`, with the
+    description than without one; or why that is not known.
+    """
+    asked = [(write(about), text) for about in (description, None) for text in texts]
+    answers = await asyncio.gather(*(ask_loglikelihood(context, *one) for one in asked))
+    return [
+        loglikelihood_ratio(*pair)
+        for pair in zip(answers[: len(texts)], answers[len(texts) :], strict=True)
+    ]
+
+
+def loglikelihood_ratio(one: Answer, other: Answer) -> tuple[Status, float | None]:
+    """The log-probability of one given answer less that of another, in nats, and `ok`; or why
+    there is none.
+    """
+    for status in map(choice_status, (one, other)):
+        if status != "ok":
+            return status, None
+    return "ok", sum(one.answer_logprobs or ()) - sum(other.answer_logprobs or ())
 
 
 def choice_status(answer: Answer) -> Status:

@@ -1,5 +1,8 @@
 """Held-out texts of a latent, put before the judge one by one: what detection and fuzzing share.
 
+By choice the judge says whether a description fits a text; by likelihood the log-odds are how much
+likelier the description makes the text (Bayes' rule, whatever share of texts it fits).
+
 The texts of a latent come in an order by seeded hash, so that neither its place nor its prompt
 tells of what kind a text is. Nothing depends on the description: all methods meet the same texts.
 """
@@ -13,16 +16,13 @@ import pyarrow.compute as pc
 from ray_autointerp.config import FEWEST_TEXTS
 from ray_autointerp.methods.detection import detection_score, evenly
 from ray_autointerp.methods.output_score import ChoiceLogprobs
-from ray_autointerp.passes.ask import ask_to_choose, choice_status
+from ray_autointerp.passes.ask import ask_gains, ask_to_choose, choice_status
 from ray_autointerp.prompts.detection import CHOICES
-from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.judgement import TextJudgement
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
-
-Ask = Callable[[Sequence[str], str, int], tuple[Message, ...]]
-"""The texts of a prompt, a description and the number of a text, from 1, to the prompt."""
 
 ACTIVE = "active"
 """The kind of text to which the judge should say yes."""
@@ -66,12 +66,14 @@ async def judge_texts(
     context: WorkerContext,
     texts: Mapping[int, Sequence[JudgedText]],
     contrast: str,
-    ask: Ask,
+    judgement: TextJudgement,
 ) -> dict[int, list[Row]]:
     """By latent a row for each of its texts; nothing is asked where `is_enough` says no."""
     assert task.sae is not None and task.method is not None
     described = context.tables.row("descriptions", task.sae, list(texts), task.method)
-    seed = context.run.config.run.seed
+    config = context.run.config
+    seed = config.run.seed
+    ask_all = _choose if config.score.judged_by == "choice" else _read_likelihoods
 
     async def judged(latent: int) -> list[Row]:
         ordered = sorted(
@@ -83,7 +85,7 @@ async def judge_texts(
             for number, text in enumerate(ordered)
         ]
         if described[latent]["status"] == "ok" and _is_enough(rows, contrast):
-            await _ask_all(rows, described[latent]["description"], ask, context)
+            await ask_all(rows, described[latent]["description"], judgement, context)
         return rows
 
     found = await asyncio.gather(*(judged(latent) for latent in texts))
@@ -110,19 +112,32 @@ def log_odds_of(rows: Sequence[Row], kind: str) -> list[float]:
     return [row["log_odds"] for row in _of(rows, kind) if row["status"] == "ok"]
 
 
-async def _ask_all(rows: Sequence[Row], description: str, ask: Ask, context: WorkerContext) -> None:
+async def _choose(
+    rows: Sequence[Row], description: str, judgement: TextJudgement, context: WorkerContext
+) -> None:
     """Ask about each text in its prompt, and fill in what the judge says."""
     size = context.run.config.score.texts_per_prompt
     asked = []
     for start in range(0, len(rows), size):
         shown = [row["text"] for row in rows[start : start + size]]
-        asked += [ask(shown, description, number) for number in range(1, len(shown) + 1)]
+        numbers = range(1, len(shown) + 1)
+        asked += [judgement.ask(shown, description, number) for number in numbers]
     answers = await asyncio.gather(*(ask_to_choose(context, one, CHOICES) for one in asked))
     for row, answer in zip(rows, answers, strict=True):
         row["status"] = choice_status(answer)
         if answer.choice_logprobs is not None:
             logprobs = (answer.choice_logprobs[choice] for choice in CHOICES)
             row["log_odds"] = ChoiceLogprobs(*logprobs).log_odds
+
+
+async def _read_likelihoods(
+    rows: Sequence[Row], description: str, judgement: TextJudgement, context: WorkerContext
+) -> None:
+    """Fill in how much likelier the description makes each text."""
+    texts = [" ".join(row["text"].split()) for row in rows]
+    gains = await ask_gains(context, judgement.write, description, texts)
+    for row, (status, gain) in zip(rows, gains, strict=True):
+        row.update(status=status, log_odds=gain)
 
 
 def _of(rows: Sequence[Row], kind: str) -> list[Row]:

@@ -1,9 +1,14 @@
-"""Two-set trials: two descriptions of two sets put to the judge in both orders, and what they say
-of a description (methods 16).
+"""Two-set trials: two descriptions of two sets put to the judge, and what they say of a description
+(methods 16).
+
+By choice the judge names a set, asked in both orders. By likelihood the log-odds are how much
+likelier one set is than the other after the description; what makes a set likely by itself is the
+same under both descriptions, and decides no win.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from ray_autointerp.llm.client import Answer
@@ -14,19 +19,32 @@ from ray_autointerp.methods.output_score import (
     two_set_log_odds,
 )
 from ray_autointerp.methods.word_overlap import word_overlap_log_odds
-from ray_autointerp.passes.ask import ask_to_choose, choice_status
+from ray_autointerp.passes.ask import (
+    ask_loglikelihood,
+    ask_to_choose,
+    choice_status,
+    loglikelihood_ratio,
+)
 from ray_autointerp.prompts.judge import TWO_SET_CHOICES
-from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.judgement import SetJudgement
+from ray_autointerp.records.status import Status
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
 
-Ask = Callable[[str, Sequence[str], Sequence[str]], tuple[Message, ...]]
-"""A description and two sets to the question which of them it fits."""
+
+@dataclass(frozen=True)
+class _Judged:
+    """What the judge says of two descriptions, the target's own and the stranger's."""
+
+    status: Status
+    answers: Sequence[str]
+    log_odds: tuple[float, float] | None = None
+    """For the target's set, in nats, under either."""
 
 
 async def judge_two_sets(
     context: WorkerContext,
-    ask: Ask,
+    judgement: SetJudgement,
     description: str,
     stranger: str,
     own: Sequence[str],
@@ -36,23 +54,14 @@ async def judge_two_sets(
 
     `own` is the target's set, `description` its own, `stranger` the control's.
     """
-    # Both descriptions of one order follow each other: their prompts begin alike.
-    asked = [
-        ask(text, *sets)
-        for sets in ((own, other), (other, own))
-        for text in (description, stranger)
-    ]
-    own_first, stranger_first, own_second, stranger_second = await asyncio.gather(
-        *(ask_to_choose(context, messages, TWO_SET_CHOICES) for messages in asked)
+    by_choice = context.run.config.score.judged_by == "choice"
+    judged = await (_chosen if by_choice else _likelihoods)(
+        context, judgement, (description, stranger), (own, other)
     )
-    answers = [own_first, own_second, stranger_first, stranger_second]
-    row: Row = {"status": "ok", "answers": [answer.text for answer in answers]}
-    failed = [status for answer in answers if (status := choice_status(answer)) != "ok"]
-    if failed:
-        return row | {"status": failed[0]}
-    trial = TwoSetTrial(
-        0, _log_odds(own_first, own_second), _log_odds(stranger_first, stranger_second)
-    )
+    row: Row = {"status": judged.status, "answers": judged.answers}
+    if judged.log_odds is None:
+        return row
+    trial = TwoSetTrial(0, *judged.log_odds)
     counted = TwoSetTrial(
         0,
         word_overlap_log_odds(description, own, other),
@@ -86,6 +95,41 @@ def choosing_halves(trials: Sequence[Row]) -> list[float | None]:
     """Win rates of two halves of the choosing trials that are `ok`, None of one without any."""
     wins = [t["win"] for t in trials if t["choosing"] and t["status"] == "ok"]
     return [fmean(half) if half else None for half in (wins[::2], wins[1::2])]
+
+
+async def _chosen(
+    context: WorkerContext,
+    judgement: SetJudgement,
+    descriptions: tuple[str, str],
+    sets: tuple[Sequence[str], Sequence[str]],
+) -> _Judged:
+    # Both descriptions of one order follow each other: their prompts begin alike.
+    asked = [judgement.ask(text, *shown) for shown in (sets, sets[::-1]) for text in descriptions]
+    own_first, stranger_first, own_second, stranger_second = await asyncio.gather(
+        *(ask_to_choose(context, messages, TWO_SET_CHOICES) for messages in asked)
+    )
+    answers = [own_first, own_second, stranger_first, stranger_second]
+    said = [answer.text for answer in answers]
+    failed = [status for answer in answers if (status := choice_status(answer)) != "ok"]
+    if failed:
+        return _Judged(failed[0], said)
+    log_odds = _log_odds(own_first, own_second), _log_odds(stranger_first, stranger_second)
+    return _Judged("ok", said, log_odds)
+
+
+async def _likelihoods(
+    context: WorkerContext,
+    judgement: SetJudgement,
+    descriptions: tuple[str, str],
+    sets: tuple[Sequence[str], Sequence[str]],
+) -> _Judged:
+    written = [judgement.written(one) for one in sets]
+    asked = [(judgement.write(text), one) for text in descriptions for one in written]
+    answers = await asyncio.gather(*(ask_loglikelihood(context, *one) for one in asked))
+    own, stranger = (loglikelihood_ratio(*answers[i : i + 2]) for i in (0, 2))
+    if own[1] is None or stranger[1] is None:
+        return _Judged(own[0] if own[1] is None else stranger[0], ())
+    return _Judged("ok", (), (own[1], stranger[1]))
 
 
 def _log_odds(target_first: Answer, target_second: Answer) -> float:

@@ -9,6 +9,8 @@ A step that is per method has one task per description method and shard; its tab
 folder of the method's name, so methods never wait for each other.
 """
 
+from collections.abc import Callable
+
 from ray_autointerp.config import Config
 from ray_autointerp.plan import units, work
 from ray_autointerp.plan.evidence import (
@@ -59,11 +61,18 @@ _SURPRISAL_UNITS = (
 run that switches the score on makes nothing else again."""
 
 
-def _texts_of_step(name: str, _: Config) -> tuple[str, ...]:
+def _judged(
+    *always: str, by_choice: str, by_likelihood: str
+) -> Callable[[str, Config], tuple[str, ...]]:
+    """The prompt texts of a judging step, whatever the method."""
+    by = {"choice": by_choice, "likelihood": by_likelihood}
+    return lambda _, config: (by[config.score.judged_by], *always)
+
+
+def _texts_of_step(name: str, config: Config) -> tuple[str, ...]:
     """The prompt texts of a step that has the same ones for every method."""
     texts = step_named(name).texts
-    assert not callable(texts)
-    return texts
+    return texts(name, config) if callable(texts) else texts
 
 
 def _columns(prefix: str, *names: str) -> tuple[tuple[str, str], ...]:
@@ -474,11 +483,11 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "whole",
         "judge",
         methods="judgements",
-        config=("judge",),
+        config=("judge", "score.judged_by"),
         inputs=("judge",),
         texts=_texts_of_step,
         requests=units.known_answer_requests,
-        answer_kind="choice",
+        answer_kind=units.judged_as,
         may_refuse=True,
     ),
     Step(
@@ -493,15 +502,16 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "judge",
             "run.seed",
             "evidence.excerpt_tokens",
+            "score.judged_by",
             "score.detection_texts",
             "score.detection_near_misses",
             "score.texts_per_prompt",
         ),
         inputs=("judge", "tokenizer"),
-        texts=("detection",),
+        texts=_judged(by_choice="detection", by_likelihood="write_text"),
         work=work.detection,
         requests=units.detection_requests,
-        answer_kind="choice",
+        answer_kind=units.judged_as,
         switch="score.detection_texts",
         label_columns=(
             *_columns("detection_", "auroc", "auroc_low", "auroc_high", "near_miss_auroc"),
@@ -521,14 +531,15 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "judge",
             "run.seed",
             "evidence.excerpt_tokens",
+            "score.judged_by",
             "score.fuzzing_texts",
             "score.texts_per_prompt",
         ),
         inputs=("judge",),
-        texts=("fuzzing",),
+        texts=_judged(by_choice="fuzzing", by_likelihood="write_marked_text"),
         work=work.fuzzing,
         requests=units.fuzzing_requests,
-        answer_kind="choice",
+        answer_kind=units.judged_as,
         switch="score.fuzzing_texts",
         label_columns=_columns("fuzzing_", "auroc", "auroc_low", "auroc_high"),
         revision=2,
@@ -592,16 +603,16 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         methods="scored",
         revision=5,
         config=(
-            *("judge", "run.seed", "score.three_set_methods", *_UNITS),
+            *("judge", "run.seed", "score.judged_by", "score.three_set_methods", *_UNITS),
             *("score.control_texts", "score.num_control_units"),
         ),
         inputs=("judge",),
-        texts=("judge_two", "judge_three"),
+        texts=_judged("judge_three", by_choice="judge_two", by_likelihood="write_texts"),
         work=work.output_score,
         method_reads=control_text_reads,
         requests=units.judge_requests,
         control_requests=units.control_requests,
-        answer_kind="choice",
+        answer_kind=units.judged_as,
         label_columns=_columns(
             "output_", "win_rate", "win_rate_low", "win_rate_high", "three_set_success"
         ),
@@ -626,15 +637,16 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
             "run.seed",
             "evidence.change_modes",
             "describe.num_tokens_shown",
+            "score.judged_by",
             *_UNSEEN_TRIALS,
         ),
         inputs=("judge",),
-        texts=("judge_tokens",),
+        texts=_judged(by_choice="judge_tokens", by_likelihood="write_tokens"),
         work=work.unseen_tokens,
         config_reads=first_mode_reads,
         switch="score.num_unseen_trials",
         requests=units.unseen_requests,
-        answer_kind="choice",
+        answer_kind=units.judged_as,
         label_columns=_columns("unseen_", "win_rate", "win_rate_low", "win_rate_high"),
         choosing=Choosing("choosing_win_rate", of="outputs"),
     ),

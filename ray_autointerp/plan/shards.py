@@ -14,6 +14,7 @@ from ray_autointerp.plan.controls import is_control, shuffled
 from ray_autointerp.plan.evidence import MAPS, REVIVAL_LISTS
 from ray_autointerp.plan.flow import FLOW, step_named
 from ray_autointerp.plan.step import Step
+from ray_autointerp.plan.units import judged_as
 from ray_autointerp.records.layout import part_name
 from ray_autointerp.records.task import Task
 
@@ -149,11 +150,11 @@ def _shuffled_of(config: Config) -> Sequence[str]:
 
 
 def _judging_steps(config: Config) -> Sequence[str]:
-    """The steps that ask a judge to choose among answers."""
+    """The steps that ask a judge which texts or tokens a description fits."""
     return tuple(
         step.name
         for step in FLOW
-        if step.methods == "scored" and step.answer_kind == "choice" and methods_of(step, config)
+        if step.methods == "scored" and step.answer_kind is judged_as and methods_of(step, config)
     )
 
 

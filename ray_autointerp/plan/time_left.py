@@ -187,8 +187,8 @@ class Outlook:
 
     def _work(self, step: str) -> float:
         """Units of work in a shard: its requests, those for texts counted as more, or itself."""
-        is_choice = step_named(step).answer_kind in ("choice", "loglikelihood")
-        return self._requests(step) * (1 if is_choice else _CHOICES_PER_TEXT) or 1.0
+        is_judgement = step_named(step).pool == "judge"
+        return self._requests(step) * (1 if is_judgement else _CHOICES_PER_TEXT) or 1.0
 
     def _requests(self, step: str) -> float:
         """Of a shard, on average; 0 where no LLM is asked."""

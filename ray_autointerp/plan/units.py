@@ -8,7 +8,7 @@ The counts of requests are upper bounds: of a latent without evidence, or withou
 less is asked.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ray_autointerp.config import Config
 from ray_autointerp.methods.panel_draw import Unit
@@ -16,7 +16,9 @@ from ray_autointerp.plan.controls import is_control, method_of
 from ray_autointerp.plan.evidence import can_be_label, explainer_of
 
 JUDGEMENTS_PER_UNIT = 4
-"""Requests behind one two-set trial: own and stranger's description, each in both orders."""
+"""Requests behind one two-set trial: own and stranger's description, each in both orders, or, by
+likelihood, before each set.
+"""
 
 PAPER_PROMPTS = 3
 PAPER_KL_TARGETS = (0.25, 0.5)
@@ -147,13 +149,14 @@ def sentence_requests(method: str, config: Config) -> int:
 
 
 def detection_requests(_: str, config: Config) -> int:
-    """Requests behind the detection score of one description: one for each text."""
-    return 2 * config.score.detection_texts + config.score.detection_near_misses
+    """Requests behind the detection score of one description."""
+    texts = 2 * config.score.detection_texts + config.score.detection_near_misses
+    return texts * _requests_per_text(config)
 
 
 def fuzzing_requests(_: str, config: Config) -> int:
-    """Requests behind the fuzzing score of one description: one for each text."""
-    return 2 * config.score.fuzzing_texts
+    """Requests behind the fuzzing score of one description."""
+    return 2 * config.score.fuzzing_texts * _requests_per_text(config)
 
 
 def judge_requests(method: str, config: Config) -> int:
@@ -178,9 +181,21 @@ def unseen_requests(method: str, config: Config) -> int:
     return len(unseen_trials(method, config)) * JUDGEMENTS_PER_UNIT
 
 
-def known_answer_requests(_: str, __: Config) -> int:
-    """Requests behind the check of a judge by one kind of question: one in each order."""
-    return 2
+def known_answer_requests(_: str, config: Config) -> int:
+    """Requests behind the check of a judge by one kind of question: one in each order, or by the
+    likelihoods of two texts.
+    """
+    return 2 * _requests_per_text(config)
+
+
+def judged_as(_: str, config: Config) -> Literal["choice", "loglikelihood"]:
+    """The form of a judge's answers."""
+    return "choice" if config.score.judged_by == "choice" else "loglikelihood"
+
+
+def _requests_per_text(config: Config) -> int:
+    """By likelihood a text is read with the description and without."""
+    return 1 if config.score.judged_by == "choice" else 2
 
 
 def _is_chosen_among(method: str, config: Config) -> bool:

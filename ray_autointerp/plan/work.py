@@ -147,9 +147,10 @@ def fuzzing(sizes: Sizes) -> Work:
     return _asked_about(sizes, fuzzing_requests("", sizes.config))
 
 
-def _asked_about(sizes: Sizes, texts: int) -> Work:
+def _asked_about(sizes: Sizes, judgements: int) -> Work:
     return Work(
-        f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x {texts} texts"
+        f"{sizes.chosen} latents x {len(sizes.config.score.methods)} methods x "
+        f"{judgements} judgements"
     )
 
 

@@ -38,7 +38,8 @@ from ray_autointerp.prompts import (
     sentences,
     unseen_tokens,
 )
-from ray_autointerp.prompts.known_answer import known_answers
+from ray_autointerp.prompts.judgement import SetJudgement, TextJudgement
+from ray_autointerp.prompts.known_answer import known_answers, known_likelihood
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.records.usage import Usage
 
@@ -49,6 +50,9 @@ Prompt = tuple[Message, ...]
 
 _SAMPLES = 12
 """Prompts counted of each kind."""
+
+_DESCRIPTIONS = 4
+"""Of those, where each is asked about many texts."""
 
 _BLOCK = 16
 """Tokens of a block of vLLM's prefix cache, unless `engine_args` say: whole blocks are shared."""
@@ -63,7 +67,7 @@ class _Kind:
     """None is one token."""
     num_requests: int
     given: Sequence[str] = ()
-    """Answers that go in with the prompts, for their log-probabilities: no cache is read then."""
+    """Answers that go in with the prompts, for their log-probabilities."""
 
 
 def forecast(config: Config, axes: Axes) -> Forecast:
@@ -143,28 +147,42 @@ def _judged_in_twos(
 ) -> _Kind:
     """The same sets under two descriptions."""
     units = [unit for _, unit in two_set_units(method, config)]
-    asked = []
+    sets = []
     for i in range(_SAMPLES):
         texts = [text.prompt for text in texts_of(units[i % len(units)], config)]
-        sets = [[sample_prompts.steered(p, 2 * i + s) for p in texts] for s in range(2)]
-        for text in (
-            sample_prompts.description(method, i),
-            sample_prompts.description(method, i + 1),
-        ):
-            asked.append(judge.ask_two(text, *sets))
-    return _Kind(asked, None, requests)
+        sets.append([[sample_prompts.steered(p, 2 * i + s) for p in texts] for s in range(2)])
+    return _sets_judged(judge.TWO_SETS, sets, method, requests, config, sample_prompts)
 
 
 def _unseen(
-    method: str, requests: int, _: Config, sample_prompts: SamplePrompts
+    method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
     """The same lists under two descriptions."""
-    asked = []
-    for i in range(_SAMPLES):
-        sets = [sample_prompts.tokens(2 * i + s, NUM_UNSEEN // 2) for s in range(2)]
-        texts = (sample_prompts.description(method, n) for n in (i, i + 1))
-        asked += [unseen_tokens.ask(text, *sets) for text in texts]
-    yield _Kind(asked, None, requests)
+    sets = [
+        [sample_prompts.tokens(2 * i + s, NUM_UNSEEN // 2) for s in range(2)]
+        for i in range(_SAMPLES)
+    ]
+    judgement = unseen_tokens.JUDGEMENT
+    yield _sets_judged(judgement, sets, method, requests, config, sample_prompts)
+
+
+def _sets_judged(
+    judgement: SetJudgement,
+    sets: Sequence[Sequence[Sequence[str]]],
+    method: str,
+    requests: int,
+    config: Config,
+    sample_prompts: SamplePrompts,
+) -> _Kind:
+    trials = [
+        (sample_prompts.description(method, n), two)
+        for i, two in enumerate(sets)
+        for n in (i, i + 1)
+    ]
+    if config.score.judged_by == "choice":
+        return _Kind([judgement.ask(text, *two) for text, two in trials], None, requests)
+    asked = [judgement.write(text) for text, two in trials for _ in two]
+    return _Kind(asked, None, requests, [judgement.written(one) for two in sets for one in two])
 
 
 def _surprised(
@@ -184,39 +202,55 @@ def _detected(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
     descriptions = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
-    asked = _about_texts(detection.ask, sample_prompts.excerpt, descriptions, config)
-    yield _Kind(asked, None, requests)
+    judgement = detection.JUDGEMENT
+    yield _texts_judged(judgement, sample_prompts.excerpt, descriptions, requests, config)
 
 
 def _fuzzed(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
     descriptions = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
-    asked = _about_texts(fuzzing.ask, sample_prompts.marked_excerpt, descriptions, config)
-    yield _Kind(asked, None, requests)
+    judgement = fuzzing.JUDGEMENT
+    yield _texts_judged(judgement, sample_prompts.marked_excerpt, descriptions, requests, config)
 
 
-def _about_texts(
-    ask: Callable[[Sequence[str], str, int], Prompt],
+def _texts_judged(
+    judgement: TextJudgement,
     excerpt: Callable[[int], str],
     descriptions: Sequence[str],
+    requests: int,
     config: Config,
-) -> list[Prompt]:
-    """Of a few lists of texts, each text is asked about."""
+) -> _Kind:
+    """Of a few lists of texts, each text is asked about; or some texts are given to each prompt."""
+    if config.score.judged_by == "likelihood":
+        texts = [excerpt(number) for number in range(_SAMPLES)]
+        asked = [
+            judgement.write(about)
+            for description in descriptions[:_DESCRIPTIONS]
+            for about in (description, None)
+            for _ in texts
+        ]
+        return _Kind(asked, None, requests, texts)
     size = config.score.texts_per_prompt
     lists = [
         [excerpt(number) for number in range(start, start + size)]
         for start in range(0, _SAMPLES, size)
     ]
-    return [
-        ask(texts, description, number)
+    asked = [
+        judgement.ask(texts, description, number)
         for texts, description in zip(lists, descriptions, strict=False)
         for number in range(1, size + 1)
     ]
+    return _Kind(asked, None, requests)
 
 
-def _checked(step: str, requests: int, _: Config, __: SamplePrompts) -> Iterator[_Kind]:
-    yield _Kind([known.messages for known in known_answers(step)], None, requests)
+def _checked(step: str, requests: int, config: Config, _: SamplePrompts) -> Iterator[_Kind]:
+    if config.score.judged_by == "choice":
+        yield _Kind([known.messages for known in known_answers(step)], None, requests)
+        return
+    known = known_likelihood(step)
+    asked = [known.write(about) for about in (known.description, None) for _ in range(2)]
+    yield _Kind(asked, None, requests, (known.fitting, known.other))
 
 
 KINDS: Mapping[str, Callable[[str, int, Config, SamplePrompts], Iterator[_Kind]]] = {
@@ -256,7 +290,7 @@ class _Counter:
         return Usage(
             kind.num_requests,
             round(kind.num_requests * (fmean(map(len, prompts)) + (fmean(given) if given else 0))),
-            round(max(0, kind.num_requests - 1) * (0 if given else self._cached(prompts))),
+            round(max(0, kind.num_requests - 1) * self._cached(prompts)),
             round(kind.num_requests * answered),
         )
 

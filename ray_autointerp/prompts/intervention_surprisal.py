@@ -6,12 +6,12 @@ texts that were written without steering, so that nothing but the texts differs.
 
 from collections.abc import Sequence
 
+from ray_autointerp.prompts.judge import listed
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.text import prompt_text
 
 
 def ask(texts: Sequence[str]) -> tuple[Message, ...]:
     """The texts of a set."""
-    lines = [f"- {' '.join(text.split())}" for text in texts]
     system = prompt_text("intervention_surprisal")
-    return (Message("system", system), Message("user", "\n".join(["Texts:", *lines])))
+    return (Message("system", system), Message("user", f"Texts:\n{listed(texts)}"))

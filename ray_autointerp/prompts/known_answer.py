@@ -1,13 +1,15 @@
 """Questions to a judge whose answers anybody knows, one kind for each kind of judgement.
 
-Each is asked in both orders, by the same prompts as the real ones: what they show is whether a
-model answers in one of the allowed ways at all, and whether it reads what it is shown.
+They are asked by the same prompts as the real ones. By choice each comes in both orders: they show
+whether a model answers in one of the allowed ways at all, and whether it reads what it is shown. By
+likelihood they show whether the description makes what it fits likelier than what it does not.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ray_autointerp.prompts import detection, fuzzing, judge, unseen_tokens
+from ray_autointerp.prompts.judgement import SetJudgement, TextJudgement, Write
 from ray_autointerp.prompts.message import Message
 
 _DESCRIPTION = 'cooking and baking; fires on "flour", "oven", "recipe"; promotes "butter", "dough"'
@@ -45,54 +47,52 @@ class KnownAnswer:
         return tuple(choice for choice in self.choices if choice != self.right)
 
 
+@dataclass(frozen=True)
+class KnownLikelihood:
+    """A description, what it fits, and what it does not, as answers to `write`."""
+
+    write: Write
+    description: str
+    fitting: str
+    other: str
+
+
 def known_answers(step: str) -> tuple[KnownAnswer, KnownAnswer]:
     """The question of a judging step in both orders: the right answer is another in each."""
-    return _KNOWN[step]()
-
-
-def _output_score() -> tuple[KnownAnswer, KnownAnswer]:
-    return _two_sets(
-        judge.ask_two(_DESCRIPTION, _COOKING, _LAW), judge.ask_two(_DESCRIPTION, _LAW, _COOKING)
-    )
-
-
-def _unseen_tokens() -> tuple[KnownAnswer, KnownAnswer]:
-    return _two_sets(
-        unseen_tokens.ask(_DESCRIPTION, _COOKING_TOKENS, _LAW_TOKENS),
-        unseen_tokens.ask(_DESCRIPTION, _LAW_TOKENS, _COOKING_TOKENS),
-    )
-
-
-def _detection() -> tuple[KnownAnswer, KnownAnswer]:
-    return _of_texts(detection.ask, _COOKING[2], _LAW[2])
-
-
-def _fuzzing() -> tuple[KnownAnswer, KnownAnswer]:
-    return _of_texts(fuzzing.ask, _MARKED, _MISMARKED)
-
-
-_KNOWN: Mapping[str, Callable[[], tuple[KnownAnswer, KnownAnswer]]] = {
-    "output_score": _output_score,
-    "unseen_tokens": _unseen_tokens,
-    "detection": _detection,
-    "fuzzing": _fuzzing,
-}
-
-
-def _two_sets(
-    first: tuple[Message, ...], second: tuple[Message, ...]
-) -> tuple[KnownAnswer, KnownAnswer]:
-    """The right set is shown first, then second."""
-    choices = judge.TWO_SET_CHOICES
-    return KnownAnswer(first, choices, choices[0]), KnownAnswer(second, choices, choices[1])
-
-
-def _of_texts(
-    ask: Callable[[tuple[str, ...], str, int], tuple[Message, ...]], fitting: str, other: str
-) -> tuple[KnownAnswer, KnownAnswer]:
-    """The text asked about is the fitting one, then the other; both are shown first."""
+    if step in _OF_SETS:
+        judgement, (fitting, other) = _OF_SETS[step]
+        choices = judge.TWO_SET_CHOICES
+        return (
+            KnownAnswer(judgement.ask(_DESCRIPTION, fitting, other), choices, choices[0]),
+            KnownAnswer(judgement.ask(_DESCRIPTION, other, fitting), choices, choices[1]),
+        )
+    asked, (text, wrong) = _OF_TEXTS[step]
     yes, no = choices = detection.CHOICES
+    # The text asked about is the fitting one, then the other; both are shown first.
     return (
-        KnownAnswer(ask((fitting, other), _DESCRIPTION, 1), choices, yes),
-        KnownAnswer(ask((other, fitting), _DESCRIPTION, 1), choices, no),
+        KnownAnswer(asked.ask((text, wrong), _DESCRIPTION, 1), choices, yes),
+        KnownAnswer(asked.ask((wrong, text), _DESCRIPTION, 1), choices, no),
     )
+
+
+def known_likelihood(step: str) -> KnownLikelihood:
+    """What a judging step compares, of the same sets or texts."""
+    if step in _OF_SETS:
+        judgement, sets = _OF_SETS[step]
+        fitting, other = map(judgement.written, sets)
+        return KnownLikelihood(judgement.write, _DESCRIPTION, fitting, other)
+    asked, texts = _OF_TEXTS[step]
+    return KnownLikelihood(asked.write, _DESCRIPTION, *texts)
+
+
+_OF_SETS: Mapping[str, tuple[SetJudgement, tuple[Sequence[str], Sequence[str]]]] = {
+    "output_score": (judge.TWO_SETS, (_COOKING, _LAW)),
+    "unseen_tokens": (unseen_tokens.JUDGEMENT, (_COOKING_TOKENS, _LAW_TOKENS)),
+}
+"""By step, its judgement, the set that the description fits and the other."""
+
+_OF_TEXTS: Mapping[str, tuple[TextJudgement, tuple[str, str]]] = {
+    "detection": (detection.JUDGEMENT, (_COOKING[2], _LAW[2])),
+    "fuzzing": (fuzzing.JUDGEMENT, (_MARKED, _MISMARKED)),
+}
+"""The same of the steps that judge single texts."""

@@ -237,11 +237,12 @@ def _known_answers(tables: Tables) -> str:
     ]
     if not rows:
         return ""
-    return (
-        f" The judge had {sum(row['log_odds'] > 0 for row in rows)} of {len(rows)} questions with "
-        f"known answers right; the allowed answers hold {fmean(r['allowed'] for r in rows):.0%} of "
-        "its probability."
-    )
+    right = f" The judge had {sum(row['log_odds'] > 0 for row in rows)} of {len(rows)} questions"
+    right += " with known answers right"
+    allowed = [row["allowed"] for row in rows if row["allowed"] is not None]
+    if not allowed:  # judged by likelihood
+        return f"{right}."
+    return f"{right}; the allowed answers hold {fmean(allowed):.0%} of its probability."
 
 
 def _told_by_tokens(tables: Tables) -> str:

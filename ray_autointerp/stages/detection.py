@@ -23,7 +23,7 @@ from ray_autointerp.passes.judged_texts import (
     text_scores,
 )
 from ray_autointerp.passes.window_sample import WindowSample
-from ray_autointerp.prompts.detection import ask
+from ray_autointerp.prompts.detection import JUDGEMENT
 from ray_autointerp.records.keys import derive_seed, hash_order
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -35,7 +35,7 @@ RANDOM, NEAR_MISS = "random", "near_miss"
 async def run(task: Task, context: WorkerContext) -> None:
     """Write one selection shard of `detections/<method>` and `detection_scores/<method>`."""
     texts = _texts(task, context, context.tables.chosen(task))
-    rows = await judge_texts(task, context, texts, RANDOM, ask)
+    rows = await judge_texts(task, context, texts, RANDOM, JUDGEMENT)
     context.write(task, "detections", [row for judged in rows.values() for row in judged])
     context.write(
         task, "detection_scores", [_scored(latent, judged) for latent, judged in rows.items()]

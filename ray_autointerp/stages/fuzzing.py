@@ -15,7 +15,7 @@ from ray_autointerp.passes.judged_texts import (
     judge_texts,
     text_scores,
 )
-from ray_autointerp.prompts.fuzzing import ask
+from ray_autointerp.prompts.fuzzing import JUDGEMENT
 from ray_autointerp.prompts.max_act import marked
 from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.split_characters import cut_texts, whole_characters
@@ -31,7 +31,7 @@ async def run(task: Task, context: WorkerContext) -> None:
     latents = context.tables.chosen(task)
     excerpts_of = held_out(task, context, latents)
     texts = {latent: list(_texts(latent, excerpts_of[latent], context)) for latent in latents}
-    rows = await judge_texts(task, context, texts, INACTIVE, ask)
+    rows = await judge_texts(task, context, texts, INACTIVE, JUDGEMENT)
     context.write(task, "fuzzings", [row for judged in rows.values() for row in judged])
     context.write(
         task,

@@ -3,6 +3,7 @@
 Judgements are log-probabilities of a few allowed answers. A model that would rather say something
 else (think aloud, greet, repeat the question) gives numbers all the same, of what it does not
 mean. So each kind of question that the run asks is asked once with a known answer, in both orders.
+By likelihood the judge says nothing: what is checked is that it is not wrong.
 """
 
 import asyncio
@@ -12,8 +13,13 @@ import math
 from ray_autointerp.config import Config
 from ray_autointerp.errors import LLMError
 from ray_autointerp.methods.output_score import ChoiceLogprobs
-from ray_autointerp.passes.ask import ask_to_choose, choice_status
-from ray_autointerp.prompts.known_answer import KnownAnswer, known_answers
+from ray_autointerp.passes.ask import ask_gains, ask_to_choose, choice_status
+from ray_autointerp.prompts.known_answer import (
+    KnownAnswer,
+    KnownLikelihood,
+    known_answers,
+    known_likelihood,
+)
 from ray_autointerp.prompts.message import digest
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.context import WorkerContext
@@ -23,16 +29,19 @@ _log = logging.getLogger(__name__)
 
 
 async def run(task: Task, context: WorkerContext) -> None:
-    """Write `judge_check/<step>`: a row for each order.
+    """Write `judge_check/<step>`: a row for each order, or one of likelihoods.
 
     Raises LLMError where the allowed answers hold less of the probability than the config wants.
     """
     assert task.method is not None
-    asked = known_answers(task.method)
-    rows = list(
-        await asyncio.gather(*(_row(order, one, context) for order, one in enumerate(asked)))
-    )
-    _judge(task.method, rows, context.run.config)
+    config = context.run.config
+    if config.score.judged_by == "choice":
+        asked = enumerate(known_answers(task.method))
+        rows = list(await asyncio.gather(*(_row(order, one, context) for order, one in asked)))
+        _check_allowed(task.method, rows, config)
+    else:
+        rows = [await _likelihood_row(known_likelihood(task.method), context)]
+    _check_right(task.method, rows, config)
     context.write(task, "judge_check", rows)
 
 
@@ -55,26 +64,46 @@ async def _row(order: int, known: KnownAnswer, context: WorkerContext) -> Row:
     }
 
 
-def _judge(step: str, rows: list[Row], config: Config) -> None:
+async def _likelihood_row(known: KnownLikelihood, context: WorkerContext) -> Row:
+    texts = (known.fitting, known.other)
+    gains = await ask_gains(context, known.write, known.description, texts)
+    (status, fitting), (other_status, other) = gains
+    row: Row = {
+        "order": 0,
+        "status": status if status != "ok" else other_status,
+        "prompt_digest": digest(known.write(known.description)),
+    }
+    if fitting is None or other is None:
+        return row
+    return row | {"log_odds": fitting - other}
+
+
+def _check_allowed(step: str, rows: list[Row], config: Config) -> None:
     statuses = {row["status"] for row in rows}
     if not statuses <= {"ok", "unreadable"}:  # not asked, for want of money
         return
     # What cannot be read has none of the allowed answers among its likeliest.
     allowed = sum(row.get("allowed", 0.0) for row in rows) / len(rows)
-    judging, least = config.judging, config.judge_check.least_allowed
-    name = judging.model or judging.script
+    least = config.judge_check.least_allowed
     said = ", ".join(f"`{text}`" for text in dict.fromkeys(row["answer"] for row in rows))
     if allowed < least:
         raise LLMError(
-            f"The judge {name} puts {allowed:.0%} of its probability on the "
+            f"The judge {_name(config)} puts {allowed:.0%} of its probability on the "
             f"answers that the questions of {step} allow (it said {said}): its log-probabilities "
             "would be of what it does not mean. Name another in [judge], switch its thinking off "
             "(chat_template_kwargs), or, if it is meant, set judge_check.least_allowed to "
             f"{math.floor(100 * allowed) / 100:g}."
         )
-    if "unreadable" not in statuses and sum(row["log_odds"] for row in rows) <= 0:
+
+
+def _check_right(step: str, rows: list[Row], config: Config) -> None:
+    if all(row["status"] == "ok" for row in rows) and sum(row["log_odds"] for row in rows) <= 0:
         _log.warning(
             "The judge %s gets a plain question of %s wrong: expect its scores to be at chance.",
-            name,
+            _name(config),
             step,
         )
+
+
+def _name(config: Config) -> str:
+    return config.judging.model or config.judging.script

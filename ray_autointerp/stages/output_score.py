@@ -167,7 +167,7 @@ async def _two_set(
     row |= {"partner": against.partner, "stranger": against.stranger}
     stranger = material.descriptions[against.stranger]
     return row | await judge_two_sets(
-        context, judge.ask_two, described["description"], stranger, own, other
+        context, judge.TWO_SETS, described["description"], stranger, own, other
     )
 
 

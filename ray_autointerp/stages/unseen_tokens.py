@@ -165,7 +165,7 @@ async def _trial(
         return row | {"status": "no_evidence"}
     return row | await judge_two_sets(
         context,
-        unseen_tokens.ask,
+        unseen_tokens.JUDGEMENT,
         material.descriptions[latent],
         material.descriptions[against.stranger],
         own,

@@ -164,12 +164,15 @@ def test_log_probability_of_a_choice_is_the_models_own(ask: Callable[..., list[A
 def test_log_probability_of_a_given_answer_is_the_models_own(
     ask: Callable[..., list[Answer]],
 ) -> None:
-    """Against Hugging Face's forward pass, token by token, though the prompt is in the cache."""
+    """Against Hugging Face's forward pass, token by token: with the prompt read from the cache, and
+    where the answer is in the cache too, since it was given before.
+    """
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
 
     messages = intervention_surprisal.ask(["the cat purred " * 20, "a tax on wool"])
-    given = ("Words about cats.", 'fires on "purr", "miau";\npromotes "Kätzchen"', "x")
+    long = "and then the cat purred again, " * 10
+    given = ("Words about cats.", long, 'fires on "purr", "miau";\npromotes "Kätzchen"', "x")
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     prompt = tokenizer.apply_chat_template(
         [{"role": m.role, "content": m.content} for m in messages],
@@ -178,15 +181,17 @@ def test_log_probability_of_a_given_answer_is_the_models_own(
     )
     model = LlamaForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     ask(Request(messages, max_tokens=4))
-    answers = ask(*(Request(messages, max_tokens=1, answer=answer) for answer in given))
-    for text, answer in zip(given, answers, strict=True):
+    requests = [Request(messages, max_tokens=1, answer=answer) for answer in given]
+    first, again = ask(*requests), ask(*requests)
+    assert all(100 < answer.num_cached_tokens < len(prompt) for answer in first)
+    for text, answer in zip((*given, *given), (*first, *again), strict=True):
         tokens = tokenizer.encode(text, add_special_tokens=False)
         with torch.inference_mode():
             logits = model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
         wanted = logits.log_softmax(-1)[torch.arange(len(tokens)), torch.tensor(tokens)]
         assert answer.answer_logprobs == pytest.approx(wanted.tolist(), abs=1e-3)
         assert answer.num_prompt_tokens == len(prompt) + len(tokens)
-        assert (answer.num_cached_tokens, answer.num_generated_tokens) == (0, 1)
+        assert answer.num_generated_tokens == 1
 
 
 def test_prompt_that_does_not_fit_is_an_answer_with_the_reason(

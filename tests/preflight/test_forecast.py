@@ -131,12 +131,15 @@ def test_vllm_counts_by_its_own_tokenizer_and_keeps_beginnings(
             assert 0 < usage.num_cached_tokens < usage.num_prompt_tokens
 
 
-def test_given_answers_are_read_without_a_cache(quick_run: Run, planted: PlantedTruth) -> None:
+def test_given_answers_follow_prompts_that_are_read_from_the_cache(
+    quick_run: Run, planted: PlantedTruth
+) -> None:
     section = {"backend": "vllm", "model": str(planted.folder / "subject")}
     score = quick_run.config.score.model_copy(update={"num_surprisal_trials": 2})
     config = with_llm(quick_run, section, score=score)
     usage = forecast(config, quick_run.axes).steps["intervention_surprisal"]
-    assert usage.num_cached_tokens == 0 < usage.num_requests == usage.num_generated_tokens
+    assert 0 < usage.num_cached_tokens < usage.num_prompt_tokens
+    assert usage.num_requests == usage.num_generated_tokens > 0
 
 
 def test_judge_of_its_own_counts_its_own(quick_run: Run, planted: PlantedTruth) -> None:

@@ -12,12 +12,20 @@ _KNOWN = {
 }
 
 
+_BY_LIKELIHOOD = {
+    prompt_text("write_text"): "detection",
+    prompt_text("write_marked_text"): "fuzzing",
+    prompt_text("write_texts"): "output_score",
+    prompt_text("write_tokens"): "unseen_tokens",
+}
+
+
 def step_of(request: Request) -> str:
     """The step's name."""
     if request.messages in _KNOWN:
         return "judge_check"
     if request.answer is not None:
-        return "intervention_surprisal"
+        return _BY_LIKELIHOOD.get(request.messages[0].content, "intervention_surprisal")
     if request.choices == detection.CHOICES:
         return "fuzzing" if "<<" in request.messages[-1].content else "detection"
     if request.choices is not None:
