@@ -129,11 +129,14 @@ def _about_one_text(asked: str) -> Answer:
 
 
 def _loglikelihood(asked: str, answer: str) -> Answer:
-    """Each word of the answer is a token: the likelier the more often the prompt says it."""
+    """Each word of the answer, or each marked one, is a token: the likelier the more often the
+    prompt says it.
+    """
     said = Counter(_families(asked))
     total = math.log(_UNSAID_WORDS + said.total())
+    words = " ".join(_MARKED.findall(answer)) if "<<" in answer else answer
     return Answer(
-        "", "stop", answer_logprobs=[math.log1p(said[w]) - total for w in _families(answer)]
+        "", "stop", answer_logprobs=[math.log1p(said[w]) - total for w in _families(words)]
     )
 
 

@@ -5,7 +5,7 @@ is kept, whatever it is. Judgements are one token of a fixed list: nothing to de
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -107,20 +107,24 @@ async def ask_gains(
     """
     asked = [(write(about), text) for about in (description, None) for text in texts]
     answers = await asyncio.gather(*(ask_loglikelihood(context, *one) for one in asked))
-    return [
-        loglikelihood_ratio(*pair)
-        for pair in zip(answers[: len(texts)], answers[len(texts) :], strict=True)
-    ]
+    gains: list[tuple[Status, float | None]] = []
+    for pair in zip(answers[: len(texts)], answers[len(texts) :], strict=True):
+        if failed := failures(pair):
+            gains.append((failed[0], None))
+        else:
+            with_it, without = map(loglikelihood, pair)
+            gains.append(("ok", with_it - without))
+    return gains
 
 
-def loglikelihood_ratio(one: Answer, other: Answer) -> tuple[Status, float | None]:
-    """The log-probability of one given answer less that of another, in nats, and `ok`; or why
-    there is none.
-    """
-    for status in map(choice_status, (one, other)):
-        if status != "ok":
-            return status, None
-    return "ok", sum(one.answer_logprobs or ()) - sum(other.answer_logprobs or ())
+def loglikelihood(answer: Answer) -> float:
+    """The log-probability of a given answer, in nats."""
+    return sum(answer.answer_logprobs or ())
+
+
+def failures(answers: Iterable[Answer]) -> list[Status]:
+    """The statuses of those that are not `ok`."""
+    return [status for answer in answers if (status := choice_status(answer)) != "ok"]
 
 
 def choice_status(answer: Answer) -> Status:

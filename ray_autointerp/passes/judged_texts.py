@@ -1,7 +1,7 @@
 """Held-out texts of a latent, put before the judge one by one: what detection and fuzzing share.
 
-By choice the judge says whether a description fits a text; by likelihood the log-odds are how much
-likelier the description makes the text (Bayes' rule, whatever share of texts it fits).
+By choice the judge says whether a description fits a text. By likelihood the log-odds are how much
+likelier the description makes it, as by Bayes' rule, up to a constant.
 
 The texts of a latent come in an order by seeded hash, so that neither its place nor its prompt
 tells of what kind a text is. Nothing depends on the description: all methods meet the same texts.

@@ -19,12 +19,7 @@ from ray_autointerp.methods.output_score import (
     two_set_log_odds,
 )
 from ray_autointerp.methods.word_overlap import word_overlap_log_odds
-from ray_autointerp.passes.ask import (
-    ask_loglikelihood,
-    ask_to_choose,
-    choice_status,
-    loglikelihood_ratio,
-)
+from ray_autointerp.passes.ask import ask_loglikelihood, ask_to_choose, failures, loglikelihood
 from ray_autointerp.prompts.judge import TWO_SET_CHOICES
 from ray_autointerp.prompts.judgement import SetJudgement
 from ray_autointerp.records.status import Status
@@ -110,8 +105,7 @@ async def _chosen(
     )
     answers = [own_first, own_second, stranger_first, stranger_second]
     said = [answer.text for answer in answers]
-    failed = [status for answer in answers if (status := choice_status(answer)) != "ok"]
-    if failed:
+    if failed := failures(answers):
         return _Judged(failed[0], said)
     log_odds = _log_odds(own_first, own_second), _log_odds(stranger_first, stranger_second)
     return _Judged("ok", said, log_odds)
@@ -126,10 +120,10 @@ async def _likelihoods(
     written = [judgement.written(one) for one in sets]
     asked = [(judgement.write(text), one) for text in descriptions for one in written]
     answers = await asyncio.gather(*(ask_loglikelihood(context, *one) for one in asked))
-    own, stranger = (loglikelihood_ratio(*answers[i : i + 2]) for i in (0, 2))
-    if own[1] is None or stranger[1] is None:
-        return _Judged(own[0] if own[1] is None else stranger[0], ())
-    return _Judged("ok", (), (own[1], stranger[1]))
+    if failed := failures(answers):
+        return _Judged(failed[0], ())
+    target, partner, stranger_target, stranger_partner = map(loglikelihood, answers)
+    return _Judged("ok", (), (target - partner, stranger_target - stranger_partner))
 
 
 def _log_odds(target_first: Answer, target_second: Answer) -> float:

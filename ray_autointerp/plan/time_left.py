@@ -132,7 +132,7 @@ class Outlook:
                 seconds[pool] += num_left * step.seconds
             elif pool in rates:
                 seconds[pool] += num_left * self._work(name) * rates[pool]
-            else:
+            elif pool != "cpu":  # what no model runs for is short: not worth not knowing the rest
                 unmeasured.append(name)
         return Left(
             sum(step.progress.done for step in steps),

@@ -237,11 +237,11 @@ def _known_answers(tables: Tables) -> str:
     ]
     if not rows:
         return ""
-    right = f" The judge had {sum(row['log_odds'] > 0 for row in rows)} of {len(rows)} questions"
-    right += " with known answers right"
+    num_right = sum(row["log_odds"] > 0 for row in rows)
+    right = f" The judge had {num_right} of {len(rows)} questions with known answers right"
     allowed = [row["allowed"] for row in rows if row["allowed"] is not None]
-    if not allowed:  # judged by likelihood
-        return f"{right}."
+    if not allowed:
+        return f"{right}, by likelihood."
     return f"{right}; the allowed answers hold {fmean(allowed):.0%} of its probability."
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from ray_autointerp.methods.intervention_surprisal import intervention_surprisal
 from ray_autointerp.methods.panel_draw import Unit
-from ray_autointerp.passes.ask import ask_loglikelihood, choice_status
+from ray_autointerp.passes.ask import ask_loglikelihood, failures
 from ray_autointerp.passes.text_sets import Completions, completions
 from ray_autointerp.plan.units import surprisal_units, texts_of
 from ray_autointerp.prompts import intervention_surprisal as prompt
@@ -69,8 +69,7 @@ async def _trial(
     answers = await asyncio.gather(
         *(ask_loglikelihood(context, prompt.ask(one), described["description"]) for one in sets)
     )
-    failed = [status for answer in answers if (status := choice_status(answer)) != "ok"]
-    if failed:
+    if failed := failures(answers):
         return row | {"status": failed[0]}
     after_steered, after_unsteered = (answer.answer_logprobs or () for answer in answers)
     return row | {

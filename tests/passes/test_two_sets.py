@@ -56,7 +56,7 @@ class WorkerContext:
             return Answer("too long", "error")
         words = set_.split()
         return Answer(
-            "", "stop", answer_logprobs=[-len(w) + 3.0 * (w in description) for w in words]
+            "", "stop", answer_logprobs=[-len(w) + 3.0 * (w in description.split()) for w in words]
         )
 
 
@@ -110,7 +110,7 @@ def test_by_likelihood_each_set_follows_each_description_and_what_it_is_by_itsel
     assert row["log_odds"] == pytest.approx(3 - 8 + 4)
     assert row["log_odds_stranger"] == pytest.approx(-8 + 4)
     assert row["status"] == "ok" and row["win"] == 1.0, "though the other set is likelier"
-    assert row["answers"] == []
+    assert not row["answers"]
     assert judged(WorkerContext(judged_by="likelihood"), "about owls too")["win"] == 0.5
 
 

@@ -144,6 +144,13 @@ def test_shards_of_a_selection_to_come_are_those_that_the_run_then_has(
     assert outlook.left([step("steering", 0, None, None)], 1.0).num_tasks == number > 0
 
 
+def test_tables_are_not_waited_for(outlook: Outlook) -> None:
+    """Where a parent had all other tables, nothing tells how long `publish` takes."""
+    one_after_another(outlook, "explain")
+    steps = [step("explain", 4, 10, 30.0), step("publish", 0, 9, None)]
+    assert outlook.left(steps, 9.0) == Left(4, 19, 6 * 30, ())
+
+
 def test_nothing_left_takes_no_time(outlook: Outlook) -> None:
     assert outlook.left([step("explain", 4, 4, 30.0)], 1.0) == Left(4, 4, 0.0, ())
 

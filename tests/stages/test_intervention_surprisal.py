@@ -189,9 +189,9 @@ def test_endpoint_is_refused_in_one_sentence_before_anything_is_written(
     with pytest.raises(LLMError) as refused:
         label(config, run_local, Silent())
     assert str(refused.value) == (
-        "score.num_surprisal_trials needs the log-probability of a given description, for which "
-        "the chat protocol of endpoints has no place: set it to 0, or name a judge with "
-        'backend = "vllm" in [judge].'
+        'score.judged_by = "likelihood" and score.num_surprisal_trials need the log-probability '
+        "of a given text, for which the chat protocol of endpoints has no place: set them to "
+        '"choice" and 0, or name a judge with backend = "vllm" in [judge].'
     )
     assert not (tmp_path / "runs").exists()
 

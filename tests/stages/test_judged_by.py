@@ -71,7 +71,7 @@ def test_nothing_else_is_asked_of_the_judge(judged_run: Run) -> None:
 
 def test_texts_are_those_that_a_choice_is_asked_about(judged_run: Run, quick_run: Run) -> None:
     def shown(run: Run) -> list[tuple[object, ...]]:
-        key = ("latent", "number", "kind", "window", "text")
+        key = ("latent", "number", "kind", "window", "strength")
         return [tuple(row[name] for name in key) for row in rows(run, "detections")]
 
     assert shown(judged_run) == shown(quick_run)
@@ -91,7 +91,7 @@ def test_judge_has_one_known_answer_a_step_and_no_allowed_ones(judged_run: Run) 
         (row,) = Tables(judged_run).read("judge_check", None, step).to_pylist()
         assert (row["status"], row["allowed"], row["right_answer"]) == ("ok", None, None)
         assert row["log_odds"] > 0
-    assert "of 4 questions with known answers right." in basis(judged_run)
+    assert "4 of 4 questions with known answers right, by likelihood." in basis(judged_run)
 
 
 def lover_of_law(request: Request) -> Answer:
@@ -99,7 +99,7 @@ def lover_of_law(request: Request) -> Answer:
     if request.answer is None:
         return planted_script(request)
     is_known = "not known" not in request.messages[-1].content
-    likes = "court" in request.answer
+    likes = "law" in request.answer
     return Answer("", "stop", answer_logprobs=[float(is_known and likes) - 2.0])
 
 
