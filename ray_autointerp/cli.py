@@ -67,7 +67,7 @@ LLM = Annotated[
     typer.Option(
         "--llm",
         help="In place of the config's LLM: a hub name, a folder, or a server's URL, with its key "
-        "in the environment.",
+        "in the environment (where it judges too, by choice).",
     ),
 ]
 LLMModel = Annotated[
@@ -636,10 +636,12 @@ def _overridden(
     llm: str | None,
     llm_model: str | None,
 ) -> Config:
+    raw = config.model_dump(mode="json")
     if llm is not None or llm_model is not None:
         section = with_llm(config.llm, llm or "", llm_model)
-        config = config.model_copy(update={"llm": section})
-    raw = config.model_dump(mode="json")
+        raw["llm"] = section.model_dump(mode="json")
+        if section.backend == "endpoint" and config.judge is None:
+            raw["score"]["judged_by"] = "choice"  # a server tells no likelihoods
     if root is not None:
         raw["run"]["root"] = root
     if latents is not None:

@@ -68,6 +68,8 @@ def test_llm_of_the_command_line_takes_the_place_of_the_configs(
     said = cli("plan", config_file(), *server)
     assert said.code == 0, said.err
     assert "big/judge (of the endpoint backend)" in said.out
+    by_likelihood = config_file({"score": {"judged_by": "likelihood"}})
+    assert cli("plan", by_likelihood, *server).code == 0, "a server judges by choice"
     endpoints = {"backend": "endpoint", "model": "m", "endpoints": ["https://host/v1"]}
     said = cli("plan", config_file({"llm": endpoints}), "--llm", "./subject")
     assert said.code == 0, said.err
