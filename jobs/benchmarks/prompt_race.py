@@ -20,6 +20,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.llm.client import Answer, LLMClient, Request
 from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.evidence import EXPLAINERS
+from ray_autointerp.plan.flow import step_named
 from ray_autointerp.plan.units import detection_requests, unseen_requests
 from ray_autointerp.prompts.repeated_text import repeats_run
 from ray_autointerp.prompts.text import worked_examples
@@ -139,9 +140,11 @@ class _Heard:
 
 
 class Race:
-    """The raced latents of one SAE, and the LLM that describes and judges."""
+    """The raced latents of one SAE, the LLM that describes, and the one that judges."""
 
-    def __init__(self, run: Run, sae: str, llm: LLMClient, cache: Path, num_latents: int) -> None:
+    def __init__(
+        self, run: Run, sae: str, llm: LLMClient, judge: LLMClient, cache: Path, num_latents: int
+    ) -> None:
         tables = Tables(run)
         panel, seed = tables.panel(sae), run.config.run.seed
         others = set(tables.selection(sae)) - set(panel)
@@ -151,7 +154,8 @@ class Race:
         if len(self.raced) < 2:
             raise SystemExit("two latents are needed, one to choose by and one to tell by")
         self.choosing = hash_order(self.raced, seed, "choose a prompt")[: len(self.raced) // 2]
-        self._llm, self._cache, self._store = llm, cache, open_store(str(cache))
+        self._llm, self._judge = llm, judge
+        self._cache, self._store = cache, open_store(str(cache))
         self._context = WorkerContext(run)
         self._tables = self._context.tables = RaceTables(run, self.raced, self.described)
         self._config = run.config
@@ -208,7 +212,8 @@ class Race:
             self.clock.num_left -= 1
 
         self._context.tables = self._tables.seen_by(replace(self._tables.run, config=config))
-        counted = _Heard(self._llm, self.clock.new)
+        asked = self._llm if step_named(step).pool == "llm" else self._judge
+        counted = _Heard(asked, self.clock.new)
         async with Answers(counted, task, self._store, self._context.spending) as answers:
             stage = importlib.import_module(f"ray_autointerp.stages.{step}")
             ended = stage.run(task, self._context.for_task(task, _Heard(answers, heard)))

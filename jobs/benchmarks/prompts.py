@@ -3,6 +3,7 @@ descriptions score.
 
     .venv/bin/python jobs/benchmarks/prompts.py RUN --llm FOLDER --latents 48
     .venv/bin/python jobs/benchmarks/prompts.py RUN --llm FOLDER --variants shots-0
+    .venv/bin/python jobs/benchmarks/prompts.py RUN --judge FOLDER --judged-by likelihood
 
 The variants are those of prompt_variants.py. Descriptions are written and judged by the stages of
 the flow, on the evidence of a finished run, to which nothing is written: by held-out texts
@@ -114,11 +115,13 @@ def _lift(mean: Mapping[str, Any]) -> str:
     )
 
 
-async def _raced(asked: argparse.Namespace, run: Run, llm: LLMClient) -> None:
-    race = Race(run, asked.sae or run.saes[0], llm, Path(asked.cache), asked.latents)
+async def _raced(asked: argparse.Namespace, run: Run, llm: LLMClient, judge: LLMClient) -> None:
+    sae = asked.sae or run.saes[0]
+    race = Race(run, sae, llm, judge, Path(asked.cache), asked.latents)
     variants = {method: _wanted(method, asked.variants) for method in asked.methods}
     race.expect({method: list(found) for method, found in variants.items()})
     await llm.start()
+    await judge.start()
     race.clock.start()
     print(
         f"{len(race.choosing)} latents choose, {len(race.raced) - len(race.choosing)} are held out"
@@ -137,23 +140,30 @@ def _wanted(method: str, names: Sequence[str]) -> dict[str, Variant]:
 
 
 def _run(asked: argparse.Namespace) -> Run:
-    """The run, with one LLM and no trials but those that are told."""
+    """The run, with the LLMs that are told, and no trials but those."""
     run = load_run(asked.run)
     config, score = run.config, run.config.score
     trials = {
         "detection_texts": asked.texts,
         "detection_near_misses": 0,
         "num_unseen_trials": asked.trials,
+        "judged_by": asked.judged_by or score.judged_by,
     }
     update: dict[str, Any] = {
         "score": score.model_copy(update=trials),
         "describe": config.describe.model_copy(update={"structured": False, "label_by": "order"}),
     }
     if asked.llm:
-        llm = LLMSection(model=asked.llm, dtype=asked.dtype, max_model_len=asked.max_model_len)
-        check_llm(llm, gpus=asked.gpus)
-        update |= {"llm": llm, "judge": None}
+        update |= {"llm": _section(asked.llm, asked), "judge": None}
+    if asked.judge:
+        update["judge"] = _section(asked.judge, asked)
     return replace(run, config=config.model_copy(update=update))
+
+
+def _section(model: str, asked: argparse.Namespace) -> LLMSection:
+    section = LLMSection(model=model, dtype=asked.dtype, max_model_len=asked.max_model_len)
+    check_llm(section, gpus=asked.gpus)
+    return section
 
 
 def main() -> None:
@@ -161,6 +171,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", help="a finished run, local or s3://")
     parser.add_argument("--llm", help="a folder or hub name; without it the run's own")
+    parser.add_argument("--judge", help="the same of the judge; without it the explainer judges")
+    parser.add_argument("--judged-by", choices=("choice", "likelihood"), help="if not as the run")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--max-model-len", type=int, default=4096)
     parser.add_argument("--gpus", type=float, default=0)
@@ -177,12 +189,16 @@ def main() -> None:
         parser.error(f"no variant {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     run = _run(asked)
     config = run.config
-    llm = open_llm(config.llm, threads=config.operations.threads, gpus=asked.gpus)
+    threads = config.operations.threads
+    llm = judge = open_llm(config.llm, threads=threads, gpus=asked.gpus)
+    if config.judge:
+        judge = open_llm(config.judge, threads=threads, gpus=asked.gpus)
 
     async def whole() -> None:
         try:
-            await _raced(asked, run, llm)
+            await _raced(asked, run, llm, judge)
         finally:
+            await judge.close()
             await llm.close()
 
     asyncio.run(whole())
