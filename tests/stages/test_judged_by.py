@@ -77,13 +77,32 @@ def test_texts_are_those_that_a_choice_is_asked_about(judged_run: Run, quick_run
     assert shown(judged_run) == shown(quick_run)
 
 
-@pytest.mark.parametrize("step", JUDGING)
-def test_requests_are_as_many_as_were_foreseen(judged_run: Run, step: str) -> None:
-    """Per text one with the description and one without; a trial has four."""
-    paid = paid_by_method(open_store(judged_run.uri), step)
+def asked_and_judged(run: Run, step: str, table: str) -> tuple[int, int]:
+    """Requests that were paid for, at most those foreseen, and what was judged by them."""
+    paid = paid_by_method(open_store(run.uri), step)
     found = sum(usage.num_requests for (_, method), usage in paid.items() if method == "keywords")
-    foreseen, more = asked_about(step_named(step), "keywords", judged_run.config, judged_run.axes)
+    foreseen, more = asked_about(step_named(step), "keywords", run.config, run.axes)
     assert 0 < found <= foreseen + more
+    return found, sum(row["status"] == "ok" for row in rows(run, table))
+
+
+@pytest.mark.parametrize(("step", "table"), [("detection", "detections"), ("fuzzing", "fuzzings")])
+def test_each_text_is_read_with_the_description_and_without(
+    judged_run: Run, step: str, table: str
+) -> None:
+    found, judged = asked_and_judged(judged_run, step, table)
+    assert found == 2 * judged
+
+
+@pytest.mark.parametrize(
+    ("step", "table"), [("output_score", "judgements"), ("unseen_tokens", "unseen_judgements")]
+)
+def test_each_trial_reads_both_sets_after_both_descriptions(
+    judged_run: Run, step: str, table: str
+) -> None:
+    """Trials that share a set and a description read them once."""
+    found, judged = asked_and_judged(judged_run, step, table)
+    assert 2 * judged < found <= 4 * judged
 
 
 def test_judge_has_one_known_answer_a_step_and_no_allowed_ones(judged_run: Run) -> None:
