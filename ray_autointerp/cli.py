@@ -67,7 +67,7 @@ LLM = Annotated[
     typer.Option(
         "--llm",
         help="In place of the config's LLM: a hub name, a folder, or a server's URL, with its key "
-        "in the environment (where it judges too, by choice).",
+        "in the environment; a server judges by choice.",
     ),
 ]
 LLMModel = Annotated[

@@ -8,7 +8,6 @@ same under both descriptions, and decides no win.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from ray_autointerp.llm.client import Answer
@@ -22,19 +21,8 @@ from ray_autointerp.methods.word_overlap import word_overlap_log_odds
 from ray_autointerp.passes.ask import ask_loglikelihood, ask_to_choose, failures, loglikelihood
 from ray_autointerp.prompts.judge import TWO_SET_CHOICES
 from ray_autointerp.prompts.judgement import SetJudgement
-from ray_autointerp.records.status import Status
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.tables import Row
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """What the judge says of two descriptions, the target's own and the stranger's."""
-
-    status: Status
-    answers: Sequence[str]
-    log_odds: tuple[float, float] | None = None
-    """For the target's set, in nats, under either."""
 
 
 async def judge_two_sets(
@@ -50,13 +38,31 @@ async def judge_two_sets(
     `own` is the target's set, `description` its own, `stranger` the control's.
     """
     by_choice = context.run.config.score.judged_by == "choice"
-    judged = await (_chosen if by_choice else _likelihoods)(
-        context, judgement, (description, stranger), (own, other)
-    )
-    row: Row = {"status": judged.status, "answers": judged.answers}
-    if judged.log_odds is None:
-        return row
-    trial = TwoSetTrial(0, *judged.log_odds)
+    texts, sets = (description, stranger), (own, other)
+    if by_choice:
+        # Both descriptions of one order follow each other: their prompts begin alike.
+        own_first, stranger_first, own_second, stranger_second = await asyncio.gather(
+            *(
+                ask_to_choose(context, judgement.ask(text, *shown), TWO_SET_CHOICES)
+                for shown in (sets, sets[::-1])
+                for text in texts
+            )
+        )
+        answers = [own_first, own_second, stranger_first, stranger_second]
+    else:
+        written = [judgement.written(one) for one in sets]
+        answers = await asyncio.gather(
+            *(
+                ask_loglikelihood(context, judgement.write(text), one)
+                for text in texts
+                for one in written
+            )
+        )
+    row: Row = {"status": "ok", "answers": [a.text for a in answers] if by_choice else []}
+    if failed := failures(answers):
+        return row | {"status": failed[0]}
+    log_odds = _chosen_log_odds if by_choice else _log_likelihood_ratio
+    trial = TwoSetTrial(0, log_odds(*answers[:2]), log_odds(*answers[2:]))
     counted = TwoSetTrial(
         0,
         word_overlap_log_odds(description, own, other),
@@ -92,42 +98,12 @@ def choosing_halves(trials: Sequence[Row]) -> list[float | None]:
     return [fmean(half) if half else None for half in (wins[::2], wins[1::2])]
 
 
-async def _chosen(
-    context: WorkerContext,
-    judgement: SetJudgement,
-    descriptions: tuple[str, str],
-    sets: tuple[Sequence[str], Sequence[str]],
-) -> _Judged:
-    # Both descriptions of one order follow each other: their prompts begin alike.
-    asked = [judgement.ask(text, *shown) for shown in (sets, sets[::-1]) for text in descriptions]
-    own_first, stranger_first, own_second, stranger_second = await asyncio.gather(
-        *(ask_to_choose(context, messages, TWO_SET_CHOICES) for messages in asked)
-    )
-    answers = [own_first, own_second, stranger_first, stranger_second]
-    said = [answer.text for answer in answers]
-    if failed := failures(answers):
-        return _Judged(failed[0], said)
-    log_odds = _log_odds(own_first, own_second), _log_odds(stranger_first, stranger_second)
-    return _Judged("ok", said, log_odds)
-
-
-async def _likelihoods(
-    context: WorkerContext,
-    judgement: SetJudgement,
-    descriptions: tuple[str, str],
-    sets: tuple[Sequence[str], Sequence[str]],
-) -> _Judged:
-    written = [judgement.written(one) for one in sets]
-    asked = [(judgement.write(text), one) for text in descriptions for one in written]
-    answers = await asyncio.gather(*(ask_loglikelihood(context, *one) for one in asked))
-    if failed := failures(answers):
-        return _Judged(failed[0], ())
-    target, partner, stranger_target, stranger_partner = map(loglikelihood, answers)
-    return _Judged("ok", (), (target - partner, stranger_target - stranger_partner))
-
-
-def _log_odds(target_first: Answer, target_second: Answer) -> float:
+def _chosen_log_odds(target_first: Answer, target_second: Answer) -> float:
     return two_set_log_odds(_two_logprobs(target_first), _two_logprobs(target_second))
+
+
+def _log_likelihood_ratio(target: Answer, partner: Answer) -> float:
+    return loglikelihood(target) - loglikelihood(partner)
 
 
 def _two_logprobs(answer: Answer) -> ChoiceLogprobs:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from ray_autointerp.methods.intervention_surprisal import intervention_surprisal
 from ray_autointerp.methods.panel_draw import Unit
-from ray_autointerp.passes.ask import ask_loglikelihood, failures
+from ray_autointerp.passes.ask import ask_loglikelihood, failures, loglikelihood
 from ray_autointerp.passes.text_sets import Completions, completions
 from ray_autointerp.plan.units import surprisal_units, texts_of
 from ray_autointerp.prompts import intervention_surprisal as prompt
@@ -71,12 +71,12 @@ async def _trial(
     )
     if failed := failures(answers):
         return row | {"status": failed[0]}
-    after_steered, after_unsteered = (answer.answer_logprobs or () for answer in answers)
+    after_steered, after_unsteered = map(loglikelihood, answers)
     return row | {
         "status": "ok",
-        "logprob_steered": sum(after_steered),
-        "logprob_unsteered": sum(after_unsteered),
-        "num_tokens": len(after_steered),
+        "logprob_steered": after_steered,
+        "logprob_unsteered": after_unsteered,
+        "num_tokens": len(answers[0].answer_logprobs or ()),
     }
 
 
