@@ -2,7 +2,8 @@
 
 Trials of one latent share texts, so latents are the sample: the interval is Student's over their
 win rates, but never narrower than Wilson's over as many independent trials, which keeps a width
-where the latents agree by accident.
+where the latents agree by accident. A run makes many such tests: a verdict against one of them is
+corrected for their number (Bonferroni), else one fair run in four would be marked.
 """
 
 from collections.abc import Sequence
@@ -32,21 +33,23 @@ class ChanceTest:
     verdict: Verdict
 
 
-def chance_test(rates: Sequence[float], num_trials: int) -> ChanceTest:
-    """The verdict on latents' win rates over so many trials in all.
+def chance_test(rates: Sequence[float], num_trials: int, num_tests: int = 1) -> ChanceTest:
+    """The verdict on latents' win rates over so many trials in all, one of `num_tests` tests.
 
     *At chance*: two one-sided tests at 5 % show the rate within MARGIN of CHANCE, even where it is
-    not exactly that. *Off chance*: they do not, and the 95 % interval excludes CHANCE.
+    not exactly that. *Off chance*: they do not, and the interval at 1 - 5 % / num_tests excludes
+    CHANCE, so that all tests together are wrong of a fair choice in 5 % of runs.
     """
     rate = fmean(rates) if rates else None
     interval = _clustered(rates, num_trials, 0.95)
     verdict: Verdict = "too few trials to tell"
     if interval is not None:
         inner = _clustered(rates, num_trials, 0.9)
-        assert inner is not None
+        outer = _clustered(rates, num_trials, 1 - 0.05 / num_tests)
+        assert inner is not None and outer is not None
         if inner.low >= CHANCE - MARGIN and inner.high <= CHANCE + MARGIN:
             verdict = "at chance"
-        elif not interval.low <= CHANCE <= interval.high:
+        elif not outer.low <= CHANCE <= outer.high:
             verdict = "off chance"
     return ChanceTest(len(rates), num_trials, rate, interval, verdict)
 

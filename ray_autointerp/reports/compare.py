@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, zip_longest
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -93,15 +93,8 @@ def chance_tests(scores: RunScores) -> Iterator[tuple[Measure, str, ChanceTest]]
     The verdict over all methods is the scorer's: one test, and not as many as there are methods.
     A latent's rate is the mean of its methods' there, so that latents stay the sample.
     """
-    for measure in MEASURES:
-        if measure.trials is None:
-            continue
-        controls = {method: shuffled(method) for method in scores.run.config.score.methods}
-        rates = {name: scores.get(made, measure.name) for name, made in controls.items()}
-        trials = {
-            name: scores.trials.get((made, measure.name), 0) for name, made in controls.items()
-        }
-        for name, test in _tests(rates, trials):
+    for measure, made in _shuffled(scores).items():
+        for name, test in _tests(scores, made):
             yield measure, name, test
 
 
@@ -109,11 +102,8 @@ def control_text_tests(scores: RunScores) -> Iterator[tuple[str, str, ChanceTest
     """Of each kind of text that no latent made: whether descriptions win half of their trials with
     it in the target's place; of ALL, then by method.
     """
-    for kind in filter(CONTROL_TARGETS.__contains__, scores.run.config.score.control_texts):
-        made = {method: found for (of, method), found in scores.controls.items() if of == kind}
-        rates = {method: found.wins for method, found in made.items()}
-        trials = {method: found.num_trials for method, found in made.items()}
-        for name, test in _tests(rates, trials):
+    for kind, made in _of_no_latent(scores).items():
+        for name, test in _tests(scores, made):
             yield kind, name, test
 
 
@@ -135,15 +125,58 @@ def picks(scores: RunScores, kind: str) -> Mean:
     return mean_of(_mean_by_latent(made).values_N, _seed(scores, "picks", kind))
 
 
-def _tests(
-    rates: Mapping[str, Scores], trials: Mapping[str, int]
-) -> Iterator[tuple[str, ChanceTest]]:
-    """Of ALL methods, then of each; none where no latent has a rate."""
-    if any(len(own.latents_N) for own in rates.values()):
-        pooled = _mean_by_latent(list(rates.values()))
-        yield ALL, chance_test(pooled.values_N.tolist(), sum(trials.values()))
-        for name, own in rates.items():
-            yield name, chance_test(own.values_N.tolist(), trials[name])
+class _Wins(NamedTuple):
+    """A method's wins in a forced choice that says nothing."""
+
+    rates: Scores
+    """By latent."""
+    num_trials: int
+
+
+def _shuffled(scores: RunScores) -> dict[Measure, dict[str, _Wins]]:
+    """Of each forced choice, by method, what shuffled descriptions win."""
+    found = {}
+    for measure in MEASURES:
+        if measure.trials is not None:
+            controls = {method: shuffled(method) for method in scores.run.config.score.methods}
+            found[measure] = {
+                method: _Wins(
+                    scores.get(control, measure.name),
+                    scores.trials.get((control, measure.name), 0),
+                )
+                for method, control in controls.items()
+            }
+    return {measure: made for measure, made in found.items() if _has_wins(made)}
+
+
+def _of_no_latent(scores: RunScores) -> dict[str, dict[str, _Wins]]:
+    """Of each kind of text that no latent made, by method, what wins with it as the target's."""
+    found = {
+        kind: {
+            method: _Wins(trials.wins, trials.num_trials)
+            for (of, method), trials in scores.controls.items()
+            if of == kind
+        }
+        for kind in scores.run.config.score.control_texts
+        if kind in CONTROL_TARGETS
+    }
+    return {kind: made for kind, made in found.items() if _has_wins(made)}
+
+
+def _has_wins(made: Mapping[str, _Wins]) -> bool:
+    return any(len(own.rates.latents_N) for own in made.values())
+
+
+def _tests(scores: RunScores, made: Mapping[str, _Wins]) -> Iterator[tuple[str, ChanceTest]]:
+    """Of ALL methods, one of as many tests as the run makes of its scorers; then of each method."""
+    num_scorers = len(_shuffled(scores)) + len(_of_no_latent(scores))
+    num_tests = num_scorers * len(scores.run.saes)
+    pooled = _mean_by_latent([own.rates for own in made.values()])
+    num_trials = sum(own.num_trials for own in made.values())
+    yield ALL, chance_test(pooled.values_N.tolist(), num_trials, num_tests)
+    for method, own in made.items():
+        rates = own.rates.values_N.tolist()
+        yield method, chance_test(rates, own.num_trials, num_tests * len(made))
 
 
 def off_chance_sentence(run: Run) -> str | None:

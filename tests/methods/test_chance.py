@@ -8,12 +8,14 @@ from ray_autointerp.methods.chance import ChanceTest, chance_test
 TRIALS = 12
 
 
-def simulated(seed: int, num_latents: int, rate: float, spread: float = 0.0) -> ChanceTest:
+def simulated(
+    seed: int, num_latents: int, rate: float, spread: float = 0.0, num_tests: int = 1
+) -> ChanceTest:
     """Latents whose own rates lie `spread` to either side of the whole's."""
     draw = np.random.default_rng(seed)
     own = rate + spread * draw.choice([-1, 1], num_latents)
     rates = draw.binomial(TRIALS, own) / TRIALS
-    return chance_test(rates.tolist(), TRIALS * num_latents)
+    return chance_test(rates.tolist(), TRIALS * num_latents, num_tests)
 
 
 def share(verdict: str, *simulation: float) -> float:
@@ -26,6 +28,22 @@ def share(verdict: str, *simulation: float) -> float:
 def test_fair_choice_is_seldom_called_off_chance(spread: float) -> None:
     """Also where the trials of a latent fall together, which trials alone would not forgive."""
     assert share("off chance", 30, 0.5, spread) < 0.08
+
+
+def test_fair_run_of_many_tests_is_seldom_marked() -> None:
+    """Without the correction two of three such runs would be (1 - 0.95 ** 20)."""
+    draw = np.random.default_rng(0)
+    num_tests, marked = 20, 0
+    for _ in range(100):
+        rates = draw.binomial(TRIALS, 0.5, (num_tests, 60)) / TRIALS
+        made = [chance_test(own.tolist(), TRIALS * 60, num_tests) for own in rates]
+        marked += any(test.verdict == "off chance" for test in made)
+    assert marked < 12
+
+
+def test_leak_is_found_among_many_tests() -> None:
+    found = [simulated(seed, 60, 0.65, num_tests=20).verdict for seed in range(100)]
+    assert found.count("off chance") > 95
 
 
 def test_enough_fair_trials_are_at_chance() -> None:
