@@ -107,7 +107,7 @@ class _Clock:
         """The engine is ready."""
         self.started = time.monotonic()
 
-    def new(self, _: Answer) -> None:
+    def new(self, *_: Request | Answer) -> None:
         """The LLM answered."""
         self.num_new += 1
         passed = time.monotonic() - self.started
@@ -123,7 +123,7 @@ class _Heard:
     """An LLM whose answers are counted."""
 
     llm: LLMClient
-    heard: Callable[[Answer], None]
+    heard: Callable[[Request, Answer], None]
 
     async def start(self) -> None:
         """Start the LLM."""
@@ -132,7 +132,7 @@ class _Heard:
     async def ask(self, request: Request) -> Answer:
         """The LLM's answer."""
         answer = await self.llm.ask(request)
-        self.heard(answer)
+        self.heard(request, answer)
         return answer
 
     async def close(self) -> None:
@@ -159,6 +159,8 @@ class Race:
         self._context = WorkerContext(run)
         self._tables = self._context.tables = RaceTables(run, self.raced, self.described)
         self._config = run.config
+        self._answered: dict[str, Answer] = {}
+        """By key, all answers so far: what variants ask alike is asked once."""
         self.clock = _Clock(0)
 
     def expect(self, variants: Mapping[str, Sequence[str]]) -> None:
@@ -207,14 +209,16 @@ class Race:
     async def _stage(self, step: str, made: str, config: Config, tokens: list[int]) -> None:
         task = Task(step, self.sae, made, 0, 1)
 
-        def heard(answer: Answer) -> None:
+        def heard(request: Request, answer: Answer) -> None:
+            self._answered[request.key] = answer
             tokens.append(answer.num_prompt_tokens)
             self.clock.num_left -= 1
 
         self._context.tables = self._tables.seen_by(replace(self._tables.run, config=config))
         asked = self._llm if step_named(step).pool == "llm" else self._judge
         counted = _Heard(asked, self.clock.new)
-        async with Answers(counted, task, self._store, self._context.spending) as answers:
+        answered, spending = self._answered, self._context.spending
+        async with Answers(counted, task, self._store, spending, earlier=answered) as answers:
             stage = importlib.import_module(f"ray_autointerp.stages.{step}")
             ended = stage.run(task, self._context.for_task(task, _Heard(answers, heard)))
             if inspect.isawaitable(ended):
