@@ -1,4 +1,5 @@
-"""Reading answers: a record, or a status. Nothing is repaired and nothing is guessed.
+"""Reading answers: a record, or a status. Nothing is guessed, and no more is repaired than what a
+list says twice.
 
 An answer that hit its token limit is truncated, one that declines is refused, one that is not
 what was asked for is unreadable, and a description that leaks or repeats the prompt is lint. Each
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 from ray_autointerp.prompts.lint import is_lint
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.repeated_text import worked_answers
+from ray_autointerp.prompts.repeated_text import list_without_repeats, worked_answers
 
 AnswerStatus = Literal["refused", "truncated", "unreadable", "lint"]
 
@@ -47,7 +48,7 @@ def read_description(
     asked: Sequence[Message] = (),
     cap_words: int | None = None,
 ) -> str:
-    """The description in an answer, boilerplate opening and quotes taken off.
+    """The description in an answer, without boilerplate opening, quotes and repeated items.
 
     `asked` are the turns of the prompt that it may not repeat. Raises BadAnswer: nothing said,
     cut off by the token limit, declined, or lint (prompts/lint.py).
@@ -61,7 +62,8 @@ def read_description(
     if len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2:
         text = text[1:-1].strip()
     if finish_reason == "length" and len(lines) == 1:
-        text = _whole_sentences(text)
+        text = _finished(text)
+    text = list_without_repeats(text)
     if not re.search(r"\w", text):
         raise BadAnswer("unreadable")
     if is_lint(text, asked, worked_answers(asked), cap_words):
@@ -80,9 +82,14 @@ def read_json(answer: str, finish_reason: str) -> Any:
         raise BadAnswer(status) from error
 
 
-def _whole_sentences(text: str) -> str:
-    """What was finished before the limit. Raises BadAnswer if no sentence was."""
+def _finished(text: str) -> str:
+    """What was finished before the limit: sentences, or a list that had begun to repeat itself.
+    Raises BadAnswer if neither was.
+    """
     end = max(text.rfind(mark) for mark in (". ", "; ", ".", ";"))
-    if end <= 0:
+    if end > 0:
+        return text[: end + 1].rstrip("; ")
+    items, _, _ = text.rpartition(",")
+    if list_without_repeats(items) == items:
         raise BadAnswer("truncated")
-    return text[: end + 1].rstrip("; ")
+    return items

@@ -71,8 +71,8 @@ def ask_with(
 
 
 def first_words(text: str, number: int) -> str:
-    """At most so many words of a text."""
-    return " ".join(text.split()[:number])
+    """At most so many words of a text, no comma after the last."""
+    return " ".join(text.split()[:number]).rstrip(",;")
 
 
 def _capped(evidence: str, cap_words: int) -> str:

@@ -1,5 +1,5 @@
-"""Descriptions that repeat: a worked answer or a run of words copied from a prompt, and one text
-that several latents have. Neither tells a latent from others.
+"""Descriptions that repeat: a worked answer or a run of words copied from a prompt, one text that
+several latents have (neither tells a latent from others), and items of a list said again.
 """
 
 import re
@@ -10,6 +10,11 @@ from ray_autointerp.prompts.message import Message
 
 LEAST_LATENTS = 3
 """A text of this many latents of an SAE counts as repeated; two may truly be alike."""
+
+_MOST_WORDS = 3
+"""Of an item without quotation marks: more are a clause, after which a list begins anew."""
+
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 def normal_form(text: str) -> str:
@@ -43,3 +48,27 @@ def repeated(texts: Mapping[int, str]) -> frozenset[int]:
     forms = {latent: normal_form(text) for latent, text in texts.items()}
     counts = Counter(forms.values())
     return frozenset(latent for latent, form in forms.items() if counts[form] >= LEAST_LATENTS)
+
+
+def list_without_repeats(text: str) -> str:
+    """A text whose lists, items between commas, name nothing twice: small models go in circles.
+
+    An item is a quoted piece or a few words, with or without `and`. A longer one begins a list of
+    its own, as `leads to` does in `fires on "a", "b", and leads to "a", "b"`. Case tells items
+    apart, since it tells tokens apart.
+    """
+    kept: list[str] = []
+    said: set[str] = set()
+    for item in re.split(r",\s+", text):
+        bare = re.sub(r"^(?:and|or)\s+", "", item).strip(". ")
+        quoted = _QUOTED.findall(bare)
+        is_quoted = [bare] == quoted
+        is_item = is_quoted or (not quoted and len(bare.split()) <= _MOST_WORDS)
+        name = " ".join(re.findall(r"\w+", quoted[-1] if quoted else bare))
+        if not is_item:
+            said = set()
+        elif name and name in said:
+            continue
+        said.add(name)
+        kept.append(item)
+    return ", ".join(kept)

@@ -11,6 +11,7 @@ from typing import Any
 from ray_autointerp.prompts.answer import BadAnswer, read_json
 from ray_autointerp.prompts.lint import is_lint
 from ray_autointerp.prompts.message import Message
+from ray_autointerp.prompts.repeated_text import list_without_repeats
 
 RELATIONS = ("similar", "composition", "abstraction", "different", "none")
 """How what it promotes relates to what activates it: the paper's kinds, or nothing to relate."""
@@ -58,7 +59,7 @@ def read(
         raise BadAnswer("unreadable")
     if not all(isinstance(value[name], str) for name in _PARTS):
         raise BadAnswer("unreadable")
-    parts = {name: " ".join(value[name].split()) for name in _PARTS}
+    parts = {name: list_without_repeats(" ".join(value[name].split())) for name in _PARTS}
     known = {n: None if text.casefold() in _UNKNOWN else text for n, text in parts.items()}
     description = in_words(known)
     if not description:

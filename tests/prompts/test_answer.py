@@ -59,6 +59,23 @@ def test_what_was_finished_before_the_limit_is_kept() -> None:
     assert read_description("Owls at night\nNote: also", "length") == "Owls at night"
 
 
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ('owls: "owl", "moon", "owl", "mo', 'owls: "owl", "moon"'),
+        ("owls, night, owls, night,", "owls, night"),
+    ],
+)
+def test_list_that_repeated_itself_until_the_limit_is_kept_once(answer: str, text: str) -> None:
+    assert read_description(answer, "length") == text
+
+
+def test_list_that_had_not_ended_at_the_limit_is_truncated() -> None:
+    with pytest.raises(BadAnswer) as bad:
+        read_description('owls: "owl", "moon", "wing", "ni', "length")
+    assert bad.value.status == "truncated"
+
+
 @given(st.text(), st.sampled_from(["stop", "length"]))
 def test_any_answer_is_one_clean_line_or_a_status(answer: str, finish_reason: str) -> None:
     try:

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.prompts.answer import BadAnswer, read_description
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.repeated_text import normal_form, repeated, repeats_run, worked_answers
+from ray_autointerp.prompts.repeated_text import (
+    list_without_repeats,
+    normal_form,
+    repeated,
+    repeats_run,
+    worked_answers,
+)
 from ray_autointerp.prompts.text import few_shots
 
 TEXTS = sorted({made.text for made in EXPLAINERS.values() if made.text})
@@ -54,3 +60,33 @@ def test_run_of_words_is_repeated_whatever_its_case_and_punctuation() -> None:
     assert not repeats_run('against modern "words" such', ["modern words such as"], 4)
     assert not repeats_run("sand against modern wordsmiths", worked, 4)
     assert not repeats_run("modern words", worked, 4) and not repeats_run("", worked, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("decisions, decisions, decisions.", "decisions"),
+        ("pain, suffering, and suffering", "pain, suffering"),
+        ('asking, such as "ask", "asks", "ask", and "asks"', 'asking, such as "ask", "asks"'),
+        ('leads to "a b", "c", " a b", "d"', 'leads to "a b", "c", "d"'),
+        # What follows another word is another list's.
+        ('fires on "a", "b", and leads to "a", "b"', 'fires on "a", "b", and leads to "a", "b"'),
+        ("verbs of one kind, nouns of one kind", "verbs of one kind, nouns of one kind"),
+        # Tokens: case tells them apart, and nothing but marks is a name too.
+        ('"IT", "it", "It"', '"IT", "it", "It"'),
+        ('",", ".", ",", "of"', '",", ".", ",", "of"'),
+        ('"best, " "good, " "best, "', '"best, " "good, " "best, "'),
+    ],
+)
+def test_list_names_nothing_twice(text: str, kept: str) -> None:
+    assert list_without_repeats(text) == kept
+
+
+_ITEMS = st.lists(st.sampled_from(["owls", "the moon", '"owl"', "Owls", "night birds of prey"]))
+
+
+@given(_ITEMS)
+def test_list_without_repeats_keeps_every_name_and_is_at_rest(items: list[str]) -> None:
+    text = list_without_repeats(", ".join(items))
+    assert set(text.split(", ")) == set(items or [""])
+    assert list_without_repeats(text) == text

@@ -46,6 +46,11 @@ def test_answer_that_fits_the_schema_is_read(
         assert row["description"] == " ".join(whole.split()[:cap_words])
 
 
+def test_parts_name_nothing_twice() -> None:
+    row = read(parts(trigger='"owl", "moon", "owl"', promotes='"owl"'))
+    assert row["description"] == 'fires on "owl", "moon"; promotes "owl"'
+
+
 @pytest.mark.parametrize("unknown", ["", "  ", "None", "unknown", "n/a"])
 def test_unknown_parts_are_null(unknown: str) -> None:
     row = read(parts(trigger='the word "owl"', promotes=unknown))
