@@ -432,7 +432,7 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "selection",
         "llm",
         methods="explained",
-        revision=5,
+        revision=6,
         config=(
             "llm",
             "evidence.change_modes",
