@@ -36,6 +36,9 @@ from ray_autointerp.storage.store import open_store
 NUM_OPPONENTS = 8
 """Latents described at least, so that each trial finds a partner and a stranger."""
 
+_LEAST_ANSWERS = 100
+"""Before the time left is told: a batch comes back at once, and the first not at all."""
+
 _COPIED_WORDS = 4
 """Neighbouring words of a worked example's answer that no description should have by chance."""
 
@@ -111,7 +114,7 @@ class _Clock:
         """The LLM answered."""
         self.num_new += 1
         passed = time.monotonic() - self.started
-        if passed > self.says_at:
+        if passed > self.says_at and self.num_new >= _LEAST_ANSWERS:
             self.says_at = passed + 600
             seconds = passed / self.num_new
             left = f"{self.num_left:,} to come, {self.num_left * seconds / 60:.0f} minutes"
