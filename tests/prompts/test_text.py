@@ -32,6 +32,12 @@ def test_digest_tells_prompts_apart_by_role_order_and_text() -> None:
     assert len({digest(messages) for messages in seen}) == len(seen)
 
 
+def test_description_over_the_cap_does_not_end_in_a_comma() -> None:
+    asked = question.ask("max_act", "evidence", 5, False)
+    answer = 'words such as "owl", "moon", "wing"'
+    assert asked.read(answer, "stop") == {"description": 'words such as "owl", "moon"'}
+
+
 def test_parts_of_concat_are_within_one_cap() -> None:
     assert 3 * part_cap(25) <= 25
 
