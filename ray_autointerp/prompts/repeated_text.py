@@ -19,7 +19,7 @@ _QUOTED = re.compile(r'"[^"]*"')
 
 def normal_form(text: str) -> str:
     """The words of a text alone: without case, punctuation and layout."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    return _words(text.casefold())
 
 
 def worked_answers(messages: Iterable[Message]) -> tuple[str, ...]:
@@ -59,16 +59,20 @@ def list_without_repeats(text: str) -> str:
     """
     kept: list[str] = []
     said: set[str] = set()
-    for item in re.split(r",\s+", text):
-        bare = re.sub(r"^(?:and|or)\s+", "", item).strip(". ")
+    for item in re.split(r",(?=\s)", text):
+        bare = re.sub(r"^(?:and|or)\s+", "", item.strip()).strip(". ")
         quoted = _QUOTED.findall(bare)
         is_quoted = [bare] == quoted
         is_item = is_quoted or (not quoted and len(bare.split()) <= _MOST_WORDS)
-        name = " ".join(re.findall(r"\w+", quoted[-1] if quoted else bare))
+        name = _words(quoted[-1] if quoted else bare)
         if not is_item:
             said = set()
         elif name and name in said:
             continue
         said.add(name)
         kept.append(item)
-    return ", ".join(kept)
+    return ",".join(kept)
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text))

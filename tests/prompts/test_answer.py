@@ -70,9 +70,10 @@ def test_list_that_repeated_itself_until_the_limit_is_kept_once(answer: str, tex
     assert read_description(answer, "length") == text
 
 
-def test_list_that_had_not_ended_at_the_limit_is_truncated() -> None:
+@pytest.mark.parametrize("space", [" ", "  "])
+def test_list_that_had_not_ended_at_the_limit_is_truncated(space: str) -> None:
     with pytest.raises(BadAnswer) as bad:
-        read_description('owls: "owl", "moon", "wing", "ni', "length")
+        read_description(f'owls: "owl",{space}"moon",{space}"wing",{space}"ni', "length")
     assert bad.value.status == "truncated"
 
 

@@ -71,6 +71,7 @@ def test_run_of_words_is_repeated_whatever_its_case_and_punctuation() -> None:
         ('leads to "a b", "c", " a b", "d"', 'leads to "a b", "c", "d"'),
         # What follows another word is another list's.
         ('fires on "a", "b", and leads to "a", "b"', 'fires on "a", "b", and leads to "a", "b"'),
+        ("owls,  the moon,the sun", "owls,  the moon,the sun"),
         ("verbs of one kind, nouns of one kind", "verbs of one kind, nouns of one kind"),
         # Tokens: case tells them apart, and nothing but marks is a name too.
         ('"IT", "it", "It"', '"IT", "it", "It"'),
