@@ -37,7 +37,7 @@ NUM_OPPONENTS = 8
 """Latents described at least, so that each trial finds a partner and a stranger."""
 
 _LEAST_ANSWERS = 100
-"""Before the time left is told: a batch comes back at once, and the first not at all."""
+"""Answers before the time left is printed: those of a batch come back at once."""
 
 _COPIED_WORDS = 4
 """Neighbouring words of a worked example's answer that no description should have by chance."""
@@ -110,7 +110,7 @@ class _Clock:
         """The engine is ready."""
         self.started = time.monotonic()
 
-    def new(self, *_: Request | Answer) -> None:
+    def new(self, _request: Request, _answer: Answer) -> None:
         """The LLM answered."""
         self.num_new += 1
         passed = time.monotonic() - self.started

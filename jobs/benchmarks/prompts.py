@@ -140,7 +140,7 @@ def _wanted(method: str, names: Sequence[str]) -> dict[str, Variant]:
 
 
 def _run(asked: argparse.Namespace) -> Run:
-    """The run, with the LLMs that are told, and no trials but those."""
+    """The run, with the LLMs and the trials of the command line."""
     run = load_run(asked.run)
     config, score = run.config, run.config.score
     trials = {

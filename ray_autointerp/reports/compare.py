@@ -93,8 +93,9 @@ def chance_tests(scores: RunScores) -> Iterator[tuple[Measure, str, ChanceTest]]
     The verdict over all methods is the scorer's: one test, and not as many as there are methods.
     A latent's rate is the mean of its methods' there, so that latents stay the sample.
     """
+    num_tests = _num_tests(scores)
     for measure, made in _shuffled(scores).items():
-        for name, test in _tests(scores, made):
+        for name, test in _tests(made, num_tests):
             yield measure, name, test
 
 
@@ -102,8 +103,9 @@ def control_text_tests(scores: RunScores) -> Iterator[tuple[str, str, ChanceTest
     """Of each kind of text that no latent made: whether descriptions win half of their trials with
     it in the target's place; of ALL, then by method.
     """
+    num_tests = _num_tests(scores)
     for kind, made in _of_no_latent(scores).items():
-        for name, test in _tests(scores, made):
+        for name, test in _tests(made, num_tests):
             yield kind, name, test
 
 
@@ -135,17 +137,17 @@ class _Wins(NamedTuple):
 
 def _shuffled(scores: RunScores) -> dict[Measure, dict[str, _Wins]]:
     """Of each forced choice, by method, what shuffled descriptions win."""
-    found = {}
-    for measure in MEASURES:
-        if measure.trials is not None:
-            controls = {method: shuffled(method) for method in scores.run.config.score.methods}
-            found[measure] = {
-                method: _Wins(
-                    scores.get(control, measure.name),
-                    scores.trials.get((control, measure.name), 0),
-                )
-                for method, control in controls.items()
-            }
+    found = {
+        measure: {
+            method: _Wins(
+                scores.get(shuffled(method), measure.name),
+                scores.trials.get((shuffled(method), measure.name), 0),
+            )
+            for method in scores.run.config.score.methods
+        }
+        for measure in MEASURES
+        if measure.trials is not None
+    }
     return {measure: made for measure, made in found.items() if _has_wins(made)}
 
 
@@ -167,10 +169,13 @@ def _has_wins(made: Mapping[str, _Wins]) -> bool:
     return any(len(own.rates.latents_N) for own in made.values())
 
 
-def _tests(scores: RunScores, made: Mapping[str, _Wins]) -> Iterator[tuple[str, ChanceTest]]:
-    """Of ALL methods, one of as many tests as the run makes of its scorers; then of each method."""
-    num_scorers = len(_shuffled(scores)) + len(_of_no_latent(scores))
-    num_tests = num_scorers * len(scores.run.saes)
+def _num_tests(scores: RunScores) -> int:
+    """Tests over all methods that a run makes of its forced choices."""
+    return len(scores.run.saes) * (len(_shuffled(scores)) + len(_of_no_latent(scores)))
+
+
+def _tests(made: Mapping[str, _Wins], num_tests: int) -> Iterator[tuple[str, ChanceTest]]:
+    """Of ALL methods, one of so many tests; then of each method, of which there are more."""
     pooled = _mean_by_latent([own.rates for own in made.values()])
     num_trials = sum(own.num_trials for own in made.values())
     yield ALL, chance_test(pooled.values_N.tolist(), num_trials, num_tests)

@@ -6,6 +6,7 @@ After a wanted change: `UPDATE_GOLDEN=1 pytest tests/reports/test_compare.py`, t
 import csv
 import io
 import os
+from collections.abc import Sequence
 from itertools import combinations, product
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +29,7 @@ from tiny_tables import (
 )
 
 from ray_autointerp.errors import UserError
+from ray_autointerp.methods.chance import ChanceTest, chance_test
 from ray_autointerp.plan.controls import CONTROL_TARGETS, CONTROL_TEXTS
 from ray_autointerp.reports import compare
 from ray_autointerp.reports.compare_table import comparison
@@ -173,6 +175,26 @@ def test_leaking_scorer_alone_is_off_chance(tiny: Tiny, other: Tiny) -> None:
     assert "unseen" not in of_others
     assert of_texts.count("with unsteered text") == len(HOOKS)
     assert "random direction" not in of_texts
+
+
+def test_verdicts_are_corrected_for_all_tests_of_the_run(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over all methods one a forced choice and SAE, by method as many more as there are methods."""
+    made: list[int] = []
+
+    def recorded(rates: Sequence[float], num_trials: int, num_tests: int = 1) -> ChanceTest:
+        made.append(num_tests)
+        return chance_test(rates, num_trials, num_tests)
+
+    monkeypatch.setattr(compare, "chance_test", recorded)
+    scores = run_scores(tiny.run, "low")
+    found = [*compare.chance_tests(scores), *compare.control_text_tests(scores)]
+    choices = ["output_win_rate", "unseen_win_rate", *CONTROL_TARGETS]
+    whole = len(HOOKS) * len(choices)
+    assert len(found) == len(made) == len(choices) * (1 + len(METHODS))
+    for (_, method, _), num_tests in zip(found, made, strict=True):
+        assert num_tests == (whole if method == compare.ALL else whole * len(METHODS))
 
 
 @pytest.mark.parametrize("sae", HOOKS)
