@@ -545,7 +545,8 @@ class LLMSection(Section):
     requests_in_flight: Annotated[int, _OPERATIONS] = Field(default=256, ge=1)
     """Requests one engine, or one endpoint, works on at once."""
     timeout_s: Annotated[float, _OPERATIONS] = Field(default=600.0, gt=0)
-    """Seconds without an answer after which an engine counts as hung, a request as lost."""
+    """Seconds without a token of any answer, after which an engine counts as hung; of a request to
+    an endpoint, seconds without an answer, after which it counts as lost."""
     max_tries: Annotated[int, _OPERATIONS] = Field(default=6, ge=1)
     """Of one request to endpoints that are busy or broken, with growing pauses."""
     price: PriceSection = PriceSection()

@@ -2,7 +2,7 @@
 
 vLLM fails the requests in flight when an engine dies in most cases, not in all: a request that is
 being added at that moment waits for ever. So every request here races the engine's end, which is
-seen by the exit of its process, or by no answer for too long. Knows no prompts.
+seen by the exit of its process, or by no token for too long. Knows no prompts.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class EngineProcesses:
         self._cores: list[BaseProcess] = []
         self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._in_flight: set[asyncio.Task[Any]] = set()
-        self._answered_at = 0.0
+        self._last_output_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
 
@@ -86,14 +86,14 @@ class EngineProcesses:
             work.close()
             raise self._death()
         if not self._in_flight:
-            self._answered_at = time.monotonic()
+            self.saw_output()
         task = asyncio.create_task(work)
         self._in_flight.add(task)
         try:
             racing: set[asyncio.Future[Any]] = {task, self._died}
             await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
             if task.done() and not (task.exception() and self._is_failing()):
-                self._answered_at = time.monotonic()
+                self.saw_output()
                 return task.result()
             with contextlib.suppress(TimeoutError):  # the exit code tells more than vLLM's error
                 await asyncio.wait_for(asyncio.shield(self._died), 2 * _EXIT_S)
@@ -103,6 +103,13 @@ class EngineProcesses:
             self._in_flight.discard(task)
             task.add_done_callback(_drop)
             task.cancel()
+
+    def saw_output(self) -> None:
+        """A token came from the engine, so it does not hang.
+
+        A slow engine reads the prompts of all requests in flight before it ends the first answer.
+        """
+        self._last_output_at = time.monotonic()
 
     async def close(self) -> None:
         """End the engine and all its processes. Requests in flight raise EngineDied."""
@@ -142,16 +149,16 @@ class EngineProcesses:
     async def _watch(self) -> None:
         pause = min(_CHECK_S, self._timeout_s / 4)
         silent_s = 0.0
-        answered_at = self._answered_at
+        last_output_at = self._last_output_at
         while not self.is_over:
             await asyncio.sleep(pause)
-            if not self._in_flight or answered_at != self._answered_at:
-                answered_at, silent_s = self._answered_at, 0.0
+            if not self._in_flight or last_output_at != self._last_output_at:
+                last_output_at, silent_s = self._last_output_at, 0.0
                 continue
             silent_s += pause  # counted, not timed: this process may have been suspended itself
             if silent_s >= self._timeout_s:
                 self._die(
-                    f"it hung: no answer for {self._timeout_s:g} s with {len(self._in_flight)} "
+                    f"it hung: no token for {self._timeout_s:g} s with {len(self._in_flight)} "
                     "requests in flight"
                 )
 

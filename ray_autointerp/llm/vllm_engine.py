@@ -41,6 +41,10 @@ _LOOP = {"min_pattern_size": 2, "max_pattern_size": 24, "min_count": 4}
 """Tokens that repeat four times in a row: a small model in a loop would go on to the limit."""
 
 
+_TOKENS_PER_PART = 16
+"""Of a text that comes in parts (the first has one token): they show that the engine is at work."""
+
+
 class VLLMEngine:
     """One engine in this process; it starts with the first request, or by `start`.
 
@@ -72,10 +76,10 @@ class VLLMEngine:
         from vllm.exceptions import VLLMClientError, VLLMServerError
 
         try:
-            output = await running.outcome(self._generated(running.engine, token_ids, sampling))
+            output = await running.outcome(self._generated(running, token_ids, sampling))
             if answer_ids and output.num_cached_tokens >= len(prompt_ids):  # it was given before
                 sampling.skip_reading_prefix_cache = True
-                output = await running.outcome(self._generated(running.engine, token_ids, sampling))
+                output = await running.outcome(self._generated(running, token_ids, sampling))
         except VLLMClientError as error:
             return Answer(str(error), "error", num_prompt_tokens=len(token_ids))
         except VLLMServerError as error:
@@ -157,12 +161,19 @@ class VLLMEngine:
         given = [] if request.answer is None else self._chat.answer_ids(request.answer)
         return self._chat.token_ids(request), given, self._sampling(request)
 
-    async def _generated(self, engine: Any, token_ids: list[int], sampling: Any) -> Any:
+    async def _generated(
+        self, running: EngineProcesses, token_ids: list[int], sampling: Any
+    ) -> Any:
+        """The last output, with the parts of the text put together."""
         from vllm.inputs import TokensPrompt
 
         prompt = TokensPrompt(prompt_token_ids=token_ids)
-        answers = engine.generate(prompt, sampling, f"r{next(self._numbers)}")
-        (output,) = [answer async for answer in answers]
+        parts = []
+        async for output in running.engine.generate(prompt, sampling, f"r{next(self._numbers)}"):
+            running.saw_output()
+            parts.append(output.outputs[0])
+        parts[-1].text = "".join(part.text for part in parts)
+        parts[-1].token_ids = [token for part in parts for token in part.token_ids]
         return output
 
     def _sampling(self, request: Request) -> Any:
@@ -176,7 +187,6 @@ class VLLMEngine:
         common: dict[str, Any] = {
             "temperature": request.temperature,
             "seed": request.seed % 2**31,
-            "output_kind": RequestOutputKind.FINAL_ONLY,
         }
         if request.choices is not None:
             tokens = list(self._tokens(request.choices).values())
@@ -198,6 +208,8 @@ class VLLMEngine:
             max_tokens=request.max_tokens,
             structured_outputs=structured,
             repetition_detection=RepetitionDetectionParams(**_LOOP),
+            output_kind=RequestOutputKind.DELTA,
+            stream_interval=_TOKENS_PER_PART,
             **common,
         )
 

@@ -9,17 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 from killers import processes
+from transformers import AutoTokenizer
+from vllm.sampling_params import RequestOutputKind
 
 from ray_autointerp.cluster.workers import LLMWorker, environment
 from ray_autointerp.config import Config, LLMSection
-from ray_autointerp.errors import LLMError
+from ray_autointerp.errors import EngineDied, LLMError
 from ray_autointerp.llm.client import Answer, Request
 from ray_autointerp.llm.open import check_llm, open_llm
 from ray_autointerp.llm.reaper import marked
@@ -305,10 +308,52 @@ def test_engine_that_answers_nothing_for_long_is_ended(
     asked = worker.outcomes.remote(long_answers(8))
     os.kill(core, signal.SIGSTOP)
     assert set(ray.get(asked, timeout=120)) == {
-        "EngineDied: The vLLM engine died: it hung: no answer for 40 s with 8 requests in flight. "
+        "EngineDied: The vLLM engine died: it hung: no token for 40 s with 8 requests in flight. "
         "A new one is started."
     }
     assert until(lambda: not set(engine) & set(processes("VLLM::")))
+
+
+class SlowEngine:
+    """In place of vLLM's: answers come in parts, `pause_s` apart."""
+
+    errored = False
+
+    def __init__(self, pause_s: float) -> None:
+        self.pause_s = pause_s
+
+    def get_tokenizer(self) -> Any:
+        return AutoTokenizer.from_pretrained(MODEL)
+
+    async def generate(self, prompt: Any, sampling: Any, number: str) -> AsyncIterator[Any]:
+        assert sampling.output_kind == RequestOutputKind.DELTA
+        for token, text in enumerate(["one", " two", " three", " four"]):
+            await asyncio.sleep(self.pause_s)
+            part = SimpleNamespace(text=text, token_ids=[token], finish_reason="stop")
+            yield SimpleNamespace(
+                outputs=[part], prompt_token_ids=prompt["prompt_token_ids"], num_cached_tokens=0
+            )
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_engine_that_is_slow_is_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer within the time, but tokens of it: so many long prompts are read before."""
+
+    async def asked(pause_s: float) -> Answer:
+        monkeypatch.setattr(VLLMEngine, "_made", lambda engine: SlowEngine(pause_s))
+        section = LLMSection(backend="vllm", model=str(MODEL), timeout_s=2)
+        engine = VLLMEngine(section, threads=1)
+        try:
+            return await engine.ask(Request(chat("Count."), max_tokens=8))
+        finally:
+            await engine.close()
+
+    answer = asyncio.run(asked(0.8))
+    assert (answer.text, answer.num_generated_tokens) == ("one two three four", 4)
+    with pytest.raises(EngineDied, match="it hung: no token for 2 s with 1 requests in flight"):
+        asyncio.run(asked(60))
 
 
 def test_engine_that_cannot_start_says_why_in_one_sentence(tmp_path: Path) -> None:
