@@ -105,9 +105,10 @@ class EngineProcesses:
             task.cancel()
 
     def saw_output(self) -> None:
-        """A token came from the engine, so it does not hang.
+        """Count the silence anew: output came, or none could come before.
 
-        A slow engine reads the prompts of all requests in flight before it ends the first answer.
+        Any token counts: a slow engine reads the prompts of all requests in flight before it ends
+        the first answer.
         """
         self._last_output_at = time.monotonic()
 

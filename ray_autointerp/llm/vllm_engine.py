@@ -40,9 +40,8 @@ _SHARE_OF_FRACTION = 0.9
 _LOOP = {"min_pattern_size": 2, "max_pattern_size": 24, "min_count": 4}
 """Tokens that repeat four times in a row: a small model in a loop would go on to the limit."""
 
-
 _TOKENS_PER_PART = 16
-"""Of a text that comes in parts (the first has one token): they show that the engine is at work."""
+"""An answer in words comes in such parts, which show that the engine is at work."""
 
 
 class VLLMEngine:

@@ -18,7 +18,6 @@ import pytest
 import ray
 from killers import processes
 from transformers import AutoTokenizer
-from vllm.sampling_params import RequestOutputKind
 
 from ray_autointerp.cluster.workers import LLMWorker, environment
 from ray_autointerp.config import Config, LLMSection
@@ -326,7 +325,7 @@ class SlowEngine:
         return AutoTokenizer.from_pretrained(MODEL)
 
     async def generate(self, prompt: Any, sampling: Any, number: str) -> AsyncIterator[Any]:
-        assert sampling.output_kind == RequestOutputKind.DELTA
+        assert sampling.output_kind.name == "DELTA"
         for token, text in enumerate(["one", " two", " three", " four"]):
             await asyncio.sleep(self.pause_s)
             part = SimpleNamespace(text=text, token_ids=[token], finish_reason="stop")
