@@ -12,6 +12,7 @@ from ray_autointerp.cluster.progress import Silent
 from ray_autointerp.config import Config
 from ray_autointerp.execution.run_local import run_local
 from ray_autointerp.pipeline import label
+from ray_autointerp.prompts.text import worked_examples
 from ray_autointerp.reports.latent_card import latent_card
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Tables
@@ -50,7 +51,8 @@ def rows(run: Run, table: str, method: str | None = None) -> list[dict[str, Any]
 def test_repeated_worked_example_is_lint_with_its_answer_and_is_not_scored(run: Run) -> None:
     described = rows(run, "descriptions", "max_act")
     assert {(row["status"], row["description"]) for row in described} == {("lint", None)}
-    assert all("PREPOSITIONS" in row["answer"] for row in described)
+    copied = worked_examples("max_act")[0].assistant.upper()
+    assert {row["answer"] for row in described} == {f"Description: {copied}."}
     assert {row["status"] for row in rows(run, "input_scores", "max_act")} == {"no_evidence"}
 
 
