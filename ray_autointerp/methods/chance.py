@@ -59,4 +59,7 @@ def _clustered(rates: Sequence[float], num_trials: int, level: float) -> Interva
     if between is None:
         return None
     within = wilson_interval(fmean(rates), num_trials, level)
-    return Interval(min(between.low, within.low), max(between.high, within.high))
+    # Student's reaches beyond what a share can be where few latents differ much.
+    return Interval(
+        max(0.0, min(between.low, within.low)), min(1.0, max(between.high, within.high))
+    )

@@ -73,6 +73,13 @@ def test_latents_that_agree_by_accident_are_no_proof() -> None:
     assert chance_test([1.0] * 2, 2).verdict == "too few trials to tell"
 
 
+def test_interval_of_a_share_ends_at_0_and_1() -> None:
+    for rates in ([1.0, 0.2, 1.0, 0.9], [0.0, 0.8, 0.0, 0.1]):
+        made = chance_test(rates, 40)
+        assert made.interval is not None
+        assert 0 <= made.interval.low < made.interval.high <= 1
+
+
 def test_fewer_than_two_latents_say_nothing() -> None:
     assert chance_test([], 0) == ChanceTest(0, 0, None, None, "too few trials to tell")
     assert chance_test([1.0], 5_000).verdict == "too few trials to tell"
