@@ -407,7 +407,11 @@ class ScoreSection(Section):
     methods: Annotated[tuple[Method, ...], _GROWTH] = ("keywords", "named_keywords", "ensemble_raw")
     """Methods whose descriptions are scored, of those described; all of them where not given."""
     num_sentences: int = Field(default=5, ge=1)
-    """Activating, and as many neutral, sentences asked for in one answer."""
+    """Activating sentences asked for in one answer, and as many neutral ones beside them."""
+    neutral_sentences: Literal["packaged", "written"] = "packaged"
+    """Where the neutral ones come from. `packaged`: drawn for each latent from a list that knows no
+    description, the same for all methods. `written`: by the writer from the description, as the
+    paper has it; a small one repeats in them what it should avoid."""
     num_draws: int = Field(default=3, ge=1)
     """Separately seeded answers; sentences of one answer are one cluster."""
     num_choosing_draws: int = Field(default=2, ge=2)

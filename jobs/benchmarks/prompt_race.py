@@ -36,6 +36,9 @@ from ray_autointerp.storage.store import open_store
 NUM_OPPONENTS = 8
 """Latents described at least, so that each trial finds a partner and a stranger."""
 
+_SCORES = ("detection", "unseen_tokens", "write_sentences", "input_score")
+"""Steps that are run of the raced latents alone."""
+
 _LEAST_ANSWERS = 100
 """Answers before the time left is printed: those of a batch come back at once."""
 
@@ -68,7 +71,7 @@ class RaceTables(Tables):
 
     def chosen(self, task: Task) -> list[int]:
         """Scores are of the raced latents alone."""
-        return self._raced if task.step in ("detection", "unseen_tokens") else self._described
+        return self._raced if task.step in _SCORES else self._described
 
     def panel(self, sae: str) -> list[int]:
         """Those that are described."""

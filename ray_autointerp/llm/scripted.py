@@ -100,7 +100,8 @@ def _sentences(asked: str, schema: object) -> str:
     words = _described(asked)
     activating = [f"We saw the {words} near house {n}" for n in range(number)]
     neutral = [f"{_FILLER} {n}" for n in range(number)]
-    return json.dumps({"activating": activating, "neutral": neutral})
+    sides = {"activating": activating, "neutral": neutral}
+    return json.dumps({side: sides[side] for side in schema["properties"]})
 
 
 def _judgement(asked: str, choices: tuple[str, ...]) -> Answer:

@@ -69,6 +69,12 @@ def _judged(
     return lambda _, config: (by[config.score.judged_by], *always)
 
 
+def _texts_of_sentences(_: str, config: Config) -> tuple[str, ...]:
+    """The writer's prompt text, and the packaged sentences where it writes no neutral ones."""
+    is_packaged = config.score.neutral_sentences == "packaged"
+    return (units.sentence_text(config), *(("neutral_sentences",) if is_packaged else ()))
+
+
 def _texts_of_step(name: str, config: Config) -> tuple[str, ...]:
     """The prompt texts of a step that has the same ones for every method."""
     texts = step_named(name).texts
@@ -468,9 +474,12 @@ _BEFORE_PUBLISH: tuple[Step, ...] = (
         "llm",
         methods="scored",
         revision=2,
-        config=("llm", "run.seed", "score.num_sentences", *_DRAWS),
+        config=(
+            *("llm", "run.seed", "score.num_sentences", "score.neutral_sentences"),
+            *_DRAWS,
+        ),
         inputs=("llm",),
-        texts=("sentences",),
+        texts=_texts_of_sentences,
         work=work.write_sentences,
         requests=units.sentence_requests,
         answer_kind="json",

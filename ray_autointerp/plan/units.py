@@ -139,6 +139,12 @@ def explain_requests(method: str, _: Config) -> int:
     return len(explainer.parts) or int(explainer.text is not None)
 
 
+def sentence_text(config: Config) -> str:
+    """The prompt text of the sentence writer (prompts/sentences.py)."""
+    is_written = config.score.neutral_sentences == "written"
+    return "sentences" if is_written else "activating_sentences"
+
+
 def sentence_requests(method: str, config: Config) -> int:
     """Answers of the sentence writer about one description: those that are published first, then
     those that choose.

@@ -23,6 +23,7 @@ from ray_autointerp.plan.shards import Axes, methods_of
 from ray_autointerp.plan.step import LLM_POOLS
 from ray_autointerp.plan.units import (
     JUDGEMENTS_PER_UNIT,
+    sentence_text,
     surprisal_units,
     texts_of,
     three_set_texts,
@@ -119,9 +120,10 @@ def _explained(
 def _sentences(
     method: str, requests: int, config: Config, sample_prompts: SamplePrompts
 ) -> Iterator[_Kind]:
-    number = config.score.num_sentences
+    name, number = sentence_text(config), config.score.num_sentences
     texts = [sample_prompts.description(method, i) for i in range(_SAMPLES)]
-    yield _Kind([sentences.ask(text, number) for text in texts], [written(number)], requests)
+    asked = [sentences.ask(name, text, number) for text in texts]
+    yield _Kind(asked, [written(name, number)], requests)
 
 
 def _judged(

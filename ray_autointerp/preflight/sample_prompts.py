@@ -197,16 +197,16 @@ def answered(text: str, cap_words: int, index: int, is_structured: bool) -> str:
     return structured.answer({"trigger": said, "relation": "none"}) if is_structured else said
 
 
-def written(num_sentences: int) -> str:
-    """An answer of the sentence writer: JSON, `num_sentences` of each kind."""
-    shots = [json.loads(m.content) for m in few_shots("sentences") if m.role == "assistant"]
-    both = {}
-    for side in ("activating", "neutral"):
+def written(name: str, num_sentences: int) -> str:
+    """An answer to the writer's prompt text `name`: JSON, `num_sentences` of each kind."""
+    shots = [json.loads(m.content) for m in few_shots(name) if m.role == "assistant"]
+    sides = {}
+    for side in shots[0]:
         words = " ".join(text for shot in shots for text in shot[side]).split()
-        both[side] = [
+        sides[side] = [
             _words(words[n % len(words) :], _WORDS_PER_SENTENCE) for n in range(num_sentences)
         ]
-    return json.dumps(both, separators=(",", ":"))
+    return json.dumps(sides, separators=(",", ":"))
 
 
 def _words(words: Iterable[str], number: int) -> str:

@@ -1,7 +1,8 @@
-"""Neutral beginnings of text that is then continued while a latent is clamped.
+"""Neutral text: beginnings that are continued while a latent is clamped, and whole sentences.
 
-The first three are the paper's (3.2); the others are of the same kind, so that a latent's trials
-do not all share three prompts.
+The first three beginnings are the paper's (3.2); the others are of the same kind, so that a
+latent's trials do not all share three prompts. The sentences are about nothing in particular: an
+input score compares with them what was written to activate a latent.
 """
 
 NEUTRAL_PROMPTS: tuple[str, ...] = (
@@ -18,6 +19,70 @@ NEUTRAL_PROMPTS: tuple[str, ...] = (
     "Yesterday we saw",
     "When he opened the door,",
 )
+
+NEUTRAL_SENTENCES: tuple[str, ...] = (
+    "The bus to the city leaves from the square at half past seven.",
+    "She put the letters in a drawer and forgot about them.",
+    "We had to wait outside until the rain was over.",
+    "He has never been fond of long meetings.",
+    "The shop on the corner sells shoes and leather bags.",
+    "My brother wants to paint the kitchen yellow this spring.",
+    "They moved to a smaller flat after the children had left.",
+    "Nobody could say where the keys were.",
+    "A train stopped on the bridge for almost an hour.",
+    "I will call you when I get home tonight.",
+    "The soup needs a little more salt and some pepper.",
+    "Her first novel was printed in a very small number.",
+    "There were two empty chairs by the window.",
+    "The teacher gave each pupil a pencil and a sheet of paper.",
+    "Our neighbours keep chickens behind the garage.",
+    "It took him three days to mend the old clock.",
+    "The museum is closed on Mondays and on public holidays.",
+    "You can leave your coat in the hall.",
+    "The price of bread has risen again since last year.",
+    "She learned to swim in the lake near her village.",
+    "Most of the guests had gone before midnight.",
+    "The dog slept under the table all afternoon.",
+    "He asked for a glass of water and sat down.",
+    "The road over the hills is narrow and full of bends.",
+    "We saw the same film twice because we liked the music.",
+    "A cold wind blew through the streets of the town.",
+    "The nurse wrote the time on a card beside the bed.",
+    "If the weather is fine, we could walk along the river.",
+    "The farmer drove his tractor slowly across the field.",
+    "I bought a map, but it was ten years old.",
+    "Their team lost the last match by a single goal.",
+    "The lamp in the corridor does not work any more.",
+    "She speaks three languages and is learning a fourth.",
+    "The boxes were too heavy to carry up the stairs.",
+    "What he said made everyone at the table laugh.",
+    "The bank opens at nine and closes at four.",
+    "An old photograph of the harbour hung above the desk.",
+    "They planted apple trees along the fence.",
+    "My aunt makes a cake for every birthday in the family.",
+    "The plane landed late, and the luggage came even later.",
+    "He reads the newspaper from the last page to the first.",
+    "The children built a tower out of wooden blocks.",
+    "It is quiet here in winter, when the tourists are away.",
+    "She found a ring on the beach and took it to the police.",
+    "The engineer explained how the new machine would save time.",
+    "You should have told me that the door was open.",
+    "The students sat on the grass and talked about the exam.",
+    "Some of the pages were missing from the report.",
+    "He kept a small radio in his workshop.",
+    "The café serves breakfast until eleven o'clock.",
+    "We crossed the border early in the morning.",
+    "A tall man in a grey suit was standing at the gate.",
+    "The results will be sent to you by post.",
+    "Her grandmother knitted socks for the whole street.",
+    "The computer was slow, so I went to make some tea.",
+    "They agreed on a date and shook hands.",
+    "The cat jumped from the wall into the bushes.",
+    "Could you please turn the music down a little?",
+    "He forgot his umbrella on the tram.",
+    "The company will hire twenty people next month.",
+)
+"""Each latent and draw has its own few of these, by hash."""
 
 FREE_SCORE_PROMPT = "From my experience,"
 """What every latent is clamped after for the scores that need no LLM (Arad et al.'s)."""

@@ -14,7 +14,7 @@ from importlib.resources import files
 from string import Template
 
 from ray_autointerp.prompts.message import Message
-from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS
+from ray_autointerp.prompts.neutral import NEUTRAL_PROMPTS, NEUTRAL_SENTENCES
 
 _TEXTS = files("ray_autointerp.prompts") / "texts"
 
@@ -58,13 +58,15 @@ def few_shots(name: str) -> tuple[Message, ...]:
 
 def text_digests() -> dict[str, str]:
     """By name, the digest of each prompt text with its worked examples: a changed word is another
-    identity of what asks with it. `neutral` are the beginnings of steered texts.
+    identity of what asks with it. `neutral` are the beginnings of steered texts; the neutral
+    sentences are those of the input score.
     """
     contents: defaultdict[str, bytes] = defaultdict(bytes)
     for file in sorted(_TEXTS.iterdir(), key=lambda file: file.name):
         name, _, kind = file.name.partition(".")
         contents[name] += kind.encode() + b"\0" + file.read_bytes()
     contents["neutral"] = json.dumps(NEUTRAL_PROMPTS).encode()
+    contents["neutral_sentences"] = json.dumps(NEUTRAL_SENTENCES).encode()
     return {name: hashlib.sha256(held).hexdigest()[:16] for name, held in contents.items()}
 
 

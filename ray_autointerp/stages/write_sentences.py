@@ -1,13 +1,16 @@
-"""write_sentences: from each description, sentences that should and should not activate.
+"""write_sentences: from each description, sentences that should activate, and neutral ones.
 
 Several separately seeded answers per description, because sentences of one answer are one
 cluster (methods 16). The last ones only choose the label. The writer sees the description alone.
+
+Neutral sentences are the package's, the same for all methods: small writers cannot keep away from
+what they are told to avoid (jobs/benchmarks/README.md, "Prompts").
 """
 
 import asyncio
 
 from ray_autointerp.passes.ask import LEAST_SAMPLING_TEMPERATURE, ask_and_read
-from ray_autointerp.plan.units import sentence_requests
+from ray_autointerp.plan.units import sentence_requests, sentence_text
 from ray_autointerp.prompts import sentences
 from ray_autointerp.prompts.message import digest
 from ray_autointerp.records.keys import derive_seed
@@ -37,20 +40,22 @@ async def _draw(latent: int, draw: int, described: Row, context: WorkerContext) 
     key = {"latent": latent, "draw": draw}
     if described["status"] != "ok":
         return {**key, "status": "no_evidence"}
-    number = context.run.config.score.num_sentences
-    messages = sentences.ask(described["description"], number)
+    config = context.run.config
+    number, name = config.score.num_sentences, sentence_text(config)
+    messages = sentences.ask(name, described["description"], number)
     answered = await ask_and_read(
         context,
         messages,
-        lambda text, finish_reason: sentences.read(text, finish_reason, number),
+        lambda text, finish_reason: sentences.read(name, text, finish_reason, number),
         seed=derive_seed(digest(messages), "sentences", draw),
         purpose=f"sentences {draw}",
-        max_tokens=2 * number * _TOKENS_PER_SENTENCE,
-        temperature=max(context.run.config.llm.temperature, LEAST_SAMPLING_TEMPERATURE),
-        json_schema=sentences.schema(number),
+        max_tokens=len(sentences.SIDES[name]) * number * _TOKENS_PER_SENTENCE,
+        temperature=max(config.llm.temperature, LEAST_SAMPLING_TEMPERATURE),
+        json_schema=sentences.schema(name, number),
     )
     row = {**key, "status": answered.status, **answered.kept}
     if answered.value is None:
         return row
     written = answered.value
-    return row | {"activating": list(written.activating), "neutral": list(written.neutral)}
+    neutral = written.neutral or sentences.neutral_sentences(latent, draw, number, config.run.seed)
+    return row | {"activating": list(written.activating), "neutral": list(neutral)}

@@ -21,6 +21,7 @@ from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.plan.estimate import estimate
 from ray_autointerp.plan.evidence import EXPLAINERS
 from ray_autointerp.preflight.forecast import forecast
+from ray_autointerp.prompts import sentences
 from ray_autointerp.prompts.shown import Shown
 from ray_autointerp.runs.run import Run
 
@@ -184,6 +185,39 @@ def test_every_variant_of_a_prompt_asks_something_else(
         assert len({str(one) for one in asked.values()}) == len(asked), method
         packaged = EXPLAINERS[method].question(rows, Shown(10, 12, 2.0), 30, False)
         assert packaged is not None and asked["packaged"][0] == packaged.messages
+
+
+def test_prompts_of_sentences_are_raced_by_the_input_score(
+    bench: Bench, quick_run: Run, tmp_path: Path
+) -> None:
+    """The scripted writer reads the question alone: other examples change nothing."""
+    cut = ("--variants", "explained", "packaged+such-as", "--latents", "6")
+    command = ("sentence_prompts", quick_run.uri, *cut, "--cache", str(tmp_path / "cache"))
+    (row,) = bench(*command)
+    found = {variant["variant"]: variant for variant in row["variants"]}
+    assert set(found) == {"packaged", "explained", "packaged+such-as"}
+    assert found["packaged"]["auroc"] > 0.9 and found["packaged"]["latents"] == 6
+    assert found["packaged"]["auroc_over_shuffled"]["mean"] > 0.3
+    assert (
+        found["explained"]["auroc_lift"]["mean"] == found["explained"]["hit_rate_lift"]["mean"] == 0
+    )
+    files = sorted((tmp_path / "cache").rglob("*.parquet"))
+    assert bench(*command) == [row] and sorted((tmp_path / "cache").rglob("*.parquet")) == files
+
+
+def test_every_variant_of_the_sentence_prompt_asks_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    race = importlib.import_module("sentence_prompts")
+    names = ["packaged", *race.variant_names()]
+    names += [f"packaged+{form}" for form in race.FORMS]
+    description = 'fires on "a"; promotes "b"'
+    own = (sentences.ACTIVATING, description, 2)
+    asked = {name: race.asked_with(name, sentences.ask)(*own) for name in names}
+    assert asked["packaged"] == sentences.ask(*own)
+    assert len(set(asked.values())) == len(asked) > 8
+    assert "fires on" not in asked["packaged+such-as"][-1].content
 
 
 def test_gpu_races_on_a_toy(bench: Bench) -> None:

@@ -57,13 +57,14 @@ def said(name: str, evidence: str, is_structured: bool = False) -> Columns:
     return asked.read(planted_script(request).text, "stop")
 
 
-def test_writer_uses_the_described_word_in_activating_sentences_alone() -> None:
-    asked = Request(sentences.ask('responds to "owl"', 3), 400, json_schema=sentences.schema(3))
-    answer = planted_script(asked)
-    written = sentences.read(answer.text, answer.finish_reason, 3)
+@pytest.mark.parametrize("name", [sentences.ACTIVATING, sentences.BOTH])
+def test_writer_uses_the_described_word_in_activating_sentences_alone(name: str) -> None:
+    asked, schema = sentences.ask(name, 'responds to "owl"', 3), sentences.schema(name, 3)
+    answer = planted_script(Request(asked, 400, json_schema=schema))
+    written = sentences.read(name, answer.text, answer.finish_reason, 3)
     assert all("owl" in text for text in written.activating)
     assert not any("owl" in text for text in written.neutral)
-    assert json.loads(answer.text).keys() == {"activating", "neutral"}
+    assert json.loads(answer.text).keys() == schema["properties"].keys()
 
 
 @pytest.mark.parametrize("is_first", [True, False])

@@ -108,17 +108,17 @@ def test_json_answers_follow_the_schema_even_from_a_small_model(
 ) -> None:
     asked = [
         Request(
-            sentences.ask(f"words about {word}", 2),
+            sentences.ask(sentences.BOTH, f"words about {word}", 2),
             max_tokens=4 * 64,
             temperature=0.7,
             seed=seed,
-            json_schema=sentences.schema(2),
+            json_schema=sentences.schema(sentences.BOTH, 2),
         )
         for seed, word in enumerate(["cats", "taxes", "the sea"])
     ]
     for answer in ask(*asked):
         assert answer.finish_reason == "stop", answer.text
-        read = sentences.read(answer.text, answer.finish_reason, 2)
+        read = sentences.read(sentences.BOTH, answer.text, answer.finish_reason, 2)
         assert len(read.activating) == len(read.neutral) == 2
         assert answer.text == json.dumps(
             json.loads(answer.text), separators=(",", ":"), ensure_ascii=False

@@ -202,12 +202,16 @@ def test_identity_of_a_prompt_text_is_that_of_the_methods_that_ask_with_it() -> 
 
 def test_identity_writer_judges_and_steering_have_texts_of_their_own() -> None:
     made = config(describe__methods=["max_act", "keywords"], score__methods=["max_act"])
-    assert steps(changed("sentences", made)) == {
-        "write_sentences",
-        "input_score",
-        "revive",
-        "publish",
-    }
+    written = config(
+        describe__methods=["max_act", "keywords"],
+        score__methods=["max_act"],
+        score__neutral_sentences="written",
+    )
+    of_sentences = {"write_sentences", "input_score", "revive", "publish"}
+    assert steps(changed("activating_sentences", made)) == of_sentences
+    assert steps(changed("neutral_sentences", made)) == of_sentences
+    assert steps(changed("sentences", written)) == of_sentences
+    assert not changed("sentences", made) and not changed("neutral_sentences", written)
     assert steps(changed("judge_two", made)) == {
         "judge_check",
         "output_score",

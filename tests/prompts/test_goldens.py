@@ -83,7 +83,10 @@ PROMPTS: dict[str, Callable[[], tuple[Message, ...]]] = {
     ),
     "max_act_structured": partial(explained, "max_act", is_structured=True),
     "ensemble_raw_structured": partial(explained, "ensemble_raw", is_structured=True),
-    "sentences": lambda: sentences.ask("responds to owls", 2),
+    **{
+        name: partial(sentences.ask, name, "responds to owls", 2)
+        for name in (sentences.ACTIVATING, sentences.BOTH)
+    },
     "detection": lambda: detection.ask(["I hoot\nat", "The sea"], "responds to owls", 2),
     "fuzzing": lambda: fuzzing.ask(["An <<owl>>\nat", "<<The>> owl"], "responds to owls", 1),
     "write_text": lambda: detection.write("responds to owls"),

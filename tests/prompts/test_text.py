@@ -43,7 +43,7 @@ def test_parts_of_concat_are_within_one_cap() -> None:
 
 
 EXPLAINED = sorted({made.text for made in EXPLAINERS.values() if made.text})
-NAMES = (*EXPLAINED, "sentences")
+NAMES = (*EXPLAINED, "sentences", "activating_sentences")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,9 +21,17 @@ from ray_autointerp.runs.tables import Tables
 Planted = Callable[..., Config]
 
 
-def without_scores(run: Run, quick_config: Planted, folder: Path) -> Config:
+# All its words are the planted model's: a row of unknown ones would look like padding.
+WRITTEN = {"score": {"neutral_sentences": "written"}}
+
+
+@pytest.fixture(scope="module")
+def written_run(quick_config: Planted, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return label(quick_config(tmp_path_factory.mktemp("written"), WRITTEN), run_local, Silent())
+
+
+def without_scores(run: Run, config: Config, folder: Path) -> Config:
     """The config of a copy of the run from which the scores are missing."""
-    config = quick_config(folder)
     copied = folder / config.run.name
     shutil.copytree(run.uri, copied)
     for name in ("input_scores", "labels"):
@@ -39,10 +47,10 @@ def scores_of(run: Run) -> list[pa.Table]:
 
 
 def test_neither_bos_nor_padding_counts_in_a_sentences_maximum(
-    quick_run: Run, quick_config: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written_run: Run, quick_config: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A latent that is said to burn on BOS and behind the end scores as before."""
-    config = without_scores(quick_run, quick_config, tmp_path)
+    config = without_scores(written_run, quick_config(tmp_path, WRITTEN), tmp_path)
     true = Sae.activations_of
     seen = 0
 
@@ -59,14 +67,14 @@ def test_neither_bos_nor_padding_counts_in_a_sentences_maximum(
     monkeypatch.setattr(Sae, "activations_of", burning)
     run = label(config, run_local, Silent())
     assert seen > 0, "the sentences are of several lengths"
-    assert scores_of(run) == scores_of(quick_run)
+    assert scores_of(run) == scores_of(written_run)
 
 
 def test_token_that_the_embedding_lacks_is_left_out_of_a_sentence(
     quick_run: Run, quick_config: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An LLM may write what the tokenizer alone has as a token, such as the end of a turn."""
-    config = without_scores(quick_run, quick_config, tmp_path)
+    config = without_scores(quick_run, quick_config(tmp_path), tmp_path)
     texts = {
         text
         for method in config.score.methods
