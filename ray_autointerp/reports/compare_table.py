@@ -232,7 +232,10 @@ def _by_layer(group: Sequence[RunScores]) -> Table:
 def _paper(scores: RunScores) -> Table:
     published = published_results(scores.run.config.subject.model, scores.hook_point)
     title = "share of latents with success in %, input / output (Gur-Arieh et al., 2025)"
-    columns = ["scored", "alive", "failures\nas misses", *(["published"] if published else [])]
+    columns = ["scored", "alive", "failures\nas misses"]
+    if published:
+        is_same = scores.run.config.score.neutral_sentences == "written"
+        columns.append("published" if is_same else "published, with\nwritten neutral\nsentences")
     table = _table(title, "method", columns)
     for method in dict.fromkeys((*scores.methods, *(METHODS if published else ()))):
         both = [compare.success(scores, method, measure) for measure in _SUCCESSES]

@@ -7,6 +7,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 from statistics import fmean
@@ -339,6 +340,17 @@ def test_report_is_the_golden_one(tiny: Tiny, other: Tiny) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(report, encoding="utf-8")
     assert report == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_published_results_are_told_apart_where_neutral_sentences_are_not_the_papers(
+    tiny: Tiny,
+) -> None:
+    config = tiny.run.config
+    score = config.score.model_copy(update={"neutral_sentences": "written"})
+    run = replace(tiny.run, config=config.model_copy(update={"score": score}))
+    written = shown([run_scores(run, sae) for sae in HOOKS], [])
+    assert "published" in written and "written neutral" not in written
+    assert "written neutral" in shown(all_scores(tiny), [])
 
 
 def test_run_without_controls_has_scores_without_floors(quick_run: Run) -> None:
