@@ -1,6 +1,7 @@
 """The sentence writer's answer: exactly what was asked for, or a status; and neutral sentences."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ray_autointerp.models.planted import PlantedTruth
 from ray_autointerp.prompts import sentences
 from ray_autointerp.prompts.answer import BadAnswer
 from ray_autointerp.prompts.neutral import NEUTRAL_SENTENCES
@@ -58,6 +60,12 @@ def test_neutral_sentences_are_another_few_for_each_draw_and_latent() -> None:
     assert drawn[0] != neutral_sentences(8, 0, 5, seed=0) != neutral_sentences(8, 0, 5, seed=1)
     many = neutral_sentences(7, 0, 150, seed=0)
     assert len(many) == 150 and set(many) == set(NEUTRAL_SENTENCES)
+
+
+def test_neutral_sentences_name_no_planted_trigger(planted: PlantedTruth) -> None:
+    """Else they activate a planted latent, of which the truth is known."""
+    said = set(re.findall(r"\w+", " ".join(NEUTRAL_SENTENCES).lower()))
+    assert not said & set(planted.triggers)
 
 
 def test_neutral_sentences_are_short_each_once_and_in_no_worked_example() -> None:
