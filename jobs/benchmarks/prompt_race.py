@@ -3,8 +3,6 @@
 Nothing is written to the run: what stages write stays in memory, answers in a folder of their own.
 """
 
-import importlib
-import inspect
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +15,7 @@ import pyarrow as pa
 from prompt_variants import PACKAGED, Variant, explainer_of
 
 from ray_autointerp.config import Config
+from ray_autointerp.execution.execute import run_stage
 from ray_autointerp.llm.client import Answer, LLMClient, Request
 from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.plan.evidence import EXPLAINERS
@@ -36,7 +35,7 @@ from ray_autointerp.storage.store import open_store
 NUM_OPPONENTS = 8
 """Latents described at least, so that each trial finds a partner and a stranger."""
 
-_SCORES = ("detection", "unseen_tokens", "write_sentences", "input_score")
+_OF_RACED = ("detection", "unseen_tokens", "write_sentences", "input_score")
 """Steps that are run of the raced latents alone."""
 
 _LEAST_ANSWERS = 100
@@ -61,6 +60,24 @@ class Raced:
     """Descriptions with words of a worked example's answer."""
 
 
+def race_order(run: Run, sae: str) -> list[int]:
+    """The chosen latents by seeded hash, those of the panel first: a race has the first few."""
+    tables, seed = Tables(run), run.config.run.seed
+    panel = tables.panel(sae)
+    others = set(tables.selection(sae)) - set(panel)
+    return [*hash_order(panel, seed, "prompts"), *hash_order(others, seed, "prompts")]
+
+
+def lift_cell(mean: Mapping[str, Any]) -> str:
+    """A mean difference and its interval, for a table; empty without one."""
+    if mean["mean"] is None:
+        return ""
+    ends = mean["interval"]
+    return f"{mean['mean']:+.3f}" + (
+        f" ({ends['low']:+.3f} to {ends['high']:+.3f})" if ends else ""
+    )
+
+
 class RaceTables(Tables):
     """A run's tables for some of its latents; what is written stays in memory, to be read."""
 
@@ -71,7 +88,7 @@ class RaceTables(Tables):
 
     def chosen(self, task: Task) -> list[int]:
         """Scores are of the raced latents alone."""
-        return self._raced if task.step in _SCORES else self._described
+        return self._raced if task.step in _OF_RACED else self._described
 
     def panel(self, sae: str) -> list[int]:
         """Those that are described."""
@@ -151,10 +168,7 @@ class Race:
     def __init__(
         self, run: Run, sae: str, llm: LLMClient, judge: LLMClient, cache: Path, num_latents: int
     ) -> None:
-        tables = Tables(run)
-        panel, seed = tables.panel(sae), run.config.run.seed
-        others = set(tables.selection(sae)) - set(panel)
-        order = [*hash_order(panel, seed, "prompts"), *hash_order(others, seed, "prompts")]
+        seed, order = run.config.run.seed, race_order(run, sae)
         self.sae, self.raced = sae, order[:num_latents]
         self.described = order[: max(num_latents, NUM_OPPONENTS)]
         if len(self.raced) < 2:
@@ -225,7 +239,4 @@ class Race:
         counted = _Heard(asked, self.clock.new)
         answered, spending = self._answered, self._context.spending
         async with Answers(counted, task, self._store, spending, earlier=answered) as answers:
-            stage = importlib.import_module(f"ray_autointerp.stages.{step}")
-            ended = stage.run(task, self._context.for_task(task, _Heard(answers, heard)))
-            if inspect.isawaitable(ended):
-                await ended
+            await run_stage(task, self._context.for_task(task, _Heard(answers, heard)))

@@ -25,7 +25,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from prompt_race import Race, Raced
+from prompt_race import Race, Raced, lift_cell
 from prompt_variants import METHODS, PACKAGED, Variant, variants_of
 from race import report
 
@@ -94,7 +94,7 @@ def table(found: Mapping[str, Raced], race: Race) -> tuple[str, list[dict[str, A
             one, other = told[name][kind], told[PACKAGED][kind]
             row[kind] = mean_of(one.values_N, seed).mean
             row[f"{kind}_lift"] = asdict(difference([shared(one, other)], seed).mean)
-            cells += [_number(row[kind]), _lift(row[f"{kind}_lift"])]
+            cells += [_number(row[kind]), lift_cell(row[f"{kind}_lift"])]
         cells += [str(row["ok"]), str(row["copied"])]
         cells += [_number(row["words"], 1), _number(row["prompt_tokens"], 0)]
         lines.append(cells)
@@ -104,15 +104,6 @@ def table(found: Mapping[str, Raced], race: Race) -> tuple[str, list[dict[str, A
 
 def _number(value: float | None, places: int = 3) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.{places}f}"
-
-
-def _lift(mean: Mapping[str, Any]) -> str:
-    if mean["mean"] is None:
-        return ""
-    ends = mean["interval"]
-    return f"{mean['mean']:+.3f}" + (
-        f" ({ends['low']:+.3f} to {ends['high']:+.3f})" if ends else ""
-    )
 
 
 async def _raced(asked: argparse.Namespace, run: Run, llm: LLMClient, judge: LLMClient) -> None:

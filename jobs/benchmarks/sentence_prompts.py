@@ -2,31 +2,30 @@
 input score of the sentences that they make.
 
     .venv/bin/python jobs/benchmarks/sentence_prompts.py RUN --llm FOLDER --latents 48
-    .venv/bin/python jobs/benchmarks/sentence_prompts.py RUN --variants three --skip 48
+    .venv/bin/python jobs/benchmarks/sentence_prompts.py RUN --variants explained+keywords-second
 
-A variant is a file `prompts/sentences/<variant>.md` (instructions) or `.json` (worked examples);
-what it lacks is the packaged one. `<variant>+<form>` rewords descriptions by an entry of FORMS.
-Sentences are written from a finished run's descriptions, and from those of other latents
-(shuffled), by the stages of the flow; nothing is written to the run. `--skip` tells on latents that
-did not choose.
+A variant is a file `prompts/sentences/<variant>.md` (instructions) or `.json` (worked examples), or
+an entry of FORMS, which rewords descriptions; or some of these, joined by `+`. What it lacks is the
+packaged one. Sentences are written from a finished run's descriptions, and from those of other
+latents (shuffled), by the stages of the flow; nothing is written to the run. `--skip` tells on
+latents that did not choose.
 
 Answers are kept under `--cache`: killed and given again, the command goes on.
 """
 
 import argparse
 import asyncio
-import importlib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from prompt_race import RaceTables
+from prompt_race import RaceTables, lift_cell, race_order
 from prompt_variants import FOLDER, PACKAGED
 from race import report
 
 from ray_autointerp.config import LLMSection
+from ray_autointerp.execution.execute import run_stage
 from ray_autointerp.llm.client import LLMClient
 from ray_autointerp.llm.open import check_llm, open_llm
 from ray_autointerp.methods.paired import Scores, difference, mean_of, shared
@@ -34,13 +33,12 @@ from ray_autointerp.plan.controls import shuffled
 from ray_autointerp.prompts import sentences
 from ray_autointerp.prompts.message import Message
 from ray_autointerp.prompts.text import few_shots, prompt_text
-from ray_autointerp.records.keys import derive_seed, hash_order
+from ray_autointerp.records.keys import derive_seed
 from ray_autointerp.records.task import Task
 from ray_autointerp.runs.answers import Answers
 from ray_autointerp.runs.context import WorkerContext
 from ray_autointerp.runs.manifest import load_run
 from ray_autointerp.runs.run import Run
-from ray_autointerp.runs.tables import Tables
 from ray_autointerp.storage.store import open_store
 
 VARIANTS = FOLDER / "sentences"
@@ -54,7 +52,7 @@ FORMS: dict[str, Callable[[str], str]] = {
         "promotes", "leads to"
     ),
 }
-"""What the prompt says in place of what descriptions by keywords have."""
+"""What the whole prompt says in place of what descriptions by keywords have."""
 _COLUMNS = (
     "variant",
     *(text for title in KINDS.values() for text in (title, "less packaged", "over shuffled")),
@@ -76,19 +74,14 @@ class Race:
     """The raced latents of one SAE and the LLM that writes."""
 
     def __init__(self, run: Run, llm: LLMClient, asked: argparse.Namespace) -> None:
-        sae, seed = asked.sae or run.saes[0], run.config.run.seed
-        tables = Tables(run)
-        panel = tables.panel(sae)
-        others = set(tables.selection(sae)) - set(panel)
-        order = [*hash_order(panel, seed, "prompts"), *hash_order(others, seed, "prompts")]
-        raced = order[asked.skip : asked.skip + asked.latents]
+        sae = asked.sae or run.saes[0]
+        raced = race_order(run, sae)[asked.skip : asked.skip + asked.latents]
         if len(raced) < 2:
             raise SystemExit("two latents are needed, for an interval")
         self._sae, self._llm, self._store = sae, llm, open_store(asked.cache)
         self._context = WorkerContext(run)
-        self._tables = self._context.tables = RaceTables(
-            run, raced, [*dict.fromkeys((*panel, *raced))]
-        )
+        described = dict.fromkeys((*self._context.tables.panel(sae), *raced))
+        self._tables = self._context.tables = RaceTables(run, raced, [*described])
 
     async def variant(self, name: str, method: str) -> Written:
         """Write sentences, and read the latents on them."""
@@ -115,26 +108,27 @@ class Race:
 
     async def _stage(self, step: str, method: str) -> None:
         task, spending = Task(step, self._sae, method, 0, 1), self._context.spending
-        stage = importlib.import_module(f"ray_autointerp.stages.{step}")
         async with Answers(self._llm, task, self._store, spending, earlier={}) as answers:
-            ended = stage.run(task, self._context.for_task(task, answers))
-            if inspect.isawaitable(ended):
-                await ended
+            await run_stage(task, self._context.for_task(task, answers))
 
 
 def asked_with(name: str, packaged: Ask) -> Ask:
     """The packaged question, with a variant's texts and form."""
-    files, _, form_name = name.partition("+")
-    form = FORMS[form_name] if form_name else str
+    parts = name.split("+")
+    texts = {
+        path.suffix: str(path.with_suffix("")) for path in VARIANTS.iterdir() if path.stem in parts
+    }
 
     def ask(text: str, description: str, num_sentences: int) -> tuple[Message, ...]:
-        instructions, examples = (
-            str(VARIANTS / files) if (VARIANTS / f"{files}.{kind}").exists() else text
-            for kind in ("md", "json")
-        )
         *_, question = packaged(text, description, num_sentences)
-        asked = (Message("system", prompt_text(instructions)), *few_shots(examples), question)
-        return tuple(replace(message, content=form(message.content)) for message in asked)
+        asked = (
+            Message("system", prompt_text(texts.get(".md", text))),
+            *few_shots(texts.get(".json", text)),
+            question,
+        )
+        for form in (FORMS[part] for part in parts if part in FORMS):
+            asked = tuple(replace(message, content=form(message.content)) for message in asked)
+        return asked
 
     return ask
 
@@ -157,21 +151,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = [row["variant"]]
         for kind in KINDS:
             cells.append("" if row[kind] is None else f"{row[kind]:.3f}")
-            cells += [_lift(row[f"{kind}_{of}"]) for of in ("lift", "over_shuffled")]
+            cells += [lift_cell(row[f"{kind}_{of}"]) for of in ("lift", "over_shuffled")]
         lines.append([*cells, str(row["latents"])])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _lift(mean: Mapping[str, Any]) -> str:
-    ends = mean["interval"]
-    if mean["mean"] is None or ends is None:
-        return ""
-    return f"{mean['mean']:+.3f} ({ends['low']:+.3f} to {ends['high']:+.3f})"
-
-
 def variant_names() -> list[str]:
-    """Those that have files."""
-    return sorted({path.stem for path in VARIANTS.iterdir()})
+    """The single ones: files and forms."""
+    return sorted({path.stem for path in VARIANTS.iterdir()} | FORMS.keys())
 
 
 def _run(asked: argparse.Namespace) -> Run:
@@ -179,9 +166,7 @@ def _run(asked: argparse.Namespace) -> Run:
     run = load_run(asked.run)
     config = run.config
     update: dict[str, Any] = {
-        "score": config.score.model_copy(
-            update={"num_draws": 1, "neutral_sentences": asked.neutral}
-        ),
+        "score": config.score.model_copy(update={"num_draws": 1, "neutral_sentences": "packaged"}),
         "describe": config.describe.model_copy(update={"label_by": "order"}),
     }
     if asked.llm:
@@ -213,16 +198,15 @@ def main() -> None:
     parser.add_argument("--gpus", type=float, default=0)
     parser.add_argument("--sae", help="the first of the run, if not named")
     parser.add_argument("--methods", nargs="+", default=["keywords"], help="of the descriptions")
-    parser.add_argument("--variants", nargs="+", help="all that have files, if not named")
+    parser.add_argument("--variants", nargs="+", help="all single ones, if not named")
     parser.add_argument("--latents", type=int, default=48)
     parser.add_argument("--skip", type=int, default=0, help="latents that are raced no more")
-    parser.add_argument("--neutral", choices=("packaged", "written"), default="packaged")
     parser.add_argument("--cache", required=True, help="a folder of one LLM's answers")
     asked = parser.parse_args()
     for name in asked.variants or ():
-        files, _, form = name.partition("+")
-        if files not in (PACKAGED, *variant_names()) or (form and form not in FORMS):
-            parser.error(f"no variant {name}; there are {', '.join(variant_names())}")
+        if unknown := set(name.split("+")) - set(variant_names()):
+            known = ", ".join(variant_names())
+            parser.error(f"no variant {', '.join(sorted(unknown))}; there are {known}")
     run = _run(asked)
     llm = open_llm(run.config.llm, threads=run.config.operations.threads, gpus=asked.gpus)
 

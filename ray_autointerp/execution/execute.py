@@ -54,11 +54,11 @@ async def execute(
                 llm, task, tables.store, context.spending, width=width, earlier=earlier
             ) as answers:
                 view = context.for_task(task, answers)
-                await _run(task, view)
+                await run_stage(task, view)
         else:
             view = context.for_task(task)
             with turn or nullcontext():
-                await _run(task, view)
+                await run_stage(task, view)
             view.do_what_is_left()
     except (MemoryError, RuntimeError) as error:
         if context.is_out_of_memory(error):
@@ -76,7 +76,8 @@ async def execute(
     return Done("; ".join(details) or None, context.spending.claim(task))
 
 
-async def _run(task: Task, context: WorkerContext) -> None:
+async def run_stage(task: Task, context: WorkerContext) -> None:
+    """Run the stage of the task's step on what `context.for_task` gave."""
     stage = importlib.import_module(f"ray_autointerp.stages.{task.step}")
     ended = stage.run(task, context)
     if inspect.isawaitable(ended):

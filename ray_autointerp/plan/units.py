@@ -14,6 +14,7 @@ from ray_autointerp.config import Config
 from ray_autointerp.methods.panel_draw import Unit
 from ray_autointerp.plan.controls import is_control, method_of
 from ray_autointerp.plan.evidence import can_be_label, explainer_of
+from ray_autointerp.prompts.sentences import ACTIVATING, BOTH
 
 JUDGEMENTS_PER_UNIT = 4
 """Requests behind one two-set trial: own and stranger's description, each in both orders, or, by
@@ -140,9 +141,8 @@ def explain_requests(method: str, _: Config) -> int:
 
 
 def sentence_text(config: Config) -> str:
-    """The prompt text of the sentence writer (prompts/sentences.py)."""
-    is_written = config.score.neutral_sentences == "written"
-    return "sentences" if is_written else "activating_sentences"
+    """The prompt text of the sentence writer."""
+    return BOTH if config.score.neutral_sentences == "written" else ACTIVATING
 
 
 def sentence_requests(method: str, config: Config) -> int:

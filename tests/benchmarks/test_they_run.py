@@ -191,11 +191,11 @@ def test_prompts_of_sentences_are_raced_by_the_input_score(
     bench: Bench, quick_run: Run, tmp_path: Path
 ) -> None:
     """The scripted writer reads the question alone: other examples change nothing."""
-    cut = ("--variants", "explained", "packaged+such-as", "--latents", "6")
+    cut = ("--variants", "explained", "such-as", "--latents", "6")
     command = ("sentence_prompts", quick_run.uri, *cut, "--cache", str(tmp_path / "cache"))
     (row,) = bench(*command)
     found = {variant["variant"]: variant for variant in row["variants"]}
-    assert set(found) == {"packaged", "explained", "packaged+such-as"}
+    assert set(found) == {"packaged", "explained", "such-as"}
     assert found["packaged"]["auroc"] > 0.9 and found["packaged"]["latents"] == 6
     assert found["packaged"]["auroc_over_shuffled"]["mean"] > 0.3
     assert (
@@ -210,14 +210,13 @@ def test_every_variant_of_the_sentence_prompt_asks_something_else(
 ) -> None:
     monkeypatch.syspath_prepend(FOLDER)
     race = importlib.import_module("sentence_prompts")
-    names = ["packaged", *race.variant_names()]
-    names += [f"packaged+{form}" for form in race.FORMS]
+    names = ["packaged", *race.variant_names(), "explained+keywords-second"]
     description = 'fires on "a"; promotes "b"'
     own = (sentences.ACTIVATING, description, 2)
     asked = {name: race.asked_with(name, sentences.ask)(*own) for name in names}
     assert asked["packaged"] == sentences.ask(*own)
     assert len(set(asked.values())) == len(asked) > 8
-    assert "fires on" not in asked["packaged+such-as"][-1].content
+    assert "fires on" not in asked["such-as"][-1].content
 
 
 def test_gpu_races_on_a_toy(bench: Bench) -> None:

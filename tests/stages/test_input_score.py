@@ -21,15 +21,6 @@ from ray_autointerp.runs.tables import Tables
 Planted = Callable[..., Config]
 
 
-# All its words are the planted model's: a row of unknown ones would look like padding.
-WRITTEN = {"score": {"neutral_sentences": "written"}}
-
-
-@pytest.fixture(scope="module")
-def written_run(quick_config: Planted, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return label(quick_config(tmp_path_factory.mktemp("written"), WRITTEN), run_local, Silent())
-
-
 def without_scores(run: Run, config: Config, folder: Path) -> Config:
     """The config of a copy of the run from which the scores are missing."""
     copied = folder / config.run.name
@@ -49,8 +40,11 @@ def scores_of(run: Run) -> list[pa.Table]:
 def test_neither_bos_nor_padding_counts_in_a_sentences_maximum(
     written_run: Run, quick_config: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A latent that is said to burn on BOS and behind the end scores as before."""
-    config = without_scores(written_run, quick_config(tmp_path, WRITTEN), tmp_path)
+    """A latent that is said to burn on BOS and behind the end scores as before. All words are the
+    planted model's: a row of unknown ones would look like padding.
+    """
+    changed = {"score": {"neutral_sentences": "written"}}
+    config = without_scores(written_run, quick_config(tmp_path, changed), tmp_path)
     true = Sae.activations_of
     seen = 0
 

@@ -1,18 +1,10 @@
 """Sentences of a description: the writer's, and neutral ones that know no description."""
 
 from collections import defaultdict
-from collections.abc import Callable
-from pathlib import Path
 
-from ray_autointerp.cluster.progress import Silent
-from ray_autointerp.config import Config
-from ray_autointerp.execution.run_local import run_local
-from ray_autointerp.pipeline import label
 from ray_autointerp.prompts.neutral import NEUTRAL_SENTENCES
 from ray_autointerp.runs.run import Run
 from ray_autointerp.runs.tables import Row, Tables
-
-Planted = Callable[..., Config]
 
 
 def written(run: Run) -> list[Row]:
@@ -38,10 +30,7 @@ def test_neutral_sentences_are_the_same_for_all_methods_and_not_the_writers(
     assert len({str(neutral) for neutral in by_draw.values()}) > len(by_draw) / 2
 
 
-def test_neutral_sentences_are_the_writers_where_the_config_says_so(
-    quick_config: Planted, tmp_path: Path
-) -> None:
-    config = quick_config(tmp_path, {"score": {"neutral_sentences": "written"}})
-    for row in written(label(config, run_local, Silent())):
+def test_neutral_sentences_are_the_writers_where_the_config_says_so(written_run: Run) -> None:
+    for row in written(written_run):
         assert row["neutral"] and not set(row["neutral"]) & set(NEUTRAL_SENTENCES)
         assert all(text in row["answer"] for text in row["neutral"])
