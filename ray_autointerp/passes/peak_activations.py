@@ -24,10 +24,12 @@ class LatentText:
 
 @dataclass(frozen=True)
 class Peak:
-    """A latent's maximum on a text, and on which token: of a piece of a character, the whole."""
+    """A latent's maximum on a text, and on which token: of a piece of a character, the whole.
+    None where the latent is silent.
+    """
 
     activation: float
-    token_text: str
+    token_text: str | None
 
 
 def encoded(context: WorkerContext, text: str) -> list[int]:
@@ -64,6 +66,9 @@ def peak_activations(context: WorkerContext, sae: Sae, texts: Sequence[LatentTex
     read: dict[int, Peak] = {}
     for part in context.subject.halving.run(len(order), config.operations.micro_batch, peaks):
         for i, (activation, peak) in part.items():
+            if activation <= 0:
+                read[i] = Peak(activation, None)
+                continue
             names = named_pieces(tokenizer.row_texts(ids[i]))
-            read[i] = Peak(activation, without_marks(names[min(peak, len(ids[i]) - 1)]))
+            read[i] = Peak(activation, without_marks(names[peak]))
     return [read[i] for i in range(len(ids))]

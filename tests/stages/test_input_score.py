@@ -87,3 +87,25 @@ def test_token_that_the_embedding_lacks_is_left_out_of_a_sentence(
     run = label(config, run_local, Silent())
     assert seen > 0
     assert scores_of(run) == scores_of(quick_run)
+
+
+def test_token_of_a_peak_is_one_of_the_sentence_and_missing_where_the_latent_is_silent(
+    quick_run: Run,
+) -> None:
+    """A silent latent has no peak: BOS, the first of many zeros, is not shown as one."""
+    tokens: dict[bool, list[str | None]] = {True: [], False: []}
+    for method in quick_run.config.score.methods:
+        tables = Tables(quick_run)
+        written = tables.read("sentences", "planted", method).to_pylist()
+        texts = {
+            (row["latent"], side): " ".join(row[side] or ())
+            for row in written
+            for side in ("activating", "neutral")
+        }
+        for row in tables.read("input_scores", "planted", method).to_pylist():
+            for one in row["activations"] or ():
+                tokens[one["activation"] > 0].append(one["token"])
+                if one["token"] is not None:
+                    assert one["token"].strip() in texts[row["latent"], one["side"]]
+    assert tokens[True] and None not in tokens[True]
+    assert tokens[False] and set(tokens[False]) == {None}
