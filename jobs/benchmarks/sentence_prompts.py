@@ -2,7 +2,7 @@
 input score of the sentences that they make.
 
     .venv/bin/python jobs/benchmarks/sentence_prompts.py RUN --llm FOLDER --latents 48
-    .venv/bin/python jobs/benchmarks/sentence_prompts.py RUN --variants explained+keywords-second
+    .venv/bin/python jobs/benchmarks/sentence_prompts.py RUN --variants explained+two-examples
 
 A variant is a file `prompts/sentences/<variant>.md` (instructions) or `.json` (worked examples), or
 an entry of FORMS, which rewords descriptions; or some of these, joined by `+`. What it lacks is the

@@ -210,7 +210,7 @@ def test_every_variant_of_the_sentence_prompt_asks_something_else(
 ) -> None:
     monkeypatch.syspath_prepend(FOLDER)
     race = importlib.import_module("sentence_prompts")
-    names = ["packaged", *race.variant_names(), "explained+keywords-second"]
+    names = ["packaged", *race.variant_names(), "explained+two-examples"]
     description = 'fires on "a"; promotes "b"'
     own = (sentences.ACTIVATING, description, 2)
     asked = {name: race.asked_with(name, sentences.ask)(*own) for name in names}
