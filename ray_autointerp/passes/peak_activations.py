@@ -66,9 +66,6 @@ def peak_activations(context: WorkerContext, sae: Sae, texts: Sequence[LatentTex
     read: dict[int, Peak] = {}
     for part in context.subject.halving.run(len(order), config.operations.micro_batch, peaks):
         for i, (activation, peak) in part.items():
-            if activation <= 0:
-                read[i] = Peak(activation, None)
-                continue
             names = named_pieces(tokenizer.row_texts(ids[i]))
-            read[i] = Peak(activation, without_marks(names[peak]))
+            read[i] = Peak(activation, without_marks(names[peak]) if activation > 0 else None)
     return [read[i] for i in range(len(ids))]

@@ -3,8 +3,9 @@
 Several separately seeded answers per description, because sentences of one answer are one
 cluster (methods 16). The last ones only choose the label. The writer sees the description alone.
 
-Neutral sentences are the package's, the same for all methods: small writers cannot keep away from
-what they are told to avoid (jobs/benchmarks/README.md, "Prompts").
+Neutral sentences are the package's, the same for all methods, unless the config has them written:
+small writers cannot keep away from what they are told to avoid (jobs/benchmarks/README.md, "What
+the input score compares with").
 """
 
 import asyncio

@@ -299,7 +299,6 @@ def _activated(drawn: Sequence[Row], scored: Row) -> Iterator[dict[str, Any]]:
                 "side": one["side"],
                 "text": texts[key][at],
                 "activation": one["activation"],
-                "token": one["token"],
             }
 
 
